@@ -1,0 +1,65 @@
+# make run     set everything up, then carry out the example (or TASK="…" FILES="a.csv b.csv")
+# make test    set everything up, then run all tests
+# make check   formatting, lint, types and import rules
+# make clean   remove what was made in this folder (weights and engine stay in your cache)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := run
+.DELETE_ON_ERROR:
+.PHONY: run test check clean setup
+
+EXAMPLE := examples/data_analysis
+
+# The words of a task reach the shell through the environment, so quotes, backquotes and `$$` in them stay as they are.
+ifdef TASK
+override export TASK := $(value TASK)
+FILES ?=
+else
+export TASK := $(file < $(EXAMPLE)/task.txt)
+FILES ?= $(EXAMPLE)/orders.csv $(EXAMPLE)/customers.csv
+endif
+export FILES
+
+run: .venv/installed
+	@files=(); for file in $$FILES; do files+=(--file "$$file"); done; \
+	.venv/bin/fastslow run "$${files[@]}" -- "$$TASK"
+
+# The tests start the server themselves; what takes long before that is done here, where its progress is seen.
+test: .venv/installed-dev
+	@.venv/bin/fastslow sandbox build
+	@.venv/bin/fastslow up
+	@.venv/bin/pytest
+
+check: .venv/installed-dev
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+clean:
+	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache fastslow-out
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	@$(call phase,Installing fastslow into .venv,its own environment leaves the system's Python alone)
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml | .venv/bin/python
+	@$(call phase,Installing fastslow and its test tools into .venv,its own environment leaves the system's Python alone)
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch .venv/installed $@
+
+.venv/bin/python:
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "fastslow needs Python 3.11 or newer as python3" >&2; exit 1; }
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { \
+	  if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	    echo "Python's venv module is missing; on Debian: sudo apt-get install python3-venv" >&2; exit 1; fi; \
+	  echo "▸ Installing Debian's python3-venv (why: Python's own venv module is a package there)"; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -qqy --no-install-recommends python3-venv >/dev/null; }
+	@python3 -m venv .venv
+
+phase = printf '▸ %s (why: %s)\n' "$(1)" "$(2)"

@@ -1,0 +1,27 @@
+"""fastslow: agents on hybrid-reasoning open models that think slowly to plan and act fast to call tools."""
+
+from agent.agent import Agent
+from agent.budget import Budget
+from agent.engine.client import VLLM
+from agent.engine.scripted import ReplayModel, ScriptedModel
+from agent.errors import AgentError
+from agent.events import Event, Exit, Result
+from agent.modes import Kind, Mode, ModePolicy
+from agent.plan import Plan, Step
+
+__all__ = [
+    "VLLM",
+    "Agent",
+    "AgentError",
+    "Budget",
+    "Event",
+    "Exit",
+    "Kind",
+    "Mode",
+    "ModePolicy",
+    "Plan",
+    "ReplayModel",
+    "Result",
+    "ScriptedModel",
+    "Step",
+]

@@ -1,0 +1,241 @@
+"""The public face: an agent is an engine, tools and a sandbox; a run is a stream of events that ends with a result."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AsyncExitStack, aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from agent.budget import Budget, BudgetSpent, Ledger
+from agent.engine.client import VLLM
+from agent.engine.profiles import Profile
+from agent.engine.types import Engine
+from agent.errors import AgentError
+from agent.events import Event, Exit, Notice, Result, RunFinished, RunStarted, StepFinished
+from agent.loop import Branch, Run
+from agent.modes import Kind, ModePolicy, Think
+from agent.plan import PLAN, plan_tool
+from agent.prompts import prompt
+from agent.transcript import System, Transcript, User
+from agent.workspace import Workspace, checked, described
+from sandbox import DockerSandbox, Sandbox, SandboxError
+from tools import Tool, Toolbox
+from tools.builtin import sandbox_tools
+
+
+class Agent:
+    """Plans slowly, acts fast, and runs code in a sandbox.
+
+    engine: who continues conversations; by default the managed vLLM server (`fastslow up`).
+    tools: functions with type hints and a docstring, or `Tool`s, offered beside the built-in ones.
+    sandbox: where code runs; `"docker"` is `DockerSandbox()`, None offers no tool that runs code or touches files.
+    think: `"auto"` follows the rules of the model's profile, `"never"`, `"always"`, or the budget in tokens of each
+        turn that the rules let think. policy: rules of your own instead.
+    budget: limits of a run. instructions: added to the system prompt.
+    out: folder for the files that a run makes; by default `fastslow-out/<run id>`.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine | None = None,
+        tools: Iterable[Tool | Callable[..., Any]] = (),
+        sandbox: Sandbox | Literal["docker"] | None = "docker",
+        think: Think = "auto",
+        policy: ModePolicy | None = None,
+        budget: Budget | None = None,
+        instructions: str = "",
+        out: str | Path | None = None,
+    ) -> None:
+        self.engine: Engine = engine if engine is not None else VLLM()
+        self.tools = tuple(tools)
+        self.sandbox: Sandbox | None = DockerSandbox() if sandbox == "docker" else sandbox
+        self.think: Think = think
+        self.policy = policy
+        self.budget = budget or Budget()
+        self.instructions = instructions
+        self.out = None if out is None else Path(out)
+
+    def run_sync(
+        self, task: str, *, files: Iterable[str | Path] = (), output: type[BaseModel] | None = None
+    ) -> Result:
+        """`run` for code without an event loop of its own."""
+
+        async def main() -> Result:
+            try:
+                return await self.run(task, files=files, output=output)
+            finally:
+                await self.aclose()  # connections belong to this call's event loop
+
+        return asyncio.run(main())
+
+    async def run(
+        self, task: str, *, files: Iterable[str | Path] = (), output: type[BaseModel] | None = None
+    ) -> Result:
+        """Carry out a task to its end. Raises what `stream` raises; a run that ends badly is a `Result` that says why."""
+        async with aclosing(self.stream(task, files=files, output=output)) as events:
+            async for event in events:
+                if isinstance(event, RunFinished):
+                    result = event.result
+        return result
+
+    async def stream(
+        self, task: str, *, files: Iterable[str | Path] = (), output: type[BaseModel] | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Carry out a task, saying everything that happens; the last event is always `RunFinished`.
+
+        files are copied into the sandbox's workspace. output is a pydantic model that the answer must fit.
+        Raises `AgentError`, FileNotFoundError or PermissionError when the run cannot start. When the consuming task is
+        cancelled, `RunFinished` with the partial result comes first and the cancellation goes on after it.
+        """
+        paths = checked(files, self.sandbox.limits.upload if self.sandbox else 0)
+        notices = await self.engine.connect()
+        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        cancelled: asyncio.CancelledError | None = None
+        said: list[Event] = []
+        async with AsyncExitStack() as stack:
+            workspace = (
+                await stack.enter_async_context(Workspace(self.sandbox, paths)) if self.sandbox else None
+            )
+            run = self._start(task, workspace, output)
+            said.append(self._started(run_id, task, run, paths))
+            yield said[-1]
+            trunk = self._trunk(run, task, paths)
+            end, reason = Exit.FAILED, ""
+            try:
+                for text in notices:
+                    said.append(Notice(text))
+                    yield said[-1]
+                async with aclosing(trunk.loop()) as events:
+                    async for event in events:
+                        said.append(event)
+                        yield event
+                end, reason = _judged(trunk, output)
+            except BudgetSpent as spent:
+                end, reason = Exit.BUDGET, str(spent)
+            except asyncio.CancelledError as error:
+                end, reason, cancelled = Exit.CANCELLED, "cancelled by the user", error
+            except (AgentError, SandboxError) as error:
+                end, reason = Exit.FAILED, str(error)
+            made: tuple[Path, ...] = ()
+            try:
+                if workspace:
+                    made = await workspace.collect(self.out or Path("fastslow-out") / run_id)
+            except (SandboxError, OSError, ValueError) as error:
+                reason = f"{reason}. Files could not be brought out: {error}".lstrip(". ")
+            answer = trunk.outcome.answer if trunk.outcome else _partial(trunk, said)
+            value = output.model_validate_json(answer) if output and end is Exit.ANSWERED else None
+            result = Result(
+                run_id,
+                answer,
+                value,
+                run.plan,
+                made,
+                run.ledger.usage,
+                end,
+                reason,
+                run.ledger.seconds,
+                tuple(said),
+            )
+        yield RunFinished(result)
+        if cancelled:
+            raise cancelled
+
+    async def aclose(self) -> None:
+        """Close connections and give back warm containers."""
+        await self.engine.aclose()
+        if self.sandbox:
+            await self.sandbox.aclose()
+
+    def _start(self, task: str, workspace: Workspace | None, output: type[BaseModel] | None) -> Run:
+        profile = self.engine.profile
+        answer = _answer_tool(output)
+        builtin = (
+            plan_tool(profile.plan_verbs),
+            *(sandbox_tools(workspace.session) if workspace else ()),
+            answer,
+        )
+        offered = [tool for tool in builtin if profile.builtin is None or tool.name in profile.builtin]
+        if output and answer not in offered:
+            offered.append(answer)
+        if not workspace and not self.tools:
+            offered = [answer] if output else []  # a plan without tools has nothing to do
+        return Run(
+            task=task,
+            engine=self.engine,
+            toolbox=Toolbox([*offered, *self.tools]),
+            policy=self.policy or ModePolicy(profile.budgets, self.think),
+            ledger=Ledger(self.budget),
+            answer_tool=answer,
+            output=output,
+        )
+
+    def _started(self, run_id: str, task: str, run: Run, paths: tuple[Path, ...]) -> RunStarted:
+        names = tuple(tool.name for tool in run.toolbox.tools)
+        return RunStarted(
+            run_id,
+            task,
+            self.engine.model,
+            self.engine.profile.name,
+            names,
+            tuple(path.name for path in paths),
+        )
+
+    def _trunk(self, run: Run, task: str, paths: tuple[Path, ...]) -> Branch:
+        system = "\n\n".join(_system(self.engine.profile, self.sandbox is not None, self.instructions))
+        user = f"{task}\n\nFiles:\n{described(paths)}" if paths else task
+        planned = self.engine.profile.plan == "forced" and any(
+            tool.name == PLAN.name for tool in run.toolbox.tools
+        )
+        transcript = Transcript().append(System(system), User(user))
+        return Branch(run, "", transcript, Kind.PLAN, "first turn", force=PLAN.name if planned else None)
+
+
+def _system(profile: Profile, sandboxed: bool, instructions: str) -> list[str]:
+    if sandboxed and profile.code == "fenced":
+        parts = [prompt("fenced")]
+    else:
+        parts = [prompt("system"), *([prompt("sandbox")] if sandboxed else [])]
+    return [*parts, instructions] if instructions else parts
+
+
+def _answer_tool(output: type[BaseModel] | None) -> Tool:
+    """The tool that ends a run with an answer: text, or what `output` asks for."""
+    text = {
+        "type": "object",
+        "properties": {"text": {"type": "string", "description": "The complete answer for the user."}},
+        "required": ["text"],
+        "additionalProperties": False,
+    }
+    return Tool.from_schema(
+        "answer",
+        "Give the final answer. The task ends with it.",
+        output.model_json_schema() if output else text,
+        _ends,
+    )
+
+
+def _ends(**arguments: Any) -> None:
+    raise TypeError("the loop carries answers out itself; this tool cannot be run on its own")
+
+
+def _judged(trunk: Branch, output: type[BaseModel] | None) -> tuple[Exit, str]:
+    if trunk.outcome is None or not trunk.outcome.ok:
+        return Exit.FAILED, "the model gave no usable answer"
+    if output and not trunk.outcome.structured:
+        return Exit.FAILED, f"the model gave no answer that fits {output.__name__}"
+    return Exit.ANSWERED, "answered"
+
+
+def _partial(trunk: Branch, said: list[Event]) -> str:
+    """The best that an unfinished run can say: the results of its finished steps, else its last words."""
+    steps = [
+        f"Step {event.step}: {event.result}" for event in said if isinstance(event, StepFinished) and event.ok
+    ]
+    return "\n".join(steps) or trunk.partial

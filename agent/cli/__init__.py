@@ -1,0 +1,1 @@
+"""The command `fastslow`: draws what a run says, and sets up what a run needs."""

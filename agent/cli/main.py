@@ -1,0 +1,324 @@
+"""The command `fastslow`: its arguments, and how its errors reach a person. The work is done next door."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent.errors import AgentError, EngineDied
+from agent.modes import Think
+from sandbox.errors import SandboxError
+from tools.errors import ToolError
+
+CANCELLED = 130
+
+app = typer.Typer(
+    name="fastslow",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+sandbox_app = typer.Typer(
+    help="The place where generated code runs.\n\nExample: fastslow sandbox exec < code.py",
+    no_args_is_help=True,
+)
+app.add_typer(sandbox_app, name="sandbox")
+
+_debug: ContextVar[bool] = ContextVar("debug", default=False)
+
+
+def _set_debug(value: bool) -> bool:
+    _debug.set(_debug.get() or value)
+    return value
+
+
+def _think(text: str) -> Think:
+    if text in ("auto", "never", "always"):
+        return text  # type: ignore[return-value]  # one of the three literals
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise typer.BadParameter(f"expected auto, never, always or a number of tokens above 0, got {text!r}")
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"fastslow {version('fastslow')}")
+        raise typer.Exit
+
+
+DEBUG = Annotated[
+    bool,
+    typer.Option(
+        "--debug", help="Show the traceback of an error.", callback=_set_debug, envvar="FASTSLOW_DEBUG"
+    ),
+]
+FILES = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        readable=False,
+        help="A file for the task; one option each.",
+        show_default=False,
+    ),
+]
+MODEL = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="A model of `fastslow models`, or a folder of weights; with --base-url a served name.",
+    ),
+]
+BASE_URL = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="A vLLM server of your own, as http://host:8000/v1.", envvar="FASTSLOW_BASE_URL"
+    ),
+]
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.callback()
+def top(
+    debug: DEBUG = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Agents on hybrid-reasoning open models: think slowly to plan, act fast to call tools.
+
+    Example: fastslow run "Which region sold most?" --file orders.csv
+    """
+
+
+@app.command()
+def run(
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="What to do, in your words.", show_default=False)
+    ],
+    file: FILES = None,
+    model: MODEL = None,
+    base_url: BASE_URL = None,
+    think: Annotated[
+        Any,
+        typer.Option(
+            parser=_think,
+            metavar="auto|never|always|N",
+            help="Which turns think: as the model's profile says, none, all, or with N tokens each.",
+        ),
+    ] = "auto",
+    json_lines: Annotated[bool, typer.Option("--json", help="Print one event a line, as JSON.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for the files that the run makes; by default one below fastslow-out.",
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None,
+    show_thinking: Annotated[
+        bool, typer.Option("--show-thinking", help="Show all of the thinking, not its end only.")
+    ] = False,
+    debug: DEBUG = False,
+) -> None:
+    """Carry out a task. Whatever is missing for it (Docker, engine, weights, server) is set up first.
+
+    Exit status: 0 answered, 1 failed or out of budget, 2 wrong usage, 130 cancelled (Ctrl-C).
+
+    Example: fastslow run "Plot revenue by region" --file orders.csv --out results
+    """
+    from agent.cli import run as command
+
+    if not task.strip():
+        raise typer.BadParameter("expected a task in words, got nothing", param_hint="TASK")
+    wanted = command.Wanted(
+        task=task,
+        files=tuple(file or ()),
+        model=model,
+        base_url=base_url,
+        think=think,
+        out=out,
+        json_lines=json_lines,
+        show_thinking=show_thinking,
+    )
+    raise typer.Exit(command.run(wanted))
+
+
+@app.command()
+def doctor(json_output: JSON = False, base_url: BASE_URL = None, debug: DEBUG = False) -> None:
+    """Check what a run needs, and name what mends it.
+
+    Exit status: 0 if a run could work, 1 if not.
+
+    Example: fastslow doctor
+    """
+    from agent.cli import doctor as command
+
+    raise typer.Exit(command.doctor(base_url, as_json=json_output))
+
+
+@app.command()
+def up(
+    model: MODEL = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Loopback port; any free one if not given.")
+    ] = None,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept the model's licence, where it is not open.")
+    ] = False,
+    flag: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FLAG",
+            help="A further argument for vLLM, as --flag=--max-model-len=8192.",
+            show_default=False,
+        ),
+    ] = None,
+    debug: DEBUG = False,
+) -> None:
+    """Start the model server.
+
+    Installs the engine and fetches the weights first, where they are missing.
+
+    Example: fastslow up --model exaone-4.0-1.2b --accept-licence
+    """
+    from agent.cli import serving
+
+    if accept_licence and not model:
+        raise typer.BadParameter("name the model whose licence you accept", param_hint="--model")
+    serving.up(model, port, tuple(flag or ()), accept_licence=accept_licence)
+
+
+@app.command()
+def down(debug: DEBUG = False) -> None:
+    """Stop the model server.
+
+    Example: fastslow down
+    """
+    from agent.cli import serving
+
+    serving.down()
+
+
+@app.command()
+def status(json_output: JSON = False, debug: DEBUG = False) -> None:
+    """Show the model server.
+
+    Exit status: 0 if one answers, 1 if not.
+
+    Example: fastslow status --json
+    """
+    from agent.cli import serving
+
+    raise typer.Exit(serving.status(as_json=json_output))
+
+
+@app.command()
+def models(json_output: JSON = False, debug: DEBUG = False) -> None:
+    """List the models of the catalog, and what fits here.
+
+    With licence, size, context and modes; `*` marks the one that is taken by default.
+
+    Example: fastslow models
+    """
+    from agent.cli import serving
+
+    serving.models(as_json=json_output)
+
+
+@sandbox_app.command()
+def build(
+    force: Annotated[bool, typer.Option("--force", help="Build the image even if it is there.")] = False,
+    debug: DEBUG = False,
+) -> None:
+    """Build the sandbox's image.
+
+    Where no Docker engine answers, Debian's is installed and started first (as root).
+
+    Example: fastslow sandbox build
+    """
+    from agent.cli import sandboxed
+
+    sandboxed.build(force=force)
+
+
+@sandbox_app.command("exec")
+def execute(
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=86400, metavar="SECONDS", help="Time until the code is stopped.")
+    ] = 60.0,
+    file: FILES = None,
+    debug: DEBUG = False,
+) -> None:
+    """Run Python code from standard input in a sandbox.
+
+    Its stdout, stderr and exit status pass through.
+    Exit status: that of the code; 124 when it was stopped, 137 when it died (of too little memory, say).
+
+    Example: fastslow sandbox exec --timeout 10 --file orders.csv < code.py
+    """
+    from agent.cli import sandboxed
+
+    raise typer.Exit(sandboxed.execute(tuple(file or ()), timeout))
+
+
+@sandbox_app.command()
+def prune(debug: DEBUG = False) -> None:
+    """Remove what killed runs left behind.
+
+    The next run would do so by itself.
+
+    Example: fastslow sandbox prune
+    """
+    from agent.cli import sandboxed
+
+    sandboxed.prune()
+
+
+def main() -> None:
+    """Entry point: every expected error becomes one sentence on stderr and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show ✓ shows ?
+    try:
+        app()
+    except (AgentError, SandboxError, ToolError, OSError) as error:
+        if _debug.get():
+            raise
+        _complain(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(CANCELLED)
+
+
+def _complain(error: Exception) -> None:
+    from rich.text import Text
+
+    from agent.cli.text import clean, one_line, terminal
+
+    console = terminal(stderr=True)
+    if isinstance(error, EngineDied) and error.log:
+        console.print(Text(clean(error.log), "dim"), soft_wrap=True)
+    console.print(Text("fastslow: ", "bold red") + Text(one_line(sentence(error))), soft_wrap=True)
+
+
+def sentence(error: Exception) -> str:
+    """What happened and what to do, for a person."""
+    if isinstance(error, OSError) and error.strerror:
+        what = f"{error.strerror}: {error.filename!r}" if error.filename else error.strerror
+        return f"{what}; free some space and run it again" if error.errno == errno.ENOSPC else what
+    return str(error) or type(error).__name__
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Makes text that others wrote (models, tools, files, servers) safe to print on a terminal."""
+
+from __future__ import annotations
+
+import re
+
+from rich.console import Console
+
+# CSI sequences, then strings (OSC, DCS, ...) up to their terminator, then two-character ones (ECMA-48 §5).
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+# Controls but tab and newline; marks that reorder the line (CVE-2021-42574); halves of surrogate pairs.
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_OVERWRITTEN = re.compile(r"[^\n]*\r(?!\n|$)", re.MULTILINE)
+
+
+def clean(text: str) -> str:
+    """The text without anything that moves a cursor, sets a title or reorders a line; of a line that was
+    overwritten (a progress bar), its last state.
+
+    >>> clean("\\x1b[31mred\\x1b[0m\\r\\n1 %\\r2 %")
+    'red\\n2 %'
+    """
+    lines = _OVERWRITTEN.sub("", _ESCAPES.sub("", text).replace("\r\n", "\n"))
+    return _CONTROLS.sub("", lines.replace("\u2028", "\n").replace("\u2029", "\n"))
+
+
+def one_line(text: str) -> str:
+    """The cleaned text on one line.
+
+    >>> one_line(" two\\nlines ")
+    'two lines'
+    """
+    return " ".join(clean(text).split())
+
+
+def terminal(*, stderr: bool = False) -> Console:
+    """A console that takes nothing for markup: square brackets, emoji names and numbers print as they are."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def seconds(value: float) -> str:
+    """A duration for people.
+
+    >>> seconds(4.25), seconds(75), seconds(3700)
+    ('4.2 s', '1 min 15 s', '1 h 1 min')
+    """
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(int(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(value: float) -> str:
+    """A number of bytes for people.
+
+    >>> size(512), size(1_500_000), size(2_030_000_000)
+    ('512 B', '1.5 MB', '2.0 GB')
+    """
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"

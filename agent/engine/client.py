@@ -1,0 +1,335 @@
+"""`VLLM`: chat completions over httpx. A request goes in, deltas and one whole reply come out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from agent.engine.connection import RETRIES, Connection, Retries, TryAgain, decode
+from agent.engine.fenced import STOP, stops_at_opening
+from agent.engine.mend import count_usage, first_words, mend, needs_raw
+from agent.engine.probe import Finding, identity, load, probe, save
+from agent.engine.profiles import FALLBACK, PROFILES, Profile, find_profile
+from agent.engine.received import Received, as_count, as_mapping, as_text
+from agent.engine.record import ServerRecord, log_tail, running_server, server_status
+from agent.engine.recording import RecordingTransport
+from agent.engine.types import Delta, Reply, Request
+from agent.engine.wire import encode_history, encode_request, size, template_kwargs
+from agent.errors import ConfigurationError, EngineDied, EngineRefused, EngineUnreachable
+from agent.modes import FAST, Mode
+from agent.transcript import Message
+from tools import Tool
+
+TEMPLATE_TOKENS = 1024  # what a chat template adds of its own, generously
+FIRST_RETRIES = 2  # at first contact: a wrong address should be told soon
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """What is known of the server after `connect`."""
+
+    model: str
+    profile: Profile
+    context: int
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        wrong = (f"{f.name}: {f.found}. {f.remedy}".strip() for f in self.findings if not f.ok)
+        return (*((self.profile.notice,) if self.profile.notice else ()), *wrong)
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether a thinking budget may be sent; a server without reasoning parser answers 400 to it."""
+        return all(finding.ok for finding in self.findings if finding.name == "budget")
+
+
+class VLLM:
+    """A model on a vLLM server. Implements `Engine`.
+
+    base_url: ends in /v1; None takes FASTSLOW_BASE_URL, else the server that `fastslow up` started.
+    model: a served id; None takes the only one. api_key: None takes FASTSLOW_API_KEY; it is never shown.
+    profile: a profile or its name; None finds it by the model's id.
+    timeout: seconds of silence after which a server counts as dead. retries: of one call.
+    probe: prove the profile's facts at first contact (about 10 s, kept on disk until the server restarts).
+    record: file to which every exchange is appended, for `ReplayModel`.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        model: str | None = None,
+        api_key: str | None = None,
+        profile: Profile | str | None = None,
+        timeout: float = 600.0,
+        retries: int = RETRIES,
+        *,
+        probe: bool = True,
+        record: str | Path | None = None,
+    ) -> None:
+        self._base_url = base_url
+        self._wanted = model
+        self._key = api_key
+        self._profile = _named(profile) if isinstance(profile, str) else profile
+        self._timeout = timeout
+        self._retries = retries
+        self._probing = probe
+        self._record = record
+        self._connection: Connection | None = None
+        self._managed: ServerRecord | None = None
+        self._served: _Served | None = None
+        self._served_by: Connection | None = None
+
+    def __repr__(self) -> str:
+        address = self._connection.url if self._connection else "not connected"
+        return f"VLLM({address!r}, model={self.model!r})"
+
+    @property
+    def model(self) -> str:
+        """The served id; what was asked for, or empty, before `connect`."""
+        return self._served.model if self._served else self._wanted or ""
+
+    @property
+    def profile(self) -> Profile:
+        return self._known.profile
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the probe saw; empty when none ran."""
+        return self._known.findings
+
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return self._known.context
+
+    @property
+    def _known(self) -> _Served:
+        if self._served is None:
+            raise ConfigurationError(
+                "nothing is known about the server yet; call `await engine.connect()` first"
+            )
+        return self._served
+
+    async def connect(self) -> tuple[str, ...]:
+        """Reach the server, find model and profile, probe once. Idempotent, and safe to call concurrently.
+
+        Raises EngineUnreachable, EngineRefused, or ConfigurationError for a model that is not served.
+        """
+        server = await self._reach()
+        async with server.lock:
+            if self._served_by is not server:
+                self._served, self._served_by = await self._find(server), server
+        return self._known.notices
+
+    async def probe(self) -> tuple[Finding, ...]:
+        """Probe anew, whatever is on disk."""
+        server = await self._reach()
+        async with server.lock:
+            self._served, self._served_by = await self._find(server, fresh=True), server
+        return self._known.findings
+
+    async def aclose(self) -> None:
+        if self._connection:
+            await self._connection.aclose()
+            self._connection = None
+            self._served_by = None
+
+    # --- one turn --------------------------------------------------------------------------------
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta | Reply, None]:
+        """Continue the conversation: deltas as they come, then one `Reply` that alone is to be acted upon.
+
+        An answer that breaks off is asked for again from its start, as nothing was done with it yet.
+        Raises ContextOverflow, EngineRefused, EngineUnreachable, EngineDied.
+        """
+        await self.connect()
+        server, served = await self._reach(), self._known
+        body = encode_request(
+            request, served.profile, served.model, await self._left(request), served.budgeted
+        )
+        if opening := first_words(request, served.profile):
+            yield Delta("thinking", opening)
+        started, notes, retries = time.monotonic(), list[str](), Retries(self._retries)
+        while True:
+            received = Received()
+            try:
+                async with aclosing(server.stream(f"{server.url}/chat/completions", body)) as chunks:
+                    async for chunk in chunks:
+                        for delta in received.feed(chunk):
+                            yield delta
+                if not received.finish:
+                    raise TryAgain(
+                        EngineUnreachable(f"the server at {server.url} ended its answer too early")
+                    )
+            except TryAgain as failure:
+                await asyncio.to_thread(self._check_alive)
+                await retries.wait(failure)
+                if received.started:
+                    notes.append("The server broke off; the answer was asked for again from its start.")
+                continue
+            if received.stop_string == STOP and stops_at_opening(received.content):
+                body = {key: value for key, value in body.items() if key != "stop"}
+                continue
+            break
+        reply = mend(received, request, served.profile, await self._raw(received))
+        thinking = await self._count_thinking(received, reply)
+        usage = count_usage(received, thinking, time.monotonic() - started)
+        yield replace(reply, usage=usage, notes=(*notes, *reply.notes))
+
+    async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
+        """Tokens of a prompt as the server's template renders it. Raises EngineRefused without /tokenize."""
+        served, server = self._known, await self._reach()
+        body: dict[str, Any] = {
+            "model": served.model,
+            "messages": encode_history(messages, served.profile),
+            "chat_template_kwargs": template_kwargs(served.profile, mode),
+        }
+        if tools:
+            body["tools"] = [tool.spec() for tool in tools]
+        return as_count((await server.post(f"{server.root}/tokenize", body)).get("count"))
+
+    async def _left(self, request: Request) -> int:
+        """Tokens of the context behind the prompt; counted on the server only when it may be tight.
+
+        No tokenizer makes more tokens than a text has bytes, so a prompt of few bytes needs no count.
+        """
+        context, profile = self._known.context, self._known.profile
+        wanted = request.mode.budget + (request.answer_tokens or profile.answer_tokens)
+        tools = sum(len(json.dumps(tool.spec())) for tool in request.tools)
+        if not context or TEMPLATE_TOKENS + tools + sum(map(size, request.messages)) + wanted <= context:
+            return wanted
+        try:
+            return context - await self.count(request.messages, request.tools, request.mode)
+        except EngineRefused:
+            return wanted  # the server itself will say whether it fits
+
+    async def _raw(self, received: Received) -> str:
+        """The generated text before any parser touched it, when it is needed and the server can tell."""
+        if not received.token_ids or not needs_raw(received):
+            return ""
+        return as_text((await self._ask("/detokenize", {"tokens": received.token_ids})).get("prompt"))
+
+    async def _count_thinking(self, received: Received, reply: Reply) -> int:
+        """Thinking tokens, also where the server counts none: some parsers want `<think>` in the output."""
+        details = as_mapping(received.usage.get("completion_tokens_details"))
+        counted = as_count(details.get("reasoning_tokens")) or received.thinking_ids
+        if counted or not reply.reasoning:
+            return counted
+        answer = await self._ask("/tokenize", {"prompt": reply.reasoning, "add_special_tokens": False})
+        return (
+            as_count(answer.get("count")) or len(reply.reasoning) // 4
+        )  # the usual characters a token of English
+
+    async def _ask(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Ask an endpoint that the server may not offer; empty when it does not, or is gone."""
+        server = await self._reach()
+        try:
+            return await server.post(f"{server.root}{path}", {"model": self.model, **body})
+        except (EngineRefused, EngineUnreachable):
+            return {}
+
+    # --- first contact ---------------------------------------------------------------------------
+
+    async def _reach(self) -> Connection:
+        """The connection of the running event loop, opened if there is none."""
+        loop = asyncio.get_running_loop()
+        if self._connection is None or self._connection.loop is not loop:
+            address = await asyncio.to_thread(self._address)
+            if self._connection is None or self._connection.loop is not loop:  # nobody was faster meanwhile
+                self._connection = Connection(
+                    address,
+                    api_key=self._key or os.environ.get("FASTSLOW_API_KEY"),
+                    timeout=self._timeout,
+                    retries=self._retries,
+                    transport=self._transport(),
+                )
+        return self._connection
+
+    def _address(self) -> str:
+        """The address that was passed, or that of the environment, or of the managed server."""
+        base_url = self._base_url or os.environ.get("FASTSLOW_BASE_URL")
+        if base_url:
+            return _checked(base_url)
+        self._managed = running_server()
+        if self._managed is None:
+            raise EngineUnreachable(
+                "no model server is known: start one with `fastslow up`, or pass the address of yours "
+                "(base_url=, --base-url or FASTSLOW_BASE_URL)"
+            )
+        return self._managed.base_url
+
+    def _transport(self) -> httpx.AsyncBaseTransport | None:
+        """How to reach the server, where httpx's own way is not it."""
+        return RecordingTransport(httpx.AsyncHTTPTransport(), Path(self._record)) if self._record else None
+
+    def _check_alive(self) -> None:
+        """Raises EngineDied when the managed server is gone, so that nobody waits for it."""
+        record = self._managed
+        if record and server_status().record != record:
+            raise EngineDied(
+                f"the model server ended while it was needed; see {record.log}; start it with `fastslow up`",
+                log=log_tail(record),
+            )
+
+    async def _find(self, server: Connection, fresh: bool = False) -> _Served:
+        """Ask the server what it serves, and prove it."""
+        listed = decode(await server.get(f"{server.url}/models", min(self._retries, FIRST_RETRIES))).get(
+            "data"
+        )
+        models = {
+            as_text(as_mapping(m).get("id")): as_mapping(m)
+            for m in (listed if isinstance(listed, list) else [])
+        }
+        name = self._wanted or (self._managed.served_name if self._managed else "")
+        name = name or (next(iter(models)) if len(models) == 1 else "")
+        if name not in models:
+            ids = ", ".join(models) or "nothing"
+            asked = f"the model {name!r} is not served" if name else f"{len(models)} models are served"
+            raise ConfigurationError(f"{asked} at {server.url}; pass one of: {ids}")
+        managed = find_profile(self._managed.profile) if self._managed else None
+        profile = self._profile or managed or _profile_of(name, as_text(models[name].get("root")))
+        context = as_count(models[name].get("max_model_len"))
+        if not self._probing:
+            return _Served(name, profile, context)
+        key = await identity(server, name, profile)
+        findings = None if fresh else load(key)
+        if findings is None:
+            findings = await probe(server, name, profile, context)
+            save(key, findings)
+        return _Served(name, profile, context, findings)
+
+
+def _named(name: str) -> Profile:
+    profile = find_profile(name)
+    if profile.name != name:
+        raise ConfigurationError(
+            f"no profile is named {name!r}; the names are {', '.join(p.name for p in PROFILES)}"
+        )
+    return profile
+
+
+def _profile_of(model: str, root: str) -> Profile:
+    """By the served name, which people choose freely, else by the folder or hub id behind it."""
+    profile = find_profile(model)
+    return find_profile(root) if profile is FALLBACK else profile
+
+
+def _checked(base_url: str) -> str:
+    """A base URL that can be asked; a bare host gets the `/v1` that vLLM serves."""
+    try:
+        url = httpx.URL(base_url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise ConfigurationError(f"{base_url!r} is no URL: {error}") from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ConfigurationError(f"a base URL looks like http://127.0.0.1:8000/v1, got {base_url!r}")
+    return base_url.rstrip("/") + ("" if url.path.strip("/") else "/v1")

@@ -1,0 +1,190 @@
+"""From what arrived to a `Reply`: thoughts where they belong, and lost or damaged calls found again.
+
+vLLM's parsers, hermes above all, lose or cut calls in known cases; each mend leaves a note in the reply.
+https://github.com/vllm-project/vllm/issues/10395, /21544, /28806, /32152, /39056
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterable
+
+from agent.engine.fenced import CLOSING_FENCE, CODE_TOOL, STOP, Block, first_block
+from agent.engine.profiles import Profile
+from agent.engine.received import Received, ReceivedCall, as_count, as_mapping
+from agent.engine.recover import recover_calls
+from agent.engine.types import Reply, Request, Usage
+from agent.engine.wire import fences_code, is_object
+from agent.transcript import ToolCall, ToolResult
+
+# What ends a turn in a detokenized text: `<|im_end|>`, `[|endofturn|]`, `<|endoftext|>`.
+_END = re.compile(r"(<\|[^<>]*\|>|\[\|[^\[\]]*\|\]|\s)+\Z")
+
+
+def needs_raw(received: Received) -> bool:
+    """Whether to read the answer again from its tokens: a call is no whole JSON, or no text came."""
+    if any(not _is_whole(call) for call in received.calls):
+        return True
+    silent = not received.calls and not received.content.strip()
+    return silent and received.finish != "length" and len(received.token_ids) > 1 + received.thinking_ids
+
+
+def mend(received: Received, request: Request, profile: Profile, raw: str = "") -> Reply:
+    """Turn what arrived into a reply. raw: the text before any parser, where `needs_raw` asked for it."""
+    notes: list[str] = []
+    cut = received.finish == "length"
+    text = received.content + (CLOSING_FENCE if received.stop_string == STOP else "")
+    reasoning, content = _split(received.reasoning, text, request, profile, notes)
+    calls = _mend_calls(received.calls, raw, request, profile, cut, notes)
+    if not calls and request.schema is None:
+        content, calls = _find_calls(content, reasoning, request, profile, cut, notes)
+    if not content and not calls and not cut:
+        content = _answer_in(raw, request, profile)
+        if content:
+            notes.append("The server gave no text; it was read again from the tokens.")
+    if calls and calls[0].form == "native":
+        content = content.removesuffix("\n") if content.strip() else ""
+    return Reply(
+        content=content,
+        reasoning=(first_words(request, profile) + reasoning).strip() if reasoning.strip() else "",
+        calls=_with_unique_ids(calls, request),
+        finish="length" if cut else "stop",
+        notes=tuple(notes),
+    )
+
+
+def first_words(request: Request, profile: Profile) -> str:
+    """The thoughts' first words, which the prompt had: they belong to what a person reads."""
+    return request.opening if profile.openings and request.mode.thinks else ""
+
+
+def _split(
+    reasoning: str, content: str, request: Request, profile: Profile, notes: list[str]
+) -> tuple[str, str]:
+    """Thoughts and text, each where it belongs, whatever the server's reasoning parser did."""
+    if not reasoning:
+        reasoning, content = _split_tags(content, profile, request)
+        if reasoning:
+            notes.append("Thoughts stood in the content; the server needs --reasoning-parser.")
+    elif not content.strip() and not request.mode.thinks:
+        # https://github.com/vllm-project/vllm/issues/19222
+        reasoning, content = "", reasoning
+        notes.append(
+            "A fast answer stood in the reasoning; the server's --reasoning-parser does not fit the model."
+        )
+    if reasoning:
+        content = content.lstrip("\n")  # the blank line behind the closing tag; the template writes its own
+    return reasoning, content
+
+
+def _split_tags(text: str, profile: Profile, request: Request) -> tuple[str, str]:
+    """Cut `<think>...</think>` off the front of a text; the opening tag may have been part of the prompt."""
+    opening, closing = profile.tags
+    opened = text.lstrip().startswith(opening)
+    if opened or (request.mode.thinks and closing in text):
+        thoughts, closed, rest = text.partition(closing)
+        thoughts = thoughts.strip().removeprefix(opening)
+        return (thoughts, rest.lstrip("\n")) if closed else (thoughts, "")
+    return "", text
+
+
+def _answer_in(raw: str, request: Request, profile: Profile) -> str:
+    """The visible part of a generated text; a thinking turn that never closed its thoughts has none."""
+    if request.mode.thinks and profile.tags[1] not in raw:
+        return ""
+    return _split_tags(_END.sub("", raw), profile, request)[1]
+
+
+def _mend_calls(
+    parsed: Iterable[ReceivedCall], raw: str, request: Request, profile: Profile, cut: bool, notes: list[str]
+) -> list[ToolCall]:
+    """The calls that the server's parser gave; those that it damaged are read again from the raw text."""
+    whole = [ToolCall(call.id, call.name, call.arguments) for call in parsed if _is_whole(call)]
+    broken = [call for call in parsed if not _is_whole(call)]
+    if not broken and (whole or not raw):
+        return whole
+    if cut:  # half a call is no call, even where its JSON could be completed
+        if broken:
+            notes.append("The answer was cut off inside of a call, which was dropped.")
+        return whole
+    _, found = _recover(raw, request, profile)
+    if found and len(found) >= len(whole):
+        notes.append(
+            f"{_count(found)} read again from the tokens, as the server's tool parser damaged or lost them."
+        )
+        return found
+    # Nothing better is known: the arguments stay as they came, and the tool's error text tells the model.
+    return whole + [
+        ToolCall(call.id, call.name, call.arguments.strip() or "{}") for call in broken if call.name
+    ]
+
+
+def _is_whole(call: ReceivedCall) -> bool:
+    return bool(call.name) and is_object(call.arguments)
+
+
+def _find_calls(
+    content: str, reasoning: str, request: Request, profile: Profile, cut: bool, notes: list[str]
+) -> tuple[str, list[ToolCall]]:
+    """Calls that stand in the text: as a code block, or in the call syntax, unseen by the server."""
+    block = first_block(content) if fences_code(profile, request.tools) else None
+    if block and _is_json(block):
+        block = None
+    rest, found = _recover(content[: block.start] if block else content, request, profile)
+    if found and not cut:
+        notes.append(f"{_count(found)} found again in the content.")
+        return rest, found
+    if block and block.code.strip() and (block.closed or not cut):
+        arguments = json.dumps({"code": block.code}, ensure_ascii=False)
+        return content[: block.end], [ToolCall("", CODE_TOOL, arguments, form="fenced")]
+    if content.strip() or cut:
+        return content, []
+    _, found = _recover(reasoning, request, profile)
+    if found:
+        notes.append(f"{_count(found)} found again in the reasoning.")
+    return content, found
+
+
+def _recover(text: str, request: Request, profile: Profile) -> tuple[str, list[ToolCall]]:
+    """Calls of offered tools in a text, and the text without them."""
+    names = {tool.name for tool in request.tools}
+    if not names or not text:
+        return text, []
+    rest, found = recover_calls(text, profile.dialect)
+    calls = [
+        ToolCall("", name, json.dumps(arguments, ensure_ascii=False))
+        for name, arguments in found
+        if name in names
+    ]
+    return (rest, calls) if calls else (text, [])
+
+
+def _is_json(block: Block) -> bool:
+    """A call written into a nameless block, which is no code."""
+    return is_object(block.code)
+
+
+def _count(calls: list[ToolCall]) -> str:
+    return "1 call was" if len(calls) == 1 else f"{len(calls)} calls were"
+
+
+def _with_unique_ids(calls: Iterable[ToolCall], request: Request) -> tuple[ToolCall, ...]:
+    """Every id once in the whole history, or results could not be told apart."""
+    taken = {message.call_id for message in request.messages if isinstance(message, ToolResult)}
+    unique = []
+    for call in calls:
+        id_ = call.id if call.id and call.id not in taken else f"call_{secrets.token_hex(6)}"
+        taken.add(id_)
+        unique.append(ToolCall(id_, call.name, call.arguments, call.form))
+    return tuple(unique)
+
+
+def count_usage(received: Received, thinking: int, seconds: float) -> Usage:
+    """Tokens of one call. thinking: counted by the caller, for a server that counts none."""
+    details = as_mapping(received.usage.get("completion_tokens_details"))
+    answered = as_count(received.usage.get("completion_tokens")) or len(received.token_ids)
+    thought = min(as_count(details.get("reasoning_tokens")) or thinking, answered)
+    cached = as_count(as_mapping(received.usage.get("prompt_tokens_details")).get("cached_tokens"))
+    return Usage(as_count(received.usage.get("prompt_tokens")), cached, thought, answered - thought, seconds)

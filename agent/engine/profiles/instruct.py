@@ -1,0 +1,33 @@
+"""Plain instruct models that speak ChatML (Qwen2.5-Coder-Instruct, ...): our template brings the switch."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from agent.engine.profiles.profile import Profile, Sampling
+from agent.modes import Kind
+
+INSTRUCT = Profile(
+    name="instruct",
+    pattern=r"(qwen-?2|qwen-?3|smollm2).*instruct",
+    fast=Sampling(temperature=0.0, repetition_penalty=1.0),
+    think=Sampling(temperature=0.5, top_p=0.95, repetition_penalty=1.0),
+    reasoning_parser="qwen3",
+    tool_parser="hermes",
+    switch="template",
+    chat_template="instruct.jinja",
+    opens_in_prompt=True,
+    answer_tokens=700,
+    budgets=MappingProxyType({Kind.PLAN: 40, Kind.ACT: 0, Kind.REPAIR: 28, Kind.ANSWER: 0}),
+    code="fenced",
+    plan="forced",
+    plan_verbs=("Compute", "Count", "Plot", "Save"),
+    step="output",
+    openings=MappingProxyType(
+        {Kind.PLAN: "The user asks for these things:\n1.", Kind.REPAIR: "The last attempt failed because"}
+    ),
+    evidence=True,
+    builtin=("plan", "python"),
+    extra_kwargs=MappingProxyType({"code_fence": True}),
+    links=("https://huggingface.co/Qwen/Qwen2.5-Coder-1.5B-Instruct",),
+)

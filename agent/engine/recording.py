@@ -1,0 +1,90 @@
+"""Every HTTP exchange with a server, written to a file of JSON lines, and played back to the same client.
+
+One line an exchange: `{"method", "path", "request", "status", "type", "body"}`; request is the JSON that was
+sent, body the text that came back, event streams included. Headers are not kept, so no key is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+
+class RecordingTransport(httpx.AsyncBaseTransport):
+    """Passes requests on to another transport and appends each finished exchange to a file."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, path: Path) -> None:
+        self._inner = inner
+        self._path = path
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        content = await request.aread()
+        response = await self._inner.handle_async_request(request)
+        entry = {
+            "method": request.method,
+            "path": request.url.path,
+            "request": json.loads(content) if content else None,
+            "status": response.status_code,
+            "type": response.headers.get("content-type", ""),
+        }
+        stream = response.stream
+        if not isinstance(stream, httpx.AsyncByteStream):
+            raise TypeError(f"an async transport answers with an async stream, got {stream!r}")
+        return httpx.Response(
+            response.status_code, headers=response.headers, stream=_Tee(stream, self._path, entry)
+        )
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _Tee(httpx.AsyncByteStream):
+    """A body that is written down when it ends or is given up."""
+
+    def __init__(self, inner: httpx.AsyncByteStream, path: Path, entry: dict[str, Any]) -> None:
+        self._inner = inner
+        self._path = path
+        self._entry = entry
+        self._chunks: list[bytes] = []
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._inner:
+            self._chunks.append(chunk)
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+        self._entry["body"] = b"".join(self._chunks).decode("utf-8", "replace")
+        line = json.dumps(self._entry, ensure_ascii=False) + "\n"
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line)
+
+
+class ReplayTransport(httpx.AsyncBaseTransport):
+    """Answers from a recording: with the exchange of the very same request, else with the path's next."""
+
+    def __init__(self, path: Path) -> None:
+        lines = path.read_text("utf-8").split("\n")
+        self._path = path
+        self._left: list[dict[str, Any]] = [json.loads(line) for line in lines if line]
+
+    @property
+    def left(self) -> int:
+        """Chat completions that nobody asked for yet."""
+        return sum(entry["path"].endswith("/chat/completions") for entry in self._left)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        content = await request.aread()
+        asked = json.loads(content) if content else None
+        same = [e for e in self._left if (e["method"], e["path"]) == (request.method, request.url.path)]
+        if not same:
+            raise LookupError(f"{self._path} holds no further answer to {request.method} {request.url.path}")
+        entry = next((e for e in same if e["request"] == asked), same[0])
+        self._left.remove(entry)
+        return httpx.Response(
+            entry["status"], headers={"content-type": entry["type"]}, content=entry["body"].encode()
+        )

@@ -1,0 +1,104 @@
+"""What crosses the engine's door: a request in, deltas and one reply out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+from agent.engine.profiles import Profile
+from agent.modes import FAST, Mode
+from agent.transcript import Message, ToolCall
+from tools import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One model call.
+
+    messages: the whole history, oldest first.
+    tools: every tool of the run, in a stable order; the same in both modes, or the prefix cache is lost.
+    mode: thinking budget of this turn.
+    answer_tokens: room for the visible answer beside the thinking budget; None takes the profile's.
+    force: name of the one tool that must be called.
+    opening: first words of the thinking, for chat templates that take them.
+    schema: JSON schema that the content must obey (no tool can be called then).
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    mode: Mode = FAST
+    answer_tokens: int | None = None
+    force: str | None = None
+    opening: str = ""
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one model call cost, in tokens and seconds. `cached` counts prompt tokens served from the prefix cache."""
+
+    prompt: int = 0
+    cached: int = 0
+    thinking: int = 0
+    answer: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt + other.prompt,
+            self.cached + other.cached,
+            self.thinking + other.thinking,
+            self.answer + other.answer,
+            self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a reply as it arrives, for people to watch; the loop acts on the `Reply` alone."""
+
+    kind: Literal["thinking", "text"]
+    text: str
+
+
+Finish: TypeAlias = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole model turn. `finish == "length"` means cut off: its last call may be half a call.
+
+    `notes` says what had to be mended on the way, one sentence each ("1 call was found again in the content").
+    """
+
+    content: str = ""
+    reasoning: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    finish: Finish = "stop"
+    usage: Usage = field(default_factory=Usage)
+    notes: tuple[str, ...] = ()
+
+
+class Engine(Protocol):
+    """Something that continues a conversation: `VLLM`, or a double of `agent.engine.scripted`."""
+
+    @property
+    def model(self) -> str:
+        """The name under which the model is served."""
+
+    @property
+    def profile(self) -> Profile:
+        """The model family's facts. Known once `connect` returned."""
+
+    async def connect(self) -> tuple[str, ...]:
+        """Reach the server, find model and profile, probe once; returns notices for the user. Idempotent."""
+
+    def stream(self, request: Request) -> AsyncIterator[Delta | Reply]:
+        """Continue the conversation: any number of deltas, then exactly one `Reply`, last.
+
+        Closing the generator aborts the request on the server.
+        """
+
+    async def aclose(self) -> None:
+        """Close connections. The server goes on."""

@@ -1,0 +1,171 @@
+"""What goes over the wire to `/v1/chat/completions`: messages, tools and every setting of a turn.
+
+Field names and traps: https://docs.vllm.ai/en/stable/serving/openai_compatible_server/ . vLLM accepts unknown
+fields in silence, so a misspelt one does nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from agent.engine.fenced import CODE_TOOL, STOP
+from agent.engine.profiles import Profile
+from agent.engine.types import Request
+from agent.errors import ContextOverflow
+from agent.modes import Mode
+from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
+from tools import Tool
+
+LEAST_ANSWER = 32  # tokens; with less room than this a turn is not worth sending
+
+
+def encode_history(history: Sequence[Message], profile: Profile) -> list[dict[str, Any]]:
+    """Messages as the server wants them. The dicts are shared between calls: do not change them."""
+    last_user = max((n for n, message in enumerate(history) if isinstance(message, User)), default=-1)
+    encoded = (
+        _encode(message, profile.renders_calls, profile.replay and n > last_user)
+        for n, message in enumerate(history)
+    )
+    return [message for message in encoded if message]
+
+
+@lru_cache(maxsize=16384)
+def _encode(message: Message, renders_calls: bool, replay: bool) -> dict[str, Any] | None:
+    match message:
+        case System(content):
+            return {"role": "system", "content": content}
+        case User(content):
+            return {"role": "user", "content": content}
+        case ToolResult(call_id, name, content):
+            return {"role": "tool", "tool_call_id": call_id, "name": name, "content": content}
+        case Assistant():
+            return _encode_assistant(message, renders_calls, replay)
+
+
+@lru_cache(maxsize=16384)
+def size(message: Message) -> int:
+    """A message's texts in bytes of UTF-8, with something for the template around it."""
+    text = message.content
+    if isinstance(message, Assistant):
+        text += message.reasoning + "".join(call.name + call.arguments for call in message.calls)
+    return len(text.encode("utf-8", "replace")) + 64
+
+
+def _encode_assistant(message: Assistant, renders_calls: bool, replay: bool) -> dict[str, Any] | None:
+    """A past turn. None for an empty one: EXAONE 4.0's template would drop its think tags."""
+    calls = [
+        call for call in message.calls if call.form == "native"
+    ]  # a fenced call's text is in the content
+    content = message.content
+    if calls and not renders_calls:
+        content = "\n".join([*([content] if content else []), *map(_call_text, calls)])
+        calls = []
+    if not content.strip() and not calls:
+        return None
+    encoded: dict[str, Any] = {"role": "assistant", "content": content}
+    if calls:
+        encoded["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _sendable(call)}}
+            for call in calls
+        ]
+    if replay and message.reasoning:
+        encoded["reasoning"] = message.reasoning
+    return encoded
+
+
+def _sendable(call: ToolCall) -> str:
+    """Arguments as the model wrote them, or `{}`: bad ones make servers answer 400 for ever.
+
+    vLLM shows the model `{}` in their place anyway, so the error text of the tool result must quote them.
+    https://github.com/huggingface/physics-intern/issues/14
+    """
+    return call.arguments if is_object(call.arguments) else "{}"
+
+
+def _call_text(call: ToolCall) -> str:
+    return f'<tool_call>\n{{"name": {json.dumps(call.name)}, "arguments": {_sendable(call)}}}\n</tool_call>'
+
+
+def is_object(text: str) -> bool:
+    """Whether a text is one whole JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def template_kwargs(profile: Profile, mode: Mode, opening: str = "") -> dict[str, Any]:
+    """The mode switch, sent on every request: the server's parsers read it too, and defaults differ."""
+    switch = {} if profile.switch == "none" else {profile.kwarg: mode.thinks}
+    opened = {"opening": opening} if opening and mode.thinks else {}
+    return {**switch, **opened, **profile.extra_kwargs}
+
+
+def encode_request(
+    request: Request, profile: Profile, model: str, left: int, budgeted: bool
+) -> dict[str, Any]:
+    """The body of one streamed call.
+
+    left: tokens of the context behind the prompt. budgeted: the server takes `thinking_token_budget` (it
+    answers 400 where no reasoning parser tells it the tags).
+    Raises ContextOverflow when there is no room for an answer.
+    """
+    thinks = request.mode.thinks and profile.switch != "none"
+    budget, max_tokens = _room(request, profile, left)
+    sampling = profile.think if thinks else profile.fast
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": encode_history(request.messages, profile),
+        "max_tokens": max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "presence_penalty": sampling.presence_penalty,
+        "repetition_penalty": sampling.repetition_penalty,
+        "chat_template_kwargs": template_kwargs(profile, request.mode, request.opening),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "return_token_ids": True,
+    }
+    if thinks and budgeted:
+        body["thinking_token_budget"] = budget
+    if not thinks and profile.switch == "template":
+        body["bad_words"] = list(profile.tags)  # tokens that such a model never learned to use
+    if request.tools:
+        body["tools"] = [tool.spec() for tool in request.tools]
+        body["tool_choice"] = _choice(request)
+    if request.schema is not None:
+        schema = {"name": "answer", "schema": dict(request.schema), "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    elif not thinks and not request.force and fences_code(profile, request.tools):
+        body["stop"] = [STOP]
+    return body
+
+
+def fences_code(profile: Profile, tools: Sequence[Tool]) -> bool:
+    """Whether a code block in the content is a call."""
+    return profile.code == "fenced" and any(tool.name == CODE_TOOL for tool in tools)
+
+
+def _choice(request: Request) -> str | dict[str, Any]:
+    """`none` keeps the tools in the prompt, and so its prefix, while the schema holds."""
+    if request.schema is not None:
+        return "none"
+    return {"type": "function", "function": {"name": request.force}} if request.force else "auto"
+
+
+def _room(request: Request, profile: Profile, left: int) -> tuple[int, int]:
+    """Thinking budget and `max_tokens` that fit into what is left; thoughts give way before the answer."""
+    answer = request.answer_tokens or profile.answer_tokens
+    if left < min(answer, LEAST_ANSWER):
+        raise ContextOverflow(
+            f"the prompt leaves {max(left, 0)} tokens of the served context, an answer needs {LEAST_ANSWER}; "
+            "serve the model with a larger --max-model-len, or give it less text"
+        )
+    answer = min(answer, left)
+    budget = min(request.mode.budget if profile.switch != "none" else 0, left - answer)
+    return budget, budget + answer

@@ -1,0 +1,56 @@
+"""Everything that this room raises.
+
+    AgentError                     base: something a caller may want to catch
+    ├── ConfigurationError         (ValueError) the library was called wrongly; nothing was sent
+    ├── EngineError                the model's server
+    │   ├── EngineUnreachable      (ConnectionError) nothing answers at the address
+    │   ├── EngineRefused          the server answered with an error that a retry does not mend
+    │   ├── ContextOverflow        (ValueError) the prompt does not fit the served context
+    │   └── EngineDied             the managed server ended; carries its last log lines
+    └── ModelUnavailable           (LookupError) weights absent, damaged, or not licensed for use
+
+`tools.ToolError` and `sandbox.SandboxError` are the bases of the other two rooms. A run that merely ends badly
+(budget spent, cancelled, model gave up) raises nothing: its `Result` says why.
+"""
+
+from __future__ import annotations
+
+
+class AgentError(Exception):
+    """Base of all errors of `agent`. The message says what was expected, what came, and what to do."""
+
+
+class ConfigurationError(AgentError, ValueError):
+    """The caller passed something that cannot work."""
+
+
+class EngineError(AgentError):
+    """The model's server failed."""
+
+
+class EngineUnreachable(EngineError, ConnectionError):
+    """No server answers at the address."""
+
+
+class EngineRefused(EngineError):
+    """The server answered, with an error that a retry does not mend. `status` is the HTTP status."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ContextOverflow(EngineError, ValueError):
+    """The prompt and the room for the answer exceed what the server was started with."""
+
+
+class EngineDied(EngineError):
+    """The managed server ended while it was needed. `log` holds its last lines."""
+
+    def __init__(self, message: str, *, log: str = "") -> None:
+        super().__init__(message)
+        self.log = log
+
+
+class ModelUnavailable(AgentError, LookupError):
+    """Weights that are not there, not whole, or not licensed for the use."""

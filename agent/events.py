@@ -1,0 +1,175 @@
+"""What a run says while it goes on. Every surface (terminal, JSON lines, servers) reads only these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+
+from agent.engine.types import Reply, Usage
+from agent.modes import Kind, Mode
+from agent.plan import Plan
+from agent.transcript import ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """run: a unique, sortable id. tools: names offered to the model. files: names of the task's files in the workspace."""
+
+    run: str
+    task: str
+    model: str
+    profile: str
+    tools: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the user should know and nothing else says: a fallback taken, a reply that was mended."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """branch: `""` for the trunk, else the step's number. turn: counts over the whole run. reason: which rule chose the mode."""
+
+    branch: str
+    turn: int
+    kind: Kind
+    mode: Mode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnDelta:
+    """Text of a turn as it arrives."""
+
+    branch: str
+    turn: int
+    kind: Literal["thinking", "text"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFinished:
+    branch: str
+    turn: int
+    mode: Mode
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMade:
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """step counts from 1, as in `PlanMade.plan.steps`."""
+
+    step: int
+    do: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    step: int
+    ok: bool
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    """arguments: what the tool gets after parsing; for code, `code` holds its text."""
+
+    branch: str
+    call: ToolCall
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CallOutput:
+    """Output of a running tool as it comes."""
+
+    branch: str
+    call_id: str
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallFinished:
+    """content: exactly what the model is shown."""
+
+    branch: str
+    call_id: str
+    name: str
+    ok: bool
+    content: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModeUsage:
+    """The row of one mode in the table at the end of a run."""
+
+    turns: int = 0
+    usage: Usage = field(default_factory=Usage)
+
+
+class Exit(StrEnum):
+    """Why a run ended."""
+
+    ANSWERED = "answered"
+    BUDGET = "budget"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run leaves, whatever its end.
+
+    answer: the final text, or the best partial one. output: the answer as the model passed to `output=`, validated.
+    plan: the last plan, if one was made. files: what the run made or changed, on the host. usage: by mode name
+    (`"fast"`, `"think"`). reason: one sentence on the exit. events: everything said before the end.
+    """
+
+    run: str
+    answer: str
+    output: Any
+    plan: Plan | None
+    files: tuple[Path, ...]
+    usage: Mapping[str, ModeUsage]
+    exit: Exit
+    reason: str
+    seconds: float
+    events: tuple[Event, ...] = field(repr=False, default=())
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """Always the last event."""
+
+    result: Result
+
+
+Event: TypeAlias = (
+    RunStarted
+    | Notice
+    | TurnStarted
+    | TurnDelta
+    | TurnFinished
+    | PlanMade
+    | StepStarted
+    | StepFinished
+    | CallStarted
+    | CallOutput
+    | CallFinished
+    | RunFinished
+)

@@ -1,0 +1,398 @@
+"""The loop: turn, model, tool calls, turn, until there is an answer. A step of a plan runs the same loop in a branch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from agent.budget import Ledger
+from agent.engine.types import Delta, Engine, Reply, Request
+from agent.events import (
+    CallFinished,
+    CallOutput,
+    CallStarted,
+    Event,
+    Notice,
+    PlanMade,
+    StepFinished,
+    StepStarted,
+    TurnDelta,
+    TurnFinished,
+    TurnStarted,
+)
+from agent.modes import Kind, Mode, ModePolicy
+from agent.plan import PLAN, Plan, run_ready
+from agent.prompts import prompt
+from agent.transcript import Assistant, ToolCall, ToolResult, Transcript, User
+from tools import ArgumentError, Tool, Toolbox, ToolError, clip, on_output, parse_arguments
+
+STEP_TURNS = 8  # model calls that one step may take before it has failed
+RETRIES = 2  # times that one turn's unusable answer is asked for again
+PLANS = 2  # plans that a model which must plan makes before it answers with what it has
+NOT_RUN = "This exact call failed before, so it was not run again. Change it.\n"
+FAILURES = 2  # failed calls in a row after which a turn thinks
+
+
+@dataclass(slots=True)
+class Run:
+    """What all branches of one run share."""
+
+    task: str
+    engine: Engine
+    toolbox: Toolbox
+    policy: ModePolicy
+    ledger: Ledger
+    answer_tool: Tool
+    output: type[BaseModel] | None = None
+    plan: Plan | None = None
+
+    def mode(self, kind: Kind) -> Mode:
+        mode, left = self.policy.mode(kind), self.ledger.thinking_left()
+        return mode if left is None else Mode(min(mode.budget, left))
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a branch ended."""
+
+    ok: bool
+    answer: str
+    structured: bool = False
+
+
+@dataclass(slots=True)
+class Branch:
+    """One conversation of a run: the trunk (`name == ""`) or a step, whose name is its number."""
+
+    run: Run
+    name: str
+    transcript: Transcript
+    kind: Kind
+    why: str
+    force: str | None = None
+    outcome: Outcome | None = None
+    partial: str = ""
+    reply: Reply = field(default_factory=Reply)
+    results: dict[tuple[str, str], CallFinished] = field(default_factory=dict)
+    evidence: str = ""
+    failures: int = 0
+    repeats: int = 0
+    retries: int = 0
+    plans: int = 0
+    start: Transcript = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start = self.transcript
+
+    async def loop(self) -> AsyncGenerator[Event, None]:
+        """Run turns until there is an outcome. Raises `BudgetSpent`, and what the engine raises."""
+        turns = 0
+        while self.outcome is None:
+            turns += 1
+            if self.name and turns > STEP_TURNS:
+                self.outcome = Outcome(
+                    False, f"gave up after {STEP_TURNS} turns. Last output: {self.evidence or self.partial}"
+                )
+                return
+            async for event in self._turn():
+                yield event
+            if self.reply.calls:
+                async for event in self._act(self._calls()):
+                    yield event
+            else:
+                self._accept(self.reply)
+
+    async def _turn(self) -> AsyncGenerator[Event, None]:
+        run = self.run
+        run.ledger.check()
+        mode, turn = run.mode(self.kind), run.ledger.turns + 1
+        yield TurnStarted(self.name, turn, self.kind, mode, self.why)
+        opening = run.engine.profile.openings.get(self.kind, "")
+        request = Request(
+            self.transcript.messages, run.toolbox.tools, mode, force=self.force, opening=opening
+        )
+        async with aclosing(run.engine.stream(request)) as stream:
+            while True:
+                async with run.ledger.in_time():
+                    item = await anext(stream, None)
+                if item is None:
+                    break
+                if isinstance(item, Delta):
+                    yield TurnDelta(self.name, turn, item.kind, item.text)
+                else:
+                    self.reply = item
+        run.ledger.add(mode, self.reply)
+        self.partial = self.reply.content or self.partial
+        yield TurnFinished(self.name, turn, mode, self.reply)
+        for note in self.reply.notes:
+            yield Notice(note)
+
+    def _calls(self) -> tuple[ToolCall, ...]:
+        """The calls to carry out: a plan stands alone, since its steps branch off right behind it."""
+        plans = [call for call in self.reply.calls if call.name == PLAN.name]
+        return tuple(plans[:1]) or self.reply.calls
+
+    def _next(self, kind: Kind, why: str) -> None:
+        self.kind, self.why, self.force = kind, why, None
+
+    # --- a turn without a call ---------------------------------------------------------------
+
+    def _accept(self, reply: Reply) -> None:
+        """Take the text as this branch's answer, or ask for it once more from a sibling branch that says why not."""
+        step = bool(self.name)
+        if self.retries < RETRIES:
+            if reply.finish == "length":
+                return self._again(
+                    "Your last answer was cut off for length. Be much shorter.", Kind.ACT, "cut off"
+                )
+            if not reply.content.strip():
+                thought = f"\nYour thoughts so far: {clip(reply.reasoning, 2000)}" if reply.reasoning else ""
+                return self._again(
+                    f"Your last turn had no answer and no call.{thought}\nAct now.", Kind.ACT, "empty reply"
+                )
+            if step and self.run.engine.profile.evidence and not self.evidence:
+                return self._again(
+                    "Nothing was run yet. Run code first, then report its output.", Kind.ACT, "no evidence"
+                )
+            if not step and self.run.output:
+                text = f"Give this answer with the answer tool: {clip(reply.content, 4000)}"
+                return self._again(text, self.kind, "structured answer", force=self.run.answer_tool.name)
+        self.transcript = self.transcript.append(*_said(reply))
+        usable = bool(reply.content.strip()) and reply.finish == "stop"
+        proven = not self.run.engine.profile.evidence or bool(self.evidence) or not (step or self.plans)
+        answer = reply.content.strip() or self.partial
+        self.outcome = Outcome(usable and proven and (not step or self.failures == 0), answer)
+        return None
+
+    def _again(self, hint: str, kind: Kind, why: str, force: str | None = None) -> None:
+        """Branch off before the last message, which now carries a hint; the history itself is never edited."""
+        self.retries += 1
+        *earlier, last = self.transcript.messages
+        match last:
+            case ToolResult():
+                last = ToolResult(last.call_id, last.name, f"{last.content}\n\n{hint}")
+            case User():
+                last = User(f"{last.content}\n\n{hint}")
+            case _:
+                raise TypeError(f"a turn follows a task or a tool result, not {last!r}")
+        self.transcript = Transcript((*earlier, last))
+        force = force or self.force
+        self._next(kind, why)
+        self.force = force
+
+    # --- a turn with calls -------------------------------------------------------------------
+
+    async def _act(self, calls: tuple[ToolCall, ...]) -> AsyncGenerator[Event, None]:
+        """Carry out calls side by side, and append their results in the order of the calls."""
+        reply = self.reply
+        self.transcript = self.transcript.append(Assistant(reply.content, calls, reply.reasoning))
+        self._next(Kind.ACT, "go on")
+        finished: dict[str, CallFinished] = {}
+        async with aclosing(
+            run_ready({n: () for n in range(len(calls))}, lambda n: self._call(calls[n]))
+        ) as events:
+            async for event in events:
+                if isinstance(event, CallFinished) and event.branch == self.name:
+                    finished[event.call_id] = event
+                yield event
+        self.transcript = self.transcript.append(
+            *(ToolResult(call.id, call.name, finished[call.id].content) for call in calls)
+        )
+        self._judge([finished[call.id] for call in calls])
+
+    def _judge(self, finished: list[CallFinished]) -> None:
+        """Let what came back choose the next turn's mode."""
+        if any(result.ok for result in finished):
+            self.failures = 0
+            self.evidence = next((r.content for r in reversed(finished) if r.ok), "")
+            if self.name and self.run.engine.profile.step == "output":
+                self.outcome = Outcome(True, f"{self.reply.content.strip()}\nOutput:\n{self.evidence}")
+        else:
+            self.failures += 1
+        if self.failures >= FAILURES and self.name and self.run.engine.profile.step == "output":
+            self.transcript = self.start  # small models copy the code that they see, with its mistake
+            error = finished[-1].content.strip().splitlines()[-1:]
+            self._again(f"An attempt failed: {clip(' '.join(error), 500)}", Kind.REPAIR, "failures in a row")
+        elif self.failures >= FAILURES:
+            self._next(Kind.REPAIR, f"{self.failures} failures in a row")
+        elif self.repeats >= FAILURES:
+            self._next(Kind.REPAIR, "repeated calls")
+            self.repeats = 0
+
+    async def _call(self, call: ToolCall) -> AsyncGenerator[Event, None]:
+        started = time.monotonic()
+        ok, content = False, ""
+        try:
+            tool = self.run.toolbox.get(call.name)
+            arguments = parse_arguments(tool.parameters, call.arguments)
+        except ArgumentError as error:
+            yield CallStarted(self.name, call, {})
+            content = str(error)
+        else:
+            yield CallStarted(self.name, call, arguments)
+            async for item in self._dispatch(tool, call, arguments):
+                if isinstance(item, Outcome):
+                    ok, content = item.ok, item.answer
+                else:
+                    yield item
+        event = CallFinished(self.name, call.id, call.name, ok, clip(content), time.monotonic() - started)
+        yield self._remember(call, event)
+
+    async def _dispatch(
+        self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]
+    ) -> AsyncGenerator[Event | Outcome, None]:
+        if tool.name == PLAN.name:
+            if self.name:
+                yield Outcome(False, "This is a step of a plan already: do it with the other tools.")
+                return
+            async for item in self._plan(call, arguments):
+                yield item
+        elif tool.name == self.run.answer_tool.name:
+            yield self._answer(arguments)
+        elif (before := self.results.get((call.name, call.arguments))) and not before.ok:
+            self.repeats += 1
+            yield Outcome(
+                False, f"This exact call failed before, it was not run again. Change it.\n{before.content}"
+            )
+        else:
+            async for item in self._run_tool(tool, call, arguments):
+                yield item
+
+    def _answer(self, arguments: Mapping[str, Any]) -> Outcome:
+        """End this branch, unless the answer does not fit the output that was asked for."""
+        if self.run.output is None:
+            self.outcome = Outcome(True, arguments["text"])
+            return self.outcome
+        try:
+            answer = self.run.output.model_validate(arguments)
+        except ValidationError as error:
+            return Outcome(False, _problems(error))
+        self.outcome = Outcome(True, answer.model_dump_json(), structured=True)
+        return self.outcome
+
+    def _remember(self, call: ToolCall, event: CallFinished) -> CallFinished:
+        """Notice a call that gives word for word what it gave before."""
+        key = (call.name, call.arguments)
+        before = self.results.get(key)
+        self.results[key] = event
+        if before is None or not event.ok or before.content != event.content:
+            return event
+        self.repeats += 1
+        hint = f"{event.content}\n(The same call gave the same result before. Use it, or do something else.)"
+        return CallFinished(event.branch, event.call_id, event.name, True, hint, event.seconds)
+
+    async def _run_tool(
+        self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]
+    ) -> AsyncGenerator[Event | Outcome, None]:
+        """Run a tool's body in a task of its own, and pass on its output while it runs."""
+        queue: asyncio.Queue[CallOutput | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        context = contextvars.copy_context()
+        context.run(
+            on_output.set,
+            lambda stream, text: loop.call_soon_threadsafe(
+                queue.put_nowait, CallOutput(self.name, call.id, stream, text)
+            ),
+        )
+        task = loop.create_task(tool.run(arguments), context=context)
+        task.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
+            while True:
+                async with self.run.ledger.in_time():
+                    output = await queue.get()
+                if output is None:
+                    break
+                yield output
+            yield Outcome(True, task.result())
+        except ToolError as error:
+            yield Outcome(False, str(error))
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    # --- plans -------------------------------------------------------------------------------
+
+    async def _plan(
+        self, call: ToolCall, arguments: Mapping[str, Any]
+    ) -> AsyncGenerator[Event | Outcome, None]:
+        """Run a plan's steps, each in a branch behind the plan; their results are the plan's result."""
+        try:
+            plan = Plan.model_validate(arguments)
+        except ValidationError as error:
+            yield Outcome(False, _problems(error))
+            return
+        self.run.plan = plan
+        yield PlanMade(plan)
+        outcomes: dict[int, Outcome] = {}
+        async with aclosing(
+            run_ready(
+                {n: plan.needs(n) for n in range(1, len(plan.steps) + 1)},
+                lambda n: self._step(call, plan, n, outcomes),
+            )
+        ) as events:
+            async for event in events:
+                yield event
+        ok = all(outcome.ok for outcome in outcomes.values())
+        self.plans += 1
+        if ok:
+            self._next(Kind.ANSWER, "all steps succeeded")
+        elif self.run.engine.profile.plan == "forced" and self.plans < PLANS:
+            self._next(Kind.PLAN, "a step failed")
+            self.force = PLAN.name
+        else:
+            self._next(Kind.REPAIR, "a step failed")
+        yield Outcome(ok, prompt("results", results=_listed(plan, outcomes), task=self.run.task))
+
+    async def _step(
+        self, call: ToolCall, plan: Plan, number: int, outcomes: dict[int, Outcome]
+    ) -> AsyncGenerator[Event, None]:
+        do, needs = plan.steps[number - 1].do, plan.needs(number)
+        yield StepStarted(number, do)
+        if failed := [n for n in needs if not outcomes[n].ok]:
+            outcomes[number] = Outcome(False, f"not done, because step {failed[0]} failed")
+        else:
+            results = _listed(plan, {n: outcomes[n] for n in needs})
+            name = "step" if self.run.engine.profile.step == "report" else "step_output"
+            text = prompt(
+                name, task=self.run.task, number=number, count=len(plan.steps), do=do, results=results
+            )
+            branch = Branch(
+                self.run,
+                str(number),
+                self.transcript.append(ToolResult(call.id, call.name, text)),
+                Kind.ACT,
+                "a step",
+            )
+            async with aclosing(branch.loop()) as events:
+                async for event in events:
+                    yield event
+            outcomes[number] = branch.outcome or Outcome(False, branch.partial)
+        yield StepFinished(number, outcomes[number].ok, outcomes[number].answer)
+
+
+def _problems(error: ValidationError) -> str:
+    """A pydantic error as the model reads it: path, what is wrong, what came."""
+    return "\n".join(
+        f"{'.'.join(str(part) for part in problem['loc']) or 'arguments'}: {problem['msg']}, got {problem['input']!r:.80}"
+        for problem in error.errors()
+    )
+
+
+def _listed(plan: Plan, outcomes: Mapping[int, Outcome]) -> str:
+    """Steps and their results as the model reads them."""
+    return "\n".join(
+        f"Step {n}: {plan.steps[n - 1].do}\n{'Result' if outcome.ok else 'FAILED'}: {clip(outcome.answer, 2000)}\n"
+        for n, outcome in sorted(outcomes.items())
+    )
+
+
+def _said(reply: Reply) -> tuple[Assistant, ...]:
+    """The reply as history; nothing when it is empty, as an empty turn breaks templates (EXAONE 4.0 drops its tags)."""
+    return (Assistant(reply.content, (), reply.reasoning),) if reply.content.strip() else ()

@@ -1,0 +1,105 @@
+"""A sandbox that runs nothing: for tests of whatever stands on top of one, without Docker."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+
+from sandbox.paths import workspace_path
+from sandbox.sandbox import Execution, FileInfo, Limits, OnOutput
+
+
+class OutOfScript(AssertionError):
+    """More was run than the script has outcomes for. An AssertionError: it is the test that is wrong."""
+
+
+class DummySandbox:
+    """Hands out the scripted executions in order, whatever is run; files live in memory.
+
+    ran: the code and commands that came, of all sessions, in order.
+    """
+
+    def __init__(self, script: Iterable[Execution] = (), limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._script = deque(script)
+        self.ran: list[str] = []
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits
+
+    async def session(self) -> DummySession:
+        return DummySession(self)
+
+    async def aclose(self) -> None:
+        """Nothing to give back."""
+
+    def _next(self, code: str) -> Execution:
+        self.ran.append(code)
+        if not self._script:
+            raise OutOfScript(
+                f"the script ended after {len(self.ran) - 1} executions and {code[:200]!r} came; "
+                "add an Execution to DummySandbox(script)"
+            )
+        return self._script.popleft()
+
+
+class DummySession:
+    """`Session` over the script of its sandbox."""
+
+    def __init__(self, sandbox: DummySandbox) -> None:
+        self._sandbox = sandbox
+        self._files: dict[str, bytes] = {}
+
+    async def run(
+        self, code: str, *, seconds: float | None = None, on_output: OnOutput | None = None
+    ) -> Execution:
+        """The next scripted execution; OutOfScript when there is none."""
+        execution = self._sandbox._next(code)
+        if on_output is not None:
+            if execution.stdout:
+                on_output("stdout", execution.stdout)
+            if execution.stderr:
+                on_output("stderr", execution.stderr)
+        return execution
+
+    async def shell(
+        self, command: str, *, seconds: float | None = None, on_output: OnOutput | None = None
+    ) -> Execution:
+        """As `run`."""
+        return await self.run(command, seconds=seconds, on_output=on_output)
+
+    async def put(self, path: str, data: bytes | Path) -> FileInfo:
+        """See `Session.put`."""
+        name = workspace_path(path)
+        content = data if isinstance(data, bytes) else await asyncio.to_thread(data.read_bytes)
+        if len(content) > self._sandbox.limits.upload:
+            raise ValueError(
+                f"{len(content):,} bytes, and at most {self._sandbox.limits.upload:,} may be put"
+            )
+        self._files[name] = content
+        return _info(name, content)
+
+    async def get(self, path: str) -> bytes:
+        """See `Session.get`."""
+        name = workspace_path(path)
+        if name not in self._files:
+            raise FileNotFoundError(f"no file {name!r} in the workspace")
+        return self._files[name]
+
+    async def files(self) -> tuple[FileInfo, ...]:
+        """See `Session.files`."""
+        return tuple(_info(name, content) for name, content in sorted(self._files.items()))
+
+    async def interrupt(self) -> None:
+        """Nothing runs."""
+
+    async def aclose(self) -> None:
+        """Nothing to end."""
+
+
+def _info(name: str, content: bytes) -> FileInfo:
+    return FileInfo(name, len(content), hashlib.sha256(content).hexdigest())

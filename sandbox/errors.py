@@ -1,0 +1,25 @@
+"""Everything that this room raises.
+
+SandboxError
+├── EngineMissing       (ConnectionError) no Docker engine answers
+├── ImageMissing        (LookupError) the sandbox image is not built
+└── SessionDied         (ConnectionError) the container or its guest went away for good
+"""
+
+from __future__ import annotations
+
+
+class SandboxError(Exception):
+    """The sandbox itself failed (never: the code inside failed). The message says what to do."""
+
+
+class EngineMissing(SandboxError, ConnectionError):
+    """No Docker engine answers."""
+
+
+class ImageMissing(SandboxError, LookupError):
+    """The sandbox's image is not there."""
+
+
+class SessionDied(SandboxError, ConnectionError):
+    """The container ended, or its guest spoke nonsense and was cut off."""

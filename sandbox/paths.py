@@ -1,0 +1,33 @@
+"""Names of files in the workspace, made canonical."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+WORK = PurePosixPath("/work")
+
+
+def workspace_path(path: str) -> str:
+    """The path relative to `/work`, without `.` and `..`. ValueError for one that leads elsewhere.
+
+    >>> workspace_path("/work/data/../a.csv")
+    'a.csv'
+    """
+    if "\0" in path or not path.isprintable():
+        raise ValueError(f"a path in the workspace has printable characters only, got {path!r}")
+    parts: list[str] = []
+    for part in (WORK / path).parts[1:]:
+        if part == ".." and not parts:
+            raise ValueError(f"the path {path!r} leaves the filesystem; name a file inside /work")
+        if part == "..":
+            parts.pop()
+        else:
+            parts.append(part)
+    if parts[:1] != ["work"]:
+        raise ValueError(f"the path {path!r} leads out of the workspace; name a file inside /work")
+    if len(parts) == 1:
+        raise ValueError(f"the path {path!r} names the workspace itself; name a file inside /work")
+    relative = "/".join(parts[1:])
+    if len(relative.encode()) > 4000 or max(len(part.encode()) for part in parts) > 240:
+        raise ValueError("the path is too long; use at most 240 bytes for each name")
+    return relative

@@ -1,0 +1,55 @@
+"""Small makers for the loop's tests."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from agent.engine.scripted import SCRIPTED
+from agent.engine.types import Reply, Usage
+from agent.transcript import ToolCall
+from tools import tool
+
+_numbers = count(1)
+WEAK = replace(
+    SCRIPTED, name="weak", plan="forced", step="output", evidence=True, plan_verbs=("Find", "Plot")
+)
+
+
+def says(content: str, **fields: Any) -> Reply:
+    return Reply(content, usage=Usage(prompt=10, cached=5, answer=3, seconds=0.5), **fields)
+
+
+def calls(*wanted: tuple[str, dict[str, Any]], **fields: Any) -> Reply:
+    made = tuple(
+        ToolCall(f"call-{next(_numbers)}", name, json.dumps(arguments)) for name, arguments in wanted
+    )
+    return Reply(calls=made, usage=Usage(prompt=10, answer=5), **fields)
+
+
+def plan(*steps: str | dict[str, Any], goal: str = "the goal") -> Reply:
+    listed = [step if isinstance(step, dict) else {"do": step} for step in steps]
+    return calls(("plan", {"goal": goal, "steps": listed}))
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers.
+
+    Args:
+        a: The first.
+        b: The second.
+    """
+    return a + b
+
+
+@tool
+def fail(why: str) -> str:
+    """Fail always.
+
+    Args:
+        why: What to say.
+    """
+    raise RuntimeError(why)

@@ -1,0 +1,350 @@
+"""The loop against scripted models: what is asked, in which mode, and how a run ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, field_validator
+
+from agent import Agent, Budget, Exit, Result, ScriptedModel
+from agent.engine.scripted import SCRIPTED
+from agent.engine.types import Reply, Request, Usage
+from agent.events import CallFinished, Event, PlanMade, RunFinished, StepFinished, TurnStarted
+from agent.modes import Kind
+from agent.transcript import Assistant, System, ToolResult, User
+from tests.agent.helpers import WEAK, add, calls, fail, plan, says
+from tools import Tool, tool
+
+
+async def run(
+    script: list[Reply | Callable[[Request], Any]], *tools: Tool, **options: Any
+) -> tuple[Result, ScriptedModel]:
+    model = ScriptedModel(script, profile=options.pop("profile", SCRIPTED))
+    asked = {key: options.pop(key) for key in ("output",) if key in options}
+    agent = Agent(engine=model, tools=tools or (add, fail), sandbox=None, **options)
+    result = await agent.run("the task", **asked)
+    if result.exit is Exit.ANSWERED:
+        model.assert_complete()
+    return result, model
+
+
+def turns(result: Result) -> list[TurnStarted]:
+    return [event for event in result.events if isinstance(event, TurnStarted)]
+
+
+def finished(result: Result) -> list[CallFinished]:
+    return [event for event in result.events if isinstance(event, CallFinished)]
+
+
+async def test_an_answer_without_a_call_ends_the_run() -> None:
+    result, model = await run([says("42")])
+    assert (result.answer, result.exit, result.output, result.plan) == ("42", Exit.ANSWERED, None, None)
+    assert [type(message) for message in model.requests[0].messages] == [System, User]
+    assert turns(result)[0].kind is Kind.PLAN
+    assert model.requests[0].mode.thinks
+
+
+async def test_a_call_runs_and_its_result_comes_back_in_a_fast_turn() -> None:
+    result, model = await run([calls(("add", {"a": 2, "b": 3})), says("5")])
+    assert result.answer == "5"
+    said = model.requests[1].messages[-1]
+    assert isinstance(said, ToolResult)
+    assert said.content == "5"
+    assert [request.mode.thinks for request in model.requests] == [True, False]
+    assert {name: row.turns for name, row in result.usage.items()} == {"think": 1, "fast": 1}
+
+
+async def test_history_only_grows_and_tools_stay_the_same() -> None:
+    script = [
+        calls(("add", {"a": 1, "b": 1})),
+        calls(("fail", {"why": "no"})),
+        calls(("nope", {})),
+        says("done"),
+    ]
+    _, model = await run(script)
+    for earlier, later in zip(model.requests, model.requests[1:], strict=False):
+        assert later.messages[: len(earlier.messages)] == earlier.messages
+        assert later.tools is earlier.tools
+
+
+async def test_parallel_calls_run_at_once_and_answer_in_order() -> None:
+    both = asyncio.Barrier(2)
+
+    @tool
+    async def meet(name: str) -> str:
+        """Wait for the other.
+
+        Args:
+            name: Who waits.
+        """
+        async with asyncio.timeout(5):
+            await both.wait()
+        return name
+
+    _, model = await run([calls(("meet", {"name": "x"}), ("meet", {"name": "y"})), says("ok")], meet)
+    assert [m.content for m in model.requests[1].messages if isinstance(m, ToolResult)] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (("fail", {"why": "boom"}), "boom"),
+        (("nope", {}), "add"),  # the names that exist are offered
+        (("add", {"a": 1}), "b"),
+        (("add", {"a": 1, "b": "many"}), "integer"),
+    ],
+)
+async def test_a_failed_call_tells_the_model_why(call: tuple[str, dict[str, Any]], text: str) -> None:
+    result, model = await run([calls(call), says("sorry")])
+    assert not finished(result)[0].ok
+    assert text in model.requests[1].messages[-1].content
+
+
+async def test_the_second_failure_in_a_row_makes_the_next_turn_think() -> None:
+    script = [
+        calls(("fail", {"why": "a"})),
+        calls(("fail", {"why": "b"})),
+        calls(("add", {"a": 1, "b": 1})),
+        says("2"),
+    ]
+    result, model = await run(script)
+    assert [turn.kind for turn in turns(result)] == [Kind.PLAN, Kind.ACT, Kind.REPAIR, Kind.ACT]
+    assert [request.mode.thinks for request in model.requests] == [True, False, True, False]
+
+
+async def test_a_failed_call_is_not_run_again_word_for_word() -> None:
+    ran: list[str] = []
+
+    @tool
+    def broken(x: str) -> str:
+        """Fail.
+
+        Args:
+            x: Anything.
+        """
+        ran.append(x)
+        raise RuntimeError("broken")
+
+    result, model = await run(
+        [calls(("broken", {"x": "a"})), calls(("broken", {"x": "a"})), says("no")], broken
+    )
+    assert ran == ["a"]
+    assert "not run again" in model.requests[2].messages[-1].content
+    assert model.requests[2].mode.thinks
+    assert [event.ok for event in finished(result)] == [False, False]
+
+
+async def test_the_same_result_twice_is_noticed_then_thought_about() -> None:
+    same = ("add", {"a": 1, "b": 1})
+    result, model = await run([calls(same), calls(same), calls(same), says("2")])
+    assert "same result" in model.requests[2].messages[-1].content
+    assert [turn.kind for turn in turns(result)] == [Kind.PLAN, Kind.ACT, Kind.ACT, Kind.REPAIR]
+
+
+async def test_an_empty_reply_is_asked_for_again_with_the_thoughts_quoted() -> None:
+    result, model = await run([Reply(reasoning="I should add 1 and 1"), says("2")])
+    assert result.answer == "2"
+    assert "I should add 1 and 1" in model.requests[1].messages[-1].content
+    assert not model.requests[1].mode.thinks
+    assert not any(isinstance(message, Assistant) for message in model.requests[1].messages)
+
+
+async def test_a_cut_off_answer_is_asked_for_again_shorter() -> None:
+    result, model = await run([says("A very lo", finish="length"), says("Short.")])
+    assert result.answer == "Short."
+    assert "cut off" in model.requests[1].messages[-1].content
+
+
+async def test_a_model_that_never_answers_fails_with_the_reason() -> None:
+    result, _ = await run([Reply(), Reply(), Reply()])
+    assert result.exit is Exit.FAILED
+    assert result.reason
+
+
+async def test_a_plan_runs_its_steps_in_branches_and_returns_only_results() -> None:
+    script = [
+        plan("first", "second"),
+        calls(("add", {"a": 1, "b": 2})),
+        says("the sum is 3"),
+        says("second is done"),
+        says("3, all done"),
+    ]
+    result, model = await run(script)
+    assert result.answer == "3, all done"
+    assert result.plan is not None
+    assert [step.do for step in result.plan.steps] == ["first", "second"]
+    assert [event.ok for event in result.events if isinstance(event, StepFinished)] == [True, True]
+    trunk = model.requests[4].messages
+    assert [type(message) for message in trunk] == [System, User, Assistant, ToolResult]
+    assert "the sum is 3" in trunk[-1].content
+    assert "the sum is 3" in model.requests[3].messages[-1].content, (
+        "a step sees the results that it depends on"
+    )
+    assert all(request.messages[:3] == trunk[:3] for request in model.requests[1:]), (
+        "branches share the prefix"
+    )
+    assert [turn.kind for turn in turns(result)] == [Kind.PLAN, Kind.ACT, Kind.ACT, Kind.ACT, Kind.ANSWER]
+    assert [turn.branch for turn in turns(result)] == ["", "1", "1", "2", ""]
+
+
+async def test_independent_steps_run_side_by_side() -> None:
+    both = asyncio.Barrier(2)
+
+    async def together(request: Request) -> Reply:
+        async with asyncio.timeout(5):
+            await both.wait()
+        return says("met")
+
+    result, _ = await run(
+        [plan({"do": "a", "after": []}, {"do": "b", "after": []}), together, together, says("ok")]
+    )
+    assert result.exit is Exit.ANSWERED
+
+
+async def test_a_failed_step_stops_what_needs_it_and_the_trunk_thinks() -> None:
+    script = [
+        plan("first", "second"),
+        *[calls(("fail", {"why": str(n)})) for n in range(8)],
+        says("it failed"),
+    ]
+    result, model = await run(script)
+    ended = [event for event in result.events if isinstance(event, StepFinished)]
+    assert [event.ok for event in ended] == [False, False]
+    assert "step 1 failed" in ended[1].result
+    assert turns(result)[-1].kind is Kind.REPAIR
+    assert model.requests[-1].mode.thinks
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [([{"do": "a", "after": [1]}], "after steps"), ([{"do": ""}], "do"), ([], "steps")],
+)
+async def test_a_bad_plan_is_told_to_the_model(steps: list[dict[str, Any]], told: str) -> None:
+    result, model = await run([plan(*steps), says("ok")])
+    assert not finished(result)[0].ok
+    assert told in model.requests[1].messages[-1].content
+    assert not any(isinstance(event, PlanMade) for event in result.events)
+
+
+async def test_a_plan_inside_a_step_is_refused() -> None:
+    result, _ = await run([plan("one"), plan("nested"), calls(("add", {"a": 1, "b": 1})), says("2"), says("done")])
+    assert result.exit is Exit.ANSWERED
+    assert [(event.name, event.ok) for event in finished(result)] == [("plan", False), ("add", True), ("plan", True)]
+
+
+async def test_small_models_must_plan_and_their_steps_end_with_output() -> None:
+    script = [
+        calls(("plan", {"goal": "g", "steps": ["Find the sum of all"]})),
+        says("It is 7."),  # a guess: nothing was run
+        calls(("add", {"a": 3, "b": 4})),
+        says("The sum is 7."),
+    ]
+    result, model = await run(script, profile=WEAK)
+    assert result.answer == "The sum is 7."
+    assert model.requests[0].force == "plan"
+    assert [request.force for request in model.requests[1:]] == [None, None, None]
+    assert "run" in model.requests[2].messages[-1].content
+    [step] = [event for event in result.events if isinstance(event, StepFinished)]
+    assert "7" in step.result
+
+
+class Sum(BaseModel):
+    total: int
+
+    @field_validator("total")
+    @classmethod
+    def even(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError("the total must be even")
+        return value
+
+
+async def test_structured_output_is_forced_and_validated() -> None:
+    script = [says("It is 4."), calls(("answer", {"total": 3})), calls(("answer", {"total": 4}))]
+    result, model = await run(script, output=Sum)
+    assert result.output == Sum(total=4)
+    assert model.requests[1].force == "answer"
+    assert "even" in model.requests[2].messages[-1].content
+
+
+async def test_structured_output_that_never_fits_fails() -> None:
+    result, _ = await run([says("four")] * 3, output=Sum)
+    assert (result.exit, result.output) == (Exit.FAILED, None)
+    assert "Sum" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        (Budget(turns=2), "2 turns"),
+        (Budget(tokens=8), "8 tokens"),
+        (Budget(seconds=0.2), "0.2 seconds"),
+    ],
+)
+async def test_a_budget_ends_the_run_with_what_there_is(budget: Budget, said: str) -> None:
+    async def slow(request: Request) -> Reply:
+        await asyncio.sleep(5 if budget.seconds else 0)
+        return calls(("add", {"a": 2, "b": 2}))
+
+    first = Reply(
+        "So far so good.",
+        calls(("add", {"a": 1, "b": 1})).calls and "",
+        calls(("add", {"a": 1, "b": 1})).calls,
+    )
+    result, _ = await run([replace(first, usage=Usage(answer=5)), slow, slow], budget=budget)
+    assert result.exit is Exit.BUDGET
+    assert said in result.reason
+    assert result.answer == "So far so good."
+
+
+async def test_a_thinking_budget_that_is_spent_makes_turns_fast() -> None:
+    first = replace(calls(("fail", {"why": "a"})), usage=Usage(thinking=100, answer=1))
+    result, model = await run(
+        [first, calls(("fail", {"why": "b"})), says("x")], budget=Budget(thinking_tokens=100)
+    )
+    assert result.exit is Exit.BUDGET
+    assert len(model.requests) == 1
+
+
+@pytest.mark.parametrize(("think", "modes"), [("never", [0, 0]), ("always", [4096, 2048]), (77, [77, 0])])
+async def test_think_overrides_the_rules(think: Any, modes: list[int]) -> None:
+    _, model = await run([calls(("add", {"a": 1, "b": 1})), says("2")], think=think)
+    assert [request.mode.budget for request in model.requests] == modes
+
+
+async def test_cancelling_ends_with_a_partial_result_first() -> None:
+    started = asyncio.Event()
+
+    async def hang(request: Request) -> Reply:
+        started.set()
+        await asyncio.sleep(60)
+        raise AssertionError("not reached")
+
+    model = ScriptedModel([plan({"do": "a"}, {"do": "b"}), says("a is 1"), hang])
+    agent = Agent(engine=model, tools=[add], sandbox=None)
+    events: list[Event] = []
+
+    async def consume() -> None:
+        async with aclosing(agent.stream("the task")) as stream:
+            async for event in stream:
+                events.append(event)
+
+    task = asyncio.create_task(consume())
+    await asyncio.wait_for(started.wait(), 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    last = events[-1]
+    assert isinstance(last, RunFinished)
+    assert last.result.exit is Exit.CANCELLED
+    assert "a is 1" in last.result.answer
+
+
+def test_run_sync_works_twice() -> None:
+    agent = Agent(engine=ScriptedModel([says("1"), says("2")]), sandbox=None)
+    assert [agent.run_sync("x").answer, agent.run_sync("y").answer] == ["1", "2"]

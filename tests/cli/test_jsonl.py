@@ -1,0 +1,50 @@
+"""Events as JSON lines: every kind, and all that is in it."""
+
+import json
+from pathlib import Path
+from typing import get_args
+
+from agent.cli.jsonl import event_name, to_json
+from agent.events import Event, RunFinished
+from tests.cli.recorded import HOSTILE, events
+
+
+def test_the_recorded_run_has_every_kind_of_event() -> None:
+    assert {type(event) for event in events()} == set(get_args(Event))
+
+
+def test_every_event_is_one_line_of_json_with_all_fields() -> None:
+    for event in events((Path("out/revenue.png"),)):
+        line = json.dumps(to_json(event))
+        told = json.loads(line)
+        assert "\n" not in line
+        assert told.pop("event") == event_name(event)
+        assert set(told) == set(type(event).__dataclass_fields__)
+
+
+def test_control_sequences_travel_as_escapes() -> None:
+    lines = "".join(json.dumps(to_json(event)) for event in events())
+    assert lines.isascii()
+    assert lines.isprintable()
+    notice = next(to_json(event) for event in events() if event_name(event) == "notice")
+    assert json.loads(json.dumps(notice))["text"].endswith(HOSTILE)
+
+
+def test_a_mode_has_its_name_and_a_plan_its_steps() -> None:
+    by_name = {event_name(event): to_json(event) for event in events()}
+    assert by_name["turn_started"]["mode"] == {"budget": 0, "name": "fast"}
+    assert by_name["plan_made"]["plan"]["steps"][1]["after"] == [1]
+    assert by_name["turn_finished"]["reply"]["usage"]["cached"] == 500
+
+
+def test_the_result_leaves_out_the_events_that_were_told_already() -> None:
+    finished = events((Path("out/revenue.png"),))[-1]
+    assert isinstance(finished, RunFinished)
+    told = to_json(finished)["result"]
+    assert "events" not in told
+    assert told["files"] == ["out/revenue.png"]
+    assert told["exit"] == "answered"
+    assert told["usage"]["think"] == {
+        "turns": 1,
+        "usage": {"prompt": 512, "cached": 0, "thinking": 96, "answer": 40, "seconds": 2.5},
+    }

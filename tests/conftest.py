@@ -1,0 +1,46 @@
+"""What the real tests share: one managed vLLM server with the embedded model, started once."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from agent.engine.fetch import fetch, weights_state
+from agent.engine.install import install_engine
+from agent.engine.models import find_model
+from agent.engine.profiles import find_profile
+from agent.engine.record import running_server, stop_server
+from agent.engine.server import start_server
+
+MODEL = "qwen2.5-coder-1.5b"
+
+
+@dataclass
+class _Said:
+    """Prints each new phase once: a first session takes minutes here."""
+
+    last: str = ""
+
+    def __call__(self, what: str, fraction: float | None) -> None:
+        if what != self.last:
+            self.last = what
+            print(f"  {what}", file=sys.__stderr__, flush=True)
+
+
+@pytest.fixture(scope="session")
+def vllm_url() -> Iterator[str]:
+    """Address of a real vLLM that serves the embedded model, as `fastslow up` starts it."""
+    said = _Said()
+    entry = find_model(MODEL)
+    before = running_server()
+    install_engine(said)
+    if weights_state(entry) != "present":
+        fetch(entry, said)
+    record = asyncio.run(start_server(entry, find_profile(entry.family), said))
+    yield record.base_url
+    if before is None or before.pid != record.pid:
+        stop_server(record)

@@ -1,0 +1,384 @@
+"""Lost tool calls, found again: every syntax, every damage seen, and nothing that was cut off."""
+# ruff: noqa: RUF001 - DeepSeek's tags are written with a fullwidth bar.
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.engine.profiles import PROFILES
+from agent.engine.recover import DIALECTS, recover_calls
+
+F = '{"name": "f", "arguments": {"a": 1}}'
+G = '{"name": "g", "arguments": {}}'
+ONE: list[tuple[str, Any]] = [("f", {"a": 1})]
+BOTH: list[tuple[str, Any]] = [*ONE, ("g", {})]
+
+
+def tagged(*calls: str) -> str:
+    return "\n".join(f"<tool_call>\n{call}\n</tool_call>" for call in calls)
+
+
+# Whole outputs as each family's chat template renders them.
+NATIVE: dict[str, tuple[str, list[tuple[str, Any]]]] = {
+    "hermes": (tagged(F, G), BOTH),
+    "qwen3_json": (tagged(F, G), BOTH),
+    "qwen3_coder": (
+        "<tool_call>\n<function=f>\n<parameter=a>\nls\n  -l\n</parameter>\n"
+        "<parameter=b>\n3\n</parameter>\n</function>\n</tool_call>\n"
+        "<tool_call>\n<function=g>\n</function>\n</tool_call>",
+        [("f", {"a": "ls\n  -l", "b": "3"}), ("g", {})],
+    ),
+    "seed_oss": (
+        "<seed:tool_call>\n<function=f>\n<parameter=a>x</parameter>\n</function>\n</seed:tool_call>",
+        [("f", {"a": "x"})],
+    ),
+    "glm45": (
+        "<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>x</arg_value>\n</tool_call>\n<tool_call>g\n</tool_call>",
+        [("f", {"a": "x"}), ("g", {})],
+    ),
+    "glm47": (
+        "<tool_call>f<arg_key>a</arg_key><arg_value>x</arg_value>"
+        "<arg_key>b</arg_key><arg_value>007</arg_value></tool_call>",
+        [("f", {"a": "x", "b": "007"})],
+    ),
+    "deepseek_v3": (
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n"
+        '```json\n{"a": 1}\n```<｜tool▁call▁end｜>\n'
+        "<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+        BOTH,
+    ),
+    "deepseek_v31": (
+        '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{"a": 1}<｜tool▁call▁end｜>'
+        "<｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+        BOTH,
+    ),
+    "deepseek_v32": (
+        '<｜DSML｜function_calls>\n<｜DSML｜invoke name="f">\n'
+        '<｜DSML｜parameter name="s" string="true">杭州</｜DSML｜parameter>\n'
+        '<｜DSML｜parameter name="n" string="false">5</｜DSML｜parameter>\n'
+        "</｜DSML｜invoke>\n</｜DSML｜function_calls>",
+        [("f", {"s": "杭州", "n": 5})],
+    ),
+    "kimi_k2": (
+        "<|tool_calls_section_begin|>"
+        '<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{"a": 1}<|tool_call_end|>'
+        "<|tool_call_begin|>functions.g:1<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
+        BOTH,
+    ),
+    "llama3_json": (
+        '<|python_tag|>{"name": "f", "parameters": {"a": 1}}; {"name": "g", "parameters": {}}<|eom_id|>',
+        BOTH,
+    ),
+    "llama4_json": ('{"type": "function", "name": "f", "parameters": {"a": 1}}', ONE),
+    "pythonic": (
+        "[f(a=1, b=\"x\"), g(c=[1, {'k': None}], d=True)]",
+        [("f", {"a": 1, "b": "x"}), ("g", {"c": [1, {"k": None}], "d": True})],
+    ),
+    "lfm2": ("<|tool_call_start|>[f(a=1), g()]<|tool_call_end|>", BOTH),
+    "olmo3": ("<function_calls>\nf(a=1)\ng()\n</function_calls>", BOTH),
+    "mistral": ('[TOOL_CALLS]f[CALL_ID]x1[ARGS]{"a": 1}[TOOL_CALLS]g{}', BOTH),
+    "minimax_m2": (
+        '<minimax:tool_call><invoke name="f">\n<parameter name="city">New York</parameter>\n</invoke>'
+        '<invoke name="g">\n</invoke></minimax:tool_call>',
+        [("f", {"city": "New York"}), ("g", {})],
+    ),
+    "granite": (f"<|tool_call|> [{F}, {G}]", BOTH),
+    "granite-20b-fc": (f"<function_call> {F}\n<function_call> {G}", BOTH),
+    "longcat": (
+        f"<longcat_tool_call>{F}</longcat_tool_call>\n<longcat_tool_call>{G}</longcat_tool_call>",
+        BOTH,
+    ),
+    "jamba": (f"<tool_calls>[\n {F},\n {G}\n]</tool_calls>", BOTH),
+    "phi4_mini_json": (f"functools[{F}, {G}]", BOTH),
+    "xlam": (f"[{F}, {G}]", BOTH),
+}
+
+
+@pytest.mark.parametrize("dialect", NATIVE)
+def test_native_syntax(dialect: str) -> None:
+    text, calls = NATIVE[dialect]
+    assert recover_calls(text, dialect) == ("", calls)
+    assert recover_calls(f"Let me look.\n\n{text}\n", dialect) == ("Let me look.", calls)
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+@pytest.mark.parametrize("text", [tagged(F), f"```json\n{F}\n```", F, f"```\n[{F}]\n```", f"Now.\n{F}"])
+def test_every_dialect_knows_tags_and_plain_json(dialect: str, text: str) -> None:
+    assert recover_calls(text, dialect)[1] == ONE
+
+
+def test_profiles_name_known_dialects() -> None:
+    assert {profile.dialect for profile in PROFILES} <= DIALECTS.keys()
+
+
+def test_unknown_dialect_lists_the_known() -> None:
+    with pytest.raises(ValueError, match=r"hermes, .*qwen3_coder"):
+        recover_calls("", "klingon")
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "calls"),
+    [
+        (
+            '<tool_call>{"name": "f", "arguments": {"a": "</tool_call>"}}</tool_call> b',
+            "b",
+            [("f", {"a": "</tool_call>"})],
+        ),
+        ('<tool_call>{"arguments": {"a": 1}, "name": "f"}</tool_call>', "", ONE),
+        ('<tool_call>{"name": "f", "parameters": {"a": 1}}</tool_call>', "", ONE),
+        (
+            '<tool_call>{"type": "function", "function": {"name": "f", "arguments": '
+            '"{\\"a\\": 1}"}}</tool_call>',
+            "",
+            ONE,
+        ),
+        ('{"tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{\\"a\\": 1}"}}]}', "", ONE),
+        ('<tool_call>{"name": "f", "arguments": ""}</tool_call>', "", [("f", {})]),
+        ('<tool_call>{"name": "f"}</tool_call>', "", [("f", {})]),
+        ("<tool_call>{'name': 'f', 'arguments': {'a': 1,}}</tool_call>", "", ONE),
+        ('<tool_call>{"name": "f", "arguments": "Seoul"}</tool_call>', "", [("f", "Seoul")]),
+        ('<tool_call>{"name": "f", "arguments": Seoul}</tool_call>', "", [("f", "Seoul")]),
+        ('<tool_call>{"name": "f", "arguments": 12}</tool_call>', "", [("f", 12)]),
+        (f"{F}\n</tool_call>", "", ONE),
+        (f"<tool_call>\n{F}", "", ONE),
+        (f"<tool_call>{F}<|im_end|>", "", ONE),
+        (f"<tool_call>{F[:-1]}</tool_call>", "", ONE),
+        (f"<tool_call>{F[:-1]}", "", ONE),
+        (f"<tool_call>{F}}}</tool_call>", "", ONE),
+        (f"<tool_call>\n{F}\n{G}\n</tool_call>", "", BOTH),
+        (f"<tool_call>```json\n{F}\n```</tool_call>", "", ONE),
+        (f"a\n{tagged(F)}\nb\n{tagged(G)}\nc", "a\nb\nc", BOTH),
+        (f"<think>I should {tagged(F)}", "<think>I should", ONE),
+        (f"I should {tagged(F)}\n</think>", "I should\n</think>", ONE),
+        ('<tool_call>{"name": "f", "arguments": {"a": "\\ud83d"}}</tool_call>', "", [("f", {"a": "\ufffd"})]),
+        ("<function=f>\n<parameter=a>\nx\n</parameter>\n</function>\n</tool_call>", "", [("f", {"a": "x"})]),
+        ("<tool_call><function=f><parameter=a>x</parameter></tool_call>", "", [("f", {"a": "x"})]),
+        (
+            '<tool_call>\n<function=f>\n<parameter=a>\nprint("</parameter>")\n</parameter>\n</function>\n</tool_call>',
+            "",
+            [("f", {"a": 'print("</parameter>")'})],
+        ),
+        ("f\n<arg_key>a</arg_key>\n<arg_value>x</arg_value>\n</tool_call>", "", [("f", {"a": "x"})]),
+    ],
+)
+def test_damage_that_has_one_reading(text: str, content: str, calls: list[tuple[str, Any]]) -> None:
+    assert recover_calls(text, "hermes") == (content, calls)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '<tool_call>{"name": "x", "arguments": {"a": 1 oops}}</tool_call>',
+        '<tool_call>{"name": "x", "arguments": {"a": "no end}}</tool_call>',
+        '<tool_call>{"name": "x", "arguments": {"a": 1</tool_call>',
+        '<tool_call>{"name": "x", "arguments": {"a": NaN}}</tool_call>',
+        '<tool_call>{"name": "x", "arguments": "{\\"a\\": \\"rm"}</tool_call>',
+        '<tool_call>{"name": "x", "arguments": {"a": 1, "a": 2}}</tool_call>',
+        '<tool_call>{"name": 7, "arguments": {}}</tool_call>',
+        '<tool_call>{"name": "x", "arguments": ' + '{"a": ' * 99 + "1" + "}" * 99 + "}</tool_call>",
+        "<tool_call>\n<function=x>\n<parameter=a>\nno end",
+        "<tool_call>x<arg_key>a</arg_key><arg_value>no end",
+        "[TOOL_CALLS]x[ARGS]no json",
+        "[x(1 + 1)]",
+        "<tool_call></tool_call>",
+    ],
+)
+def test_a_bad_call_costs_no_good_one(bad: str) -> None:
+    for text in (f"{bad}\n{tagged(F)}", f"{tagged(F)}\n{bad}"):
+        content, calls = recover_calls(text, "hermes")
+        assert calls == ONE
+        assert bad[:20] in content  # what is no call stays to be read
+
+
+def test_a_cut_array_gives_its_whole_calls() -> None:
+    cut = ', {"name": "g", "arguments": {"a": "rm'
+    assert recover_calls(f"<tool_call>[{F}{cut}", "granite") == (cut, ONE)
+    assert recover_calls(f"[{F}{cut}", "hermes") == (cut, ONE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No call.",
+        'The API answers {"name": "f", "arguments": {}} then.',
+        '{"name": "f", "arguments": {"a": 1}} is what I would send.',
+        '```json\n{"name": "Bob", "age": 3}\n```',
+        '```json\n{"name": "Bob Smith", "arguments": {}}\n```',
+        f"```python\nx = [\n{F}\n]\n```",
+        f'{{"example":\n{F}\n}}',
+        '{"name": "f", "arguments": "text"}',
+        '[f(a="x")]',
+        "x < y and </tool_call> alone",
+    ],
+)
+def test_text_stays_text(text: str) -> None:
+    assert recover_calls(text, "hermes") == (text, [])
+
+
+def test_a_considered_call_is_no_call() -> None:
+    text = f"<think>I could {tagged(F)}, no.</think>The answer is 4."
+    assert recover_calls(text, "hermes") == (text, [])
+    content, calls = recover_calls(f"{text}\n{tagged(G)}", "hermes")
+    assert (content, calls) == (text, [("g", {})])
+    holding = '<tool_call>{"name": "f", "arguments": {"a": "</think>"}}</tool_call>'
+    assert recover_calls(f"{tagged(G)}\n{holding}", "hermes")[1] == [("g", {}), ("f", {"a": "</think>"})]
+
+
+DANGER = {"command": "rm -rf /tmp/x", "why": 'it said "go"'}
+CUT = {
+    "hermes": tagged(json.dumps({"name": "sh", "arguments": DANGER})),
+    "hermes-escaped": tagged(json.dumps({"name": "sh", "arguments": json.dumps(DANGER)})),
+    "qwen3_coder": "<tool_call>\n<function=sh>\n"
+    + "".join(f"<parameter={key}>\n{value}\n</parameter>\n" for key, value in DANGER.items())
+    + "</function>\n</tool_call>",
+    "glm47": "<tool_call>sh"
+    + "".join(f"<arg_key>{key}</arg_key><arg_value>{value}</arg_value>" for key, value in DANGER.items())
+    + "</tool_call>",
+    "deepseek_v3": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>sh\n"
+    f"```json\n{json.dumps(DANGER)}\n```"
+    "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    "kimi_k2": "<|tool_call_begin|>functions.sh:0<|tool_call_argument_begin|>"
+    f"{json.dumps(DANGER)}<|tool_call_end|>",
+    "minimax_m2": '<minimax:tool_call><invoke name="sh">\n'
+    + "".join(f'<parameter name="{key}">{value}</parameter>\n' for key, value in DANGER.items())
+    + "</invoke></minimax:tool_call>",
+    "mistral": f"[TOOL_CALLS]sh[ARGS]{json.dumps(DANGER)}",
+    "llama3_json": json.dumps({"name": "sh", "parameters": DANGER}),
+    "pythonic": "[sh(" + ", ".join(f"{key}={value!r}" for key, value in DANGER.items()) + ")]",
+}
+
+
+@pytest.mark.parametrize("case", CUT)
+def test_half_a_call_is_never_returned(case: str) -> None:
+    text, dialect = CUT[case], case.partition("-")[0]
+    assert recover_calls(text, dialect)[1] == [("sh", DANGER)]
+    for end in range(len(text)):
+        content, calls = recover_calls(text[:end], dialect)
+        assert calls in ([], [("sh", DANGER)]), text[:end]
+        assert calls or content == text[:end]
+
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "<tool_call>",
+            "</tool_call>",
+            "<think>",
+            "</think>",
+            "<function=f>",
+            "</function>",
+            "<parameter=a>",
+            "</parameter>",
+        ),
+        *(
+            "<arg_key>",
+            "</arg_key>",
+            "<arg_value>",
+            "</arg_value>",
+            "[TOOL_CALLS]",
+            "[ARGS]",
+            "<|python_tag|>",
+            "f(",
+            "a=",
+            ")",
+        ),
+        *(
+            "<｜tool▁call▁begin｜>",
+            "<｜tool▁sep｜>",
+            "<|tool_call_begin|>",
+            "<|tool_call_argument_begin|>",
+            '<invoke name="f">',
+        ),
+        *(
+            "</invoke>",
+            '<parameter name="a">',
+            "```json\n",
+            "\n```",
+            "\n",
+            " ",
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            '"',
+            "'",
+            "\\",
+        ),
+        *(
+            '"name"',
+            '"arguments"',
+            '"f"',
+            "1",
+            "true",
+            "NaN",
+            "x",
+            "\ud800",
+            "\\ud800",
+            "\0",
+            F,
+            G,
+            tagged(F),
+        ),
+    ]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(PIECES, max_size=30).map("".join) | st.text(max_size=200), st.sampled_from(sorted(DIALECTS)))
+def test_any_text(text: str, dialect: str) -> None:
+    content, calls = recover_calls(text, dialect)
+    content.encode()
+    for name, arguments in calls:
+        assert name
+        json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.dictionaries(st.text(), JSON, max_size=4), min_size=1, max_size=3), st.booleans())
+def test_what_was_written_is_read(calls: list[dict[str, Any]], ascii_only: bool) -> None:
+    written = [
+        json.dumps({"name": "f", "arguments": arguments}, ensure_ascii=ascii_only) for arguments in calls
+    ]
+    found = recover_calls(tagged(*written), "hermes")
+    assert found == ("", [("f", arguments) for arguments in calls])
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<tool_call>",
+        '<tool_call>{"a":',
+        '{"a":[\n',
+        "<function=f><parameter=a>",
+        "<tool_call>f<arg_key>a</arg_key><arg_value>",
+        '```json\n{"a":',
+        "[f(a=1), ",
+        tagged(F) + "</think>",
+        " ",
+        "a",
+        '"',
+    ],
+)
+def test_time_is_linear(piece: str) -> None:
+    def seconds(length: int) -> float:
+        text = (piece * (length // len(piece) + 1))[:length]
+        started = time.perf_counter()
+        recover_calls(text, "pythonic")
+        return time.perf_counter() - started
+
+    assert seconds(600_000) < 1 + 200 * seconds(6_000)  # 100 times the text; quadratic would be 10,000 times

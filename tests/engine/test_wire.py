@@ -1,0 +1,115 @@
+"""Histories and settings as the server gets them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from agent.engine.profiles import find_profile
+from agent.engine.types import Request
+from agent.engine.wire import encode_history, encode_request
+from agent.errors import ContextOverflow
+from agent.modes import FAST, Mode
+from agent.transcript import Assistant, System, ToolCall, ToolResult, User
+
+EXAONE, QWEN, SMOL = (find_profile(name) for name in ("exaone4", "qwen3", "smollm3"))
+CALL = ToolCall("c1", "add", '{"a":1,  "b":2}')
+
+
+def test_every_kind_of_message() -> None:
+    history = (
+        System("Be brief."),
+        User("Add."),
+        Assistant("I add.", (CALL,), "Hm."),
+        ToolResult("c1", "add", "3"),
+    )
+    assert encode_history(history, EXAONE) == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Add."},
+        {
+            "role": "assistant",
+            "content": "I add.",
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "add", "arguments": CALL.arguments}}
+            ],
+        },
+        {"role": "tool", "tool_call_id": "c1", "name": "add", "content": "3"},
+    ]
+
+
+def test_reasoning_goes_back_only_behind_the_last_user_message() -> None:
+    history = (
+        User("A"),
+        Assistant("x", reasoning="old"),
+        User("B"),
+        Assistant("y", (CALL,), "new"),
+        ToolResult("c1", "add", "3"),
+    )
+    assert [message.get("reasoning") for message in encode_history(history, QWEN)] == [
+        None,
+        None,
+        None,
+        "new",
+        None,
+    ]
+    assert not any("reasoning" in message for message in encode_history(history, EXAONE))
+
+
+@pytest.mark.parametrize("arguments", ['{"a": 1', '"celsius"', "[1]", "", "null"])
+def test_bad_arguments_are_never_sent_back(arguments: str) -> None:
+    (message,) = encode_history((Assistant("", (ToolCall("c1", "add", arguments),)),), EXAONE)
+    assert message["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
+def test_a_fenced_call_is_not_sent_twice() -> None:
+    text = "```python\n1\n```"
+    call = ToolCall("c1", "python", '{"code": "1"}', form="fenced")
+    assert encode_history((Assistant(text, (call,)),), EXAONE) == [{"role": "assistant", "content": text}]
+
+
+def test_an_empty_turn_is_left_out() -> None:
+    assert encode_history((User("A"), Assistant(" \n", reasoning="Hm.")), QWEN) == [
+        {"role": "user", "content": "A"}
+    ]
+
+
+def test_calls_become_text_where_the_template_forgets_them() -> None:
+    (message,) = encode_history((Assistant("I add.", (CALL,)),), SMOL)
+    assert message == {
+        "role": "assistant",
+        "content": f'I add.\n<tool_call>\n{{"name": "add", "arguments": {CALL.arguments}}}\n</tool_call>',
+    }
+
+
+def test_a_message_is_encoded_once() -> None:
+    history = (User("A"), Assistant("x", (CALL,)))
+    first, second = encode_history(history, EXAONE), encode_history((*history, User("B")), EXAONE)
+    assert all(a is b for a, b in zip(first, second, strict=False))
+
+
+def test_a_longer_history_only_appends() -> None:
+    history = (System("S"), User("A"), Assistant("x", (CALL,)), ToolResult("c1", "add", "3"))
+    longer = (*history, Assistant("3."), User("B"))
+    short, long = (json.dumps(encode_history(h, EXAONE)) for h in (history, longer))
+    assert long.startswith(short.removesuffix("]"))
+
+
+def test_model_that_cannot_switch() -> None:
+    profile = replace(EXAONE, switch="none")
+    body = encode_request(Request((User("A"),), mode=Mode(500)), profile, "m", 10_000, budgeted=True)
+    assert "thinking_token_budget" not in body
+    assert body["chat_template_kwargs"] == {}
+    assert body["max_tokens"] == profile.answer_tokens
+
+
+def test_no_budget_for_a_server_that_refuses_one() -> None:
+    body = encode_request(Request((User("A"),), mode=Mode(500)), EXAONE, "m", 10_000, budgeted=False)
+    assert "thinking_token_budget" not in body
+    assert body["max_tokens"] == 500 + EXAONE.answer_tokens
+
+
+def test_no_room() -> None:
+    with pytest.raises(ContextOverflow, match="0 tokens"):
+        encode_request(Request((User("A"),), mode=FAST), EXAONE, "m", -5, budgeted=True)

@@ -1,0 +1,37 @@
+"""Real containers for the tests marked `docker`: one for each test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from sandbox import DockerSandbox, DockerSession, EngineMissing, Limits, docker_client, image_exists
+
+SMALL = Limits(memory=256 << 20, disk=64 << 20, upload=8 << 20, output=10_000, pids=64, seconds=10)
+
+
+@pytest.fixture(scope="session")
+def small() -> Limits:
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[object]:
+    """The engine's client. Without engine or image the tests fail, and say what to do."""
+    try:
+        client = docker_client()
+    except EngineMissing as error:
+        pytest.fail(str(error))
+    if not image_exists(client):
+        pytest.fail("the sandbox image is not built; run `fastslow sandbox build`")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+async def session(engine: object) -> AsyncIterator[DockerSession]:
+    sandbox = DockerSandbox(SMALL)
+    try:
+        yield await sandbox.session()
+    finally:
+        await asyncio.wait_for(sandbox.aclose(), 20)

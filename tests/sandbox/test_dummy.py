@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+from sandbox import DummySandbox, Execution, Limits, OutOfScript, Sandbox, Session
+
+
+async def test_executions_come_in_order_and_then_no_more() -> None:
+    sandbox = DummySandbox([Execution("ok", stdout="1\n"), Execution("error", error="no", exit_code=1)])
+    session = await sandbox.session()
+    heard: list[tuple[str, str]] = []
+    assert (await session.run("a", on_output=lambda *said: heard.append(said))).stdout == "1\n"
+    assert (await session.shell("b")).status == "error"
+    assert heard == [("stdout", "1\n")]
+    with pytest.raises(OutOfScript, match="after 2 executions"):
+        await session.run("c")
+    assert sandbox.ran == ["a", "b", "c"]
+
+
+async def test_files(tmp_path: Path) -> None:
+    session = await DummySandbox(limits=Limits(upload=10)).session()
+    (tmp_path / "b").write_bytes(b"two")
+    await session.put("z", b"one")
+    info = await session.put("a/../b", tmp_path / "b")
+    assert (info.path, info.size) == ("b", 3)
+    assert [file.path for file in await session.files()] == ["b", "z"]
+    assert await session.get("/work/b") == b"two"
+    with pytest.raises(FileNotFoundError):
+        await session.get("none")
+    with pytest.raises(ValueError, match="11 bytes"):
+        await session.put("c", b"x" * 11)
+    with pytest.raises(ValueError, match="path"):
+        await session.put("../c", b"")
+
+
+async def test_it_is_a_sandbox() -> None:
+    sandbox: Sandbox = DummySandbox()
+    session: Session = await sandbox.session()
+    await session.interrupt()
+    await session.aclose()
+    await sandbox.aclose()

@@ -1,0 +1,22 @@
+"""What an agent can do: functions and schemas become tools; a call's arguments are checked and mended."""
+
+from __future__ import annotations
+
+from tools.arguments import parse_arguments
+from tools.errors import ArgumentError, ToolDefinitionError, ToolError
+from tools.function import tool
+from tools.result import clip
+from tools.tool import Tool, on_output
+from tools.toolbox import Toolbox
+
+__all__ = [
+    "ArgumentError",
+    "Tool",
+    "ToolDefinitionError",
+    "ToolError",
+    "Toolbox",
+    "clip",
+    "on_output",
+    "parse_arguments",
+    "tool",
+]

@@ -1,0 +1,149 @@
+"""A call's arguments: from the model's text to a dict that fits the schema, or to an error that teaches."""
+# ruff: noqa: RUF001 - DeepSeek's tags are written with a fullwidth bar.
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from jsonschema import ValidationError
+from jsonschema.exceptions import SchemaError
+from jsonschema.protocols import Validator
+
+from tools.errors import ArgumentError
+from tools.fitting import fitted
+from tools.lenient import LenientError, read_value, read_whole, skip_space
+from tools.result import clip
+from tools.schema import compiled
+from tools.teaching import example_of, explained
+
+MAX_CHARACTERS = 2_000_000
+SHOWN_ERRORS = 3
+
+_FENCE = re.compile(r"```[ \t]*\w*[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
+# What may stand behind a whole value and means nothing: stray closers, a fence, closing and special tags.
+_NOISE = re.compile(
+    r"(?:\s+|[}\])`;]|</[\w:.-]{1,40}>|<\|[^<>|]{1,40}\|>|<｜[^<>｜]{1,40}｜>|\[\|[^\[\]|]{1,40}\|\])*+"
+)
+
+
+def parse_arguments(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """The arguments that a model wrote, as an object that is valid under the schema.
+
+    What can be mended with certainty is (see `tools.lenient` and `tools.fitting`); a text that was cut off
+    never is: half a command must not run. Optional properties that the model left out stay absent.
+    Raises ArgumentError, whose text is for the model, and nothing else.
+
+    >>> parse_arguments({"properties": {"n": {"type": "integer"}}, "required": ["n"]}, '{"n": "3",}')
+    {'n': 3}
+    """
+    try:
+        return _parsed(schema, text)
+    except RecursionError:
+        raise ArgumentError("The arguments are nested too deeply. Send a flatter object.") from None
+
+
+def _parsed(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
+    if len(text) > MAX_CHARACTERS:
+        raise ArgumentError(
+            f"The arguments have {len(text)} characters and at most {MAX_CHARACTERS} fit. Send less at once."
+        )
+    try:
+        validator = compiled(schema)
+    except (SchemaError, ValueError, TypeError) as error:
+        said = error.message if isinstance(error, SchemaError) else error
+        raise ArgumentError(
+            f"This tool cannot be called, its schema is broken: {said}. Use another tool."
+        ) from error
+    try:
+        value = _read(validator, text)
+    except LenientError as error:
+        raise ArgumentError(_unreadable(schema, text, error)) from error
+    value = fitted(validator, value)
+    errors = list(islice(validator.iter_errors(value), 50))
+    if not errors and isinstance(value, dict):
+        return value
+    raise ArgumentError(_unfitting(schema, text, value, errors))
+
+
+def _read(validator: Validator, text: str) -> Any:
+    """The JSON value in the text; `{}` for none. Raises LenientError."""
+    bare = text.strip().strip("\ufeff")
+    if fence := _FENCE.fullmatch(bare):
+        bare = fence.group(1).strip()
+    if not bare:
+        return {}
+    try:
+        return read_whole(bare)
+    except LenientError as error:
+        if bare[0] in "{[":
+            return _without_noise(bare, error)
+        if word := _only_word(validator, bare):
+            return word
+        raise
+
+
+def _without_noise(text: str, error: LenientError) -> Any:
+    """The value at the head of a text that only noise follows, or stands where its last brace is missing."""
+    try:
+        value, end = read_value(text)
+    except LenientError as inner:
+        position = inner.position
+        if (
+            inner.cut
+            or not text.startswith(("</", "<|", "<｜", "[|"), position)
+            or not _is_noise(text, position)
+        ):
+            raise error from None
+        value, end = read_value(text, end=position, close=True)
+        if skip_space(text, end) < position:
+            raise error from None
+    if not _is_noise(text, end):
+        raise error
+    return value
+
+
+def _is_noise(text: str, position: int) -> bool:
+    match = _NOISE.match(text, position)
+    return match is not None and match.end() == len(text)
+
+
+def _only_word(validator: Validator, text: str) -> str | None:
+    """The text itself, where it is a value of the only property's enum: some models write just that."""
+    properties = validator.schema.get("properties", {}) if isinstance(validator.schema, dict) else {}
+    for name, part in properties.items() if len(properties) == 1 else ():
+        if isinstance(part, dict) and "enum" in part and validator.is_valid({name: text}):
+            return text
+    return None
+
+
+def _unreadable(schema: Mapping[str, Any], text: str, error: LenientError) -> str:
+    if error.cut:
+        head = (
+            f"The arguments were cut off: {error}. Nothing was run. "
+            "Send the whole call again, shorter if it was long."
+        )
+    else:
+        head = f"The arguments are not one JSON object: {error} (character {error.position})."
+    return "\n".join([head, *_ending(schema, text, set())])
+
+
+def _unfitting(schema: Mapping[str, Any], text: str, value: Any, errors: list[ValidationError]) -> str:
+    if not errors:
+        lines = [f"The arguments do not fit: expected an object, got {clip(repr(value), 80)}."]
+    else:
+        told = list(dict.fromkeys(explained(error) for error in errors))
+        lines = [f"The arguments do not fit: {told[0]}."]
+        lines += [f"- {line}" for line in told[:SHOWN_ERRORS]] if len(told) > 1 else []
+        if len(told) > SHOWN_ERRORS:
+            lines.append(f"- and {len(told) - SHOWN_ERRORS} more")
+    named = {str(error.absolute_path[0]) for error in errors if error.absolute_path}
+    return "\n".join([*lines, *_ending(schema, text, named)])
+
+
+def _ending(schema: Mapping[str, Any], text: str, named: set[str]) -> list[str]:
+    example = example_of(schema, named)
+    sent = clip(text.strip(), 600)
+    return [*([f"A valid example: {example}"] if example else []), f"You sent: {sent or '(nothing)'}"]

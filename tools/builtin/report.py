@@ -1,0 +1,41 @@
+"""What the model is told of code that ran."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from sandbox.sandbox import Execution, Session
+from tools.errors import ToolError
+
+OpenSession: TypeAlias = Callable[[], Awaitable[Session]]
+
+
+def reported(execution: Execution, nothing: str) -> str:
+    """Output, value and errors in the order in which a notebook shows them; `nothing` where there are none.
+
+    Raises ToolError with the same text when the code failed, so that whoever runs the tool knows.
+    """
+    parts = [
+        execution.stdout.rstrip("\n"),
+        execution.value or "",
+        f"[stderr]\n{execution.stderr.rstrip()}" if execution.stderr.strip() else "",
+        execution.error.rstrip("\n"),
+        "[the output was too long; its middle was cut]" if execution.truncated else "",
+    ]
+    text = "\n".join(part for part in parts if part)
+    if execution.status == "ok":
+        return text or nothing
+    raise ToolError(f"{text}\n{_ended(execution)}".strip())
+
+
+def _ended(execution: Execution) -> str:
+    lost = " All variables are gone: load and define again what you need." if execution.state_lost else ""
+    match execution.status:
+        case "timeout":
+            return f"Stopped after {execution.seconds:.0f} seconds: it took too long. Do less at once.{lost}"
+        case "died":
+            return f"The interpreter died, most likely of too little memory. Use less of it.{lost}"
+        case _:
+            code = "" if execution.exit_code in (0, 1) else f"Exit code {execution.exit_code}."
+            return f"{code}{lost}".strip() or ("" if execution.error else "It failed.")

@@ -1,0 +1,24 @@
+"""The `shell` tool."""
+
+from __future__ import annotations
+
+from tools.builtin.report import OpenSession, reported
+from tools.function import tool
+from tools.tool import Tool, on_output
+
+
+def shell_tool(open_session: OpenSession) -> Tool:
+    """Runs a command in the session's workspace."""
+
+    @tool(timeout=None)  # the sandbox stops commands at its own limit
+    async def shell(command: str) -> str:
+        """Run a bash command in the working folder and see its output.
+
+        Args:
+            command: The command line.
+        """
+        session = await open_session()
+        execution = await session.shell(command, on_output=on_output.get())
+        return reported(execution, "(no output)")
+
+    return shell

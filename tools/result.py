@@ -1,0 +1,51 @@
+"""What a tool gave back, as text for the model."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from tools.lenient import without_surrogates
+
+NO_OUTPUT = "(no output)"
+LIMIT = 8000  # characters of one result that the model is shown
+
+_AS_JSON = (dict, list, tuple, set, frozenset, bool, int, float, BaseModel)
+
+
+def clip(text: str, limit: int = LIMIT) -> str:
+    """At most `limit` characters of a text: its head and tail, with a note of how much was cut between them.
+
+    >>> clip("a" * 50 + "z" * 50, 60)
+    'aaaaaaaaaaaa\\n[... 76 of 100 characters cut ...]\\nzzzzzzzzzzzz'
+    """
+    if len(text) <= limit:
+        return text
+    kept = limit
+    for _ in range(2):  # the note's length depends on the number in it
+        note = f"\n[... {len(text) - kept} of {len(text)} characters cut ...]\n"
+        kept = max(limit - len(note), 0)
+    head = (kept + 1) // 2
+    tail = kept - head
+    note = f"\n[... {len(text) - kept} of {len(text)} characters cut ...]\n"
+    return text[:head] + note + (text[-tail:] if tail else "")
+
+
+def as_text(value: Any) -> str:
+    """Text as it is, None as a note, data as compact JSON, anything else as `str()` writes it."""
+    if value is None:
+        return NO_OUTPUT
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, str):
+        return without_surrogates(value) or NO_OUTPUT
+    if isinstance(value, _AS_JSON) or (is_dataclass(value) and not isinstance(value, type)):
+        try:
+            return to_json(value, fallback=str, inf_nan_mode="constants", bytes_mode="base64").decode()
+        except ValueError:  # it contains itself, or a lone surrogate
+            return without_surrogates(str(value))
+    return without_surrogates(str(value)) or NO_OUTPUT

@@ -1,0 +1,152 @@
+"""A tool: what a model is told of it, and how it is run."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import inspect
+import re
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox.errors import SandboxError
+from sandbox.sandbox import OnOutput
+from tools.errors import ToolDefinitionError, ToolError
+from tools.result import as_text
+from tools.schema import check_schema
+from tools.strict import strict_form
+
+TIMEOUT = 60.0
+
+on_output: ContextVar[OnOutput | None] = ContextVar("on_output", default=None)
+"""Set by whoever runs a tool and wants to see its output while it comes; tools that stream call it."""
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Something that a model can call.
+
+    name: letters, digits, `_` and `-`, at most 64. description: for the model, in one to three sentences.
+    parameters: JSON schema of an object, as its author wrote it: arguments are validated against this. The
+        server is sent its strict form (`spec`).
+    handler: called as `handler(**arguments)`; sync (then in a thread of its own) or async.
+    timeout: seconds that one call may take, None for tools that keep to a limit of their own.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    handler: Callable[..., Any] = field(repr=False)
+    timeout: float | None = TIMEOUT
+    _spec: dict[str, Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ToolDefinitionError(
+                f"a tool's name has 1 to 64 of the characters a-z A-Z 0-9 _ -, got {self.name!r}; "
+                "rename it: @tool(name=...)"
+            )
+        if not self.description.strip():
+            raise ToolDefinitionError(
+                f"tool {self.name!r} has no description; say in one sentence what it does"
+            )
+        if not callable(self.handler):
+            raise ToolDefinitionError(f"tool {self.name!r} needs a callable handler, got {self.handler!r}")
+        if self.timeout is not None and not self.timeout > 0:
+            raise ToolDefinitionError(
+                f"tool {self.name!r} needs a timeout over 0 seconds or None, got {self.timeout!r}"
+            )
+        check_schema(self.name, self.parameters)
+        parameters, strict = strict_form(self.parameters)
+        function = {
+            "name": self.name,
+            "description": self.description,
+            "parameters": parameters,
+            "strict": strict,
+        }
+        object.__setattr__(self, "_spec", {"type": "function", "function": function})
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @classmethod
+    def from_schema(
+        cls,
+        name: str,
+        description: str,
+        parameters: Mapping[str, Any],
+        handler: Callable[..., Any],
+        *,
+        timeout: float | None = TIMEOUT,
+    ) -> Tool:
+        """A tool from a raw JSON schema. Raises ToolDefinitionError."""
+        return cls(name, description, parameters, handler, timeout)
+
+    def spec(self) -> dict[str, Any]:
+        """The tool as an element of a request's `tools`. Always the same object: do not change it."""
+        return self._spec
+
+    async def run(self, arguments: Mapping[str, Any]) -> str:
+        """Run the body with valid arguments and return its result as text.
+
+        Raises ToolError for whatever goes wrong inside of it, written for the model; `SandboxError` passes
+        through, as then the sandbox failed and not the tool.
+        """
+        scope = asyncio.timeout(self.timeout)
+        try:
+            async with scope:
+                return as_text(await self._call(arguments))
+        except (ToolError, SandboxError):
+            raise
+        except (Exception, SystemExit) as error:
+            if scope.expired():
+                raise ToolError(
+                    f"{self.name} was stopped after {self.timeout:g} seconds; do less in one call."
+                ) from error
+            raise ToolError(f"{self.name} failed: {_said(error)}") from error
+
+    async def _call(self, arguments: Mapping[str, Any]) -> Any:
+        if inspect.iscoroutinefunction(self.handler):
+            return await self.handler(**arguments)
+        result = await _in_thread(self.handler, arguments)
+        return await result if inspect.isawaitable(result) else result
+
+
+async def _in_thread(handler: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Run a blocking function in a daemon thread of its own.
+
+    A thread cannot be stopped: in a pool, tools that hang would take one worker each until nothing runs any
+    more, and the interpreter would wait for them at its exit.
+    """
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            result = context.run(handler, **arguments)
+        except StopIteration as error:  # a future refuses to carry it
+            future.set_exception(RuntimeError(_said(error)))
+        except (Exception, SystemExit) as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=work, name="tool", daemon=True).start()
+    return await asyncio.wrap_future(future)
+
+
+def _said(error: BaseException) -> str:
+    """An exception in one line, with its kind: `KeyError: 'x'` says more than `'x'`."""
+    try:
+        text = str(error)
+    except Exception:  # a broken __str__ is the tool's own code too
+        text = "(an error that cannot be shown)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
