@@ -17,7 +17,7 @@ override export TASK := $(value TASK)
 FILES ?=
 else
 export TASK := $(file < $(EXAMPLE)/task.txt)
-FILES ?= $(EXAMPLE)/orders.csv $(EXAMPLE)/customers.csv
+FILES ?= $(EXAMPLE)/orders.csv
 endif
 export FILES
 

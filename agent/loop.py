@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -28,7 +28,7 @@ from agent.events import (
     TurnStarted,
 )
 from agent.modes import Kind, Mode, ModePolicy
-from agent.plan import PLAN, Plan, run_ready
+from agent.plan import PLAN, Plan, Step, run_ready
 from agent.prompts import prompt
 from agent.transcript import Assistant, ToolCall, ToolResult, Transcript, User
 from tools import ArgumentError, Tool, Toolbox, ToolError, clip, on_output, parse_arguments
@@ -295,12 +295,11 @@ class Branch:
         queue: asyncio.Queue[CallOutput | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
-        context.run(
-            on_output.set,
-            lambda stream, text: loop.call_soon_threadsafe(
-                queue.put_nowait, CallOutput(self.name, call.id, stream, text)
-            ),
-        )
+
+        def pass_on(stream: Literal["stdout", "stderr"], text: str) -> None:
+            loop.call_soon_threadsafe(queue.put_nowait, CallOutput(self.name, call.id, stream, text))
+
+        context.run(on_output.set, pass_on)
         task = loop.create_task(tool.run(arguments), context=context)
         task.add_done_callback(lambda _: queue.put_nowait(None))
         try:
@@ -328,6 +327,10 @@ class Branch:
         except ValidationError as error:
             yield Outcome(False, _problems(error))
             return
+        if self.run.engine.profile.step == "output":
+            # A small model misreads a table of results; code that prints the answer does not.
+            last = Step(do=f"Print the answer to the question: {self.run.task}")
+            plan = plan.model_copy(update={"steps": (*plan.steps, last)})
         self.run.plan = plan
         yield PlanMade(plan)
         outcomes: dict[int, Outcome] = {}

@@ -74,6 +74,9 @@ def _split(
         notes.append(
             "A fast answer stood in the reasoning; the server's --reasoning-parser does not fit the model."
         )
+    if profile.switch == "template":  # the model never learned the tags and may drop one anywhere
+        for tag in profile.tags:
+            content = content.replace(tag, "")
     if reasoning:
         content = content.lstrip("\n")  # the blank line behind the closing tag; the template writes its own
     return reasoning, content

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -94,7 +94,7 @@ class Engine(Protocol):
     async def connect(self) -> tuple[str, ...]:
         """Reach the server, find model and profile, probe once; returns notices for the user. Idempotent."""
 
-    def stream(self, request: Request) -> AsyncIterator[Delta | Reply]:
+    def stream(self, request: Request) -> AsyncGenerator[Delta | Reply, None]:
         """Continue the conversation: any number of deltas, then exactly one `Reply`, last.
 
         Closing the generator aborts the request on the server.

@@ -1,4 +1,4 @@
-"""The example's right answer, computed without the agent: `python expected.py` prints region and total."""
+"""The example's right answer, computed without the agent: `python expected.py` prints revenue by region."""
 
 import csv
 from collections import Counter
@@ -10,14 +10,11 @@ HERE = Path(__file__).parent
 
 def revenue() -> dict[str, Decimal]:
     """Revenue by region, the highest first."""
-    with (HERE / "customers.csv").open(newline="") as file:
-        region = {row["customer_id"]: row["region"] for row in csv.DictReader(file)}
-    total: Counter[str] = Counter()
+    cents: Counter[str] = Counter()
     with (HERE / "orders.csv").open(newline="") as file:
         for row in csv.DictReader(file):
-            cents = int(row["quantity"]) * int(Decimal(row["unit_price"]) * 100)
-            total[region[row["customer_id"]]] += cents
-    return {name: Decimal(cents) / 100 for name, cents in total.most_common()}
+            cents[row["region"]] += int(Decimal(row["revenue"]) * 100)
+    return {region: Decimal(amount) / 100 for region, amount in cents.most_common()}
 
 
 def answer() -> tuple[str, Decimal]:
