@@ -62,9 +62,7 @@ class Agent:
         self.instructions = instructions
         self.out = None if out is None else Path(out)
 
-    def run_sync(
-        self, task: str, *, files: Iterable[str | Path] = (), output: type[BaseModel] | None = None
-    ) -> Result:
+    def run_sync(self, task: str, *, files: Iterable[str | Path] = (), output: type[BaseModel] | None = None) -> Result:
         """`run` for code without an event loop of its own."""
 
         async def main() -> Result:
@@ -78,7 +76,7 @@ class Agent:
     async def run(
         self, task: str, *, files: Iterable[str | Path] = (), output: type[BaseModel] | None = None
     ) -> Result:
-        """Carry out a task to its end. Raises what `stream` raises; a run that ends badly is a `Result` that says why."""
+        """Carry out a task to its end. Raises what `stream` raises; a bad end is a `Result` that says why."""
         async with aclosing(self.stream(task, files=files, output=output)) as events:
             async for event in events:
                 if isinstance(event, RunFinished):
@@ -100,9 +98,7 @@ class Agent:
         cancelled: asyncio.CancelledError | None = None
         said: list[Event] = []
         async with AsyncExitStack() as stack:
-            workspace = (
-                await stack.enter_async_context(Workspace(self.sandbox, paths)) if self.sandbox else None
-            )
+            workspace = await stack.enter_async_context(Workspace(self.sandbox, paths)) if self.sandbox else None
             run = self._start(task, workspace, output)
             said.append(self._started(run_id, task, run, paths))
             yield said[-1]
@@ -190,9 +186,7 @@ class Agent:
     def _trunk(self, run: Run, task: str, paths: tuple[Path, ...]) -> Branch:
         system = "\n\n".join(_system(self.engine.profile, self.sandbox is not None, self.instructions))
         user = f"{task}\n\nFiles:\n{described(paths)}" if paths else task
-        planned = self.engine.profile.plan == "forced" and any(
-            tool.name == PLAN.name for tool in run.toolbox.tools
-        )
+        planned = self.engine.profile.plan == "forced" and any(tool.name == PLAN.name for tool in run.toolbox.tools)
         transcript = Transcript().append(System(system), User(user))
         return Branch(run, "", transcript, Kind.PLAN, "first turn", force=PLAN.name if planned else None)
 
@@ -235,7 +229,5 @@ def _judged(trunk: Branch, output: type[BaseModel] | None) -> tuple[Exit, str]:
 
 def _partial(trunk: Branch, said: list[Event]) -> str:
     """The best that an unfinished run can say: the results of its finished steps, else its last words."""
-    steps = [
-        f"Step {event.step}: {event.result}" for event in said if isinstance(event, StepFinished) and event.ok
-    ]
+    steps = [f"Step {event.step}: {event.result}" for event in said if isinstance(event, StepFinished) and event.ok]
     return "\n".join(steps) or trunk.partial

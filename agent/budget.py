@@ -33,7 +33,7 @@ class Budget:
                 raise ValueError(f"a budget's {limit.name} must be above 0 or None for no limit, got {value}")
 
 
-class BudgetSpent(Exception):  # noqa: N818 - an exit, not an error
+class BudgetSpent(Exception):
     """Ends a run from wherever it is; the text says which limit was reached."""
 
 
@@ -70,9 +70,7 @@ class Ledger:
         for name, value in spent.items():
             limit = getattr(self.budget, name)
             if limit is not None and value >= limit:
-                raise BudgetSpent(
-                    f"the budget of {limit:g} {name.replace('_', ' ')} is spent ({value:.0f} used)"
-                )
+                raise BudgetSpent(f"the budget of {limit:g} {name.replace('_', ' ')} is spent ({value:.0f} used)")
 
     def thinking_left(self) -> int | None:
         """Thinking tokens that a turn may still take; None is no limit."""

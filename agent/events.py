@@ -8,7 +8,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-
 from agent.engine.types import Reply, Usage
 from agent.modes import Kind, Mode
 from agent.plan import Plan
@@ -17,7 +16,7 @@ from agent.transcript import ToolCall
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """run: a unique, sortable id. tools: names offered to the model. files: names of the task's files in the workspace."""
+    """run: a unique, sortable id. tools: names offered to the model. files: names of those given."""
 
     run: str
     task: str
@@ -36,7 +35,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class TurnStarted:
-    """branch: `""` for the trunk, else the step's number. turn: counts over the whole run. reason: which rule chose the mode."""
+    """branch: `""` for the trunk, else the step's number. turn: counted over the run. reason: what chose the mode."""
 
     branch: str
     turn: int

@@ -1,4 +1,4 @@
-"""The loop: turn, model, tool calls, turn, until there is an answer. A step of a plan runs the same loop in a branch."""
+"""The loop: turn, model, tool calls, turn, until an answer. A step of a plan runs the same loop in a branch."""
 
 from __future__ import annotations
 
@@ -115,9 +115,7 @@ class Branch:
         mode, turn = run.mode(self.kind), run.ledger.turns + 1
         yield TurnStarted(self.name, turn, self.kind, mode, self.why)
         opening = run.engine.profile.openings.get(self.kind, "")
-        request = Request(
-            self.transcript.messages, run.toolbox.tools, mode, force=self.force, opening=opening
-        )
+        request = Request(self.transcript.messages, run.toolbox.tools, mode, force=self.force, opening=opening)
         async with aclosing(run.engine.stream(request)) as stream:
             while True:
                 async with run.ledger.in_time():
@@ -149,9 +147,7 @@ class Branch:
         step = bool(self.name)
         if self.retries < RETRIES:
             if reply.finish == "length":
-                return self._again(
-                    "Your last answer was cut off for length. Be much shorter.", Kind.ACT, "cut off"
-                )
+                return self._again("Your last answer was cut off for length. Be much shorter.", Kind.ACT, "cut off")
             if not reply.content.strip():
                 thought = f"\nYour thoughts so far: {clip(reply.reasoning, 2000)}" if reply.reasoning else ""
                 return self._again(
@@ -195,9 +191,7 @@ class Branch:
         self.transcript = self.transcript.append(Assistant(reply.content, calls, reply.reasoning))
         self._next(Kind.ACT, "go on")
         finished: dict[str, CallFinished] = {}
-        async with aclosing(
-            run_ready({n: () for n in range(len(calls))}, lambda n: self._call(calls[n]))
-        ) as events:
+        async with aclosing(run_ready(dict.fromkeys(range(len(calls)), ()), lambda n: self._call(calls[n]))) as events:
             async for event in events:
                 if isinstance(event, CallFinished) and event.branch == self.name:
                     finished[event.call_id] = event
@@ -258,9 +252,7 @@ class Branch:
             yield self._answer(arguments)
         elif (before := self.results.get((call.name, call.arguments))) and not before.ok:
             self.repeats += 1
-            yield Outcome(
-                False, f"This exact call failed before, it was not run again. Change it.\n{before.content}"
-            )
+            yield Outcome(False, f"This exact call failed before, it was not run again. Change it.\n{before.content}")
         else:
             async for item in self._run_tool(tool, call, arguments):
                 yield item
@@ -318,9 +310,7 @@ class Branch:
 
     # --- plans -------------------------------------------------------------------------------
 
-    async def _plan(
-        self, call: ToolCall, arguments: Mapping[str, Any]
-    ) -> AsyncGenerator[Event | Outcome, None]:
+    async def _plan(self, call: ToolCall, arguments: Mapping[str, Any]) -> AsyncGenerator[Event | Outcome, None]:
         """Run a plan's steps, each in a branch behind the plan; their results are the plan's result."""
         try:
             plan = Plan.model_validate(arguments)
@@ -363,9 +353,7 @@ class Branch:
         else:
             results = _listed(plan, {n: outcomes[n] for n in needs})
             name = "step" if self.run.engine.profile.step == "report" else "step_output"
-            text = prompt(
-                name, task=self.run.task, number=number, count=len(plan.steps), do=do, results=results
-            )
+            text = prompt(name, task=self.run.task, number=number, count=len(plan.steps), do=do, results=results)
             branch = Branch(
                 self.run,
                 str(number),
@@ -382,10 +370,11 @@ class Branch:
 
 def _problems(error: ValidationError) -> str:
     """A pydantic error as the model reads it: path, what is wrong, what came."""
-    return "\n".join(
-        f"{'.'.join(str(part) for part in problem['loc']) or 'arguments'}: {problem['msg']}, got {problem['input']!r:.80}"
-        for problem in error.errors()
-    )
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"]) or "arguments"
+        lines.append(f"{path}: {problem['msg']}, got {problem['input']!r:.80}")
+    return "\n".join(lines)
 
 
 def _listed(plan: Plan, outcomes: Mapping[int, Outcome]) -> str:

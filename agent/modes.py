@@ -21,9 +21,7 @@ class Mode:
 
     def __post_init__(self) -> None:
         if self.budget < 0:
-            raise ValueError(
-                f"a thinking budget is 0 or more tokens, got {self.budget}; use 0 for a fast turn"
-            )
+            raise ValueError(f"a thinking budget is 0 or more tokens, got {self.budget}; use 0 for a fast turn")
 
     @property
     def thinks(self) -> bool:

@@ -43,11 +43,7 @@ class Plan(BaseModel):
     @classmethod
     def _text_is_a_step(cls, steps: Any) -> Any:
         """A step may be written as its bare sentence, by people and by small models."""
-        return (
-            [{"do": step} if isinstance(step, str) else step for step in steps]
-            if isinstance(steps, list)
-            else steps
-        )
+        return [{"do": step} if isinstance(step, str) else step for step in steps] if isinstance(steps, list) else steps
 
     @field_validator("steps")
     @classmethod
@@ -74,10 +70,14 @@ def plan_tool(verbs: Collection[str] = ()) -> Tool:
     which begins with one of these words."""
     if not verbs:
         return PLAN
-    sentence = {"type": "string", "pattern": f"^({'|'.join(verbs)}) (the|a|an|all|how) [A-Za-z0-9 ,.()*/+=_%-]+$"}
+    sentence = {
+        "type": "string",
+        "pattern": f"^({'|'.join(verbs)}) (the|a|an|all|how) [A-Za-z0-9 ,.()*/+=_%-]+$",
+    }
     return Tool.from_schema(
         PLAN.name,
-        "Split the task into its parts. Each part is then carried out with one Python program and its result comes back.",
+        "Split the task into its parts. Each part is then carried out with one Python program and its result comes "
+        "back.",
         {
             "type": "object",
             "properties": {

@@ -17,9 +17,7 @@ def checked(files: Iterable[str | Path], largest: int) -> tuple[Path, ...]:
     paths = tuple(Path(file) for file in files)
     for path in paths:
         if not path.exists():
-            raise FileNotFoundError(
-                f"no file {str(path)!r}; check the name, or run from the folder that holds it"
-            )
+            raise FileNotFoundError(f"no file {str(path)!r}; check the name, or run from the folder that holds it")
         if not path.is_file():
             raise ConfigurationError(f"{str(path)!r} is not a regular file; pass each file by its own name")
         if path.stat().st_size > largest:
@@ -31,9 +29,7 @@ def checked(files: Iterable[str | Path], largest: int) -> tuple[Path, ...]:
             pass
     names = [path.name for path in paths]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigurationError(
-            f"two files are named {min(twice)!r}; they would overwrite each other, rename one"
-        )
+        raise ConfigurationError(f"two files are named {min(twice)!r}; they would overwrite each other, rename one")
     return paths
 
 
@@ -91,12 +87,7 @@ class Workspace:
 
     async def collect(self, out: Path) -> tuple[Path, ...]:
         """Copy the files that the run made or changed to `out`; none when no session ever came up."""
-        if (
-            self._opening is None
-            or not self._opening.done()
-            or self._opening.cancelled()
-            or self._opening.exception()
-        ):
+        if self._opening is None or not self._opening.done() or self._opening.cancelled() or self._opening.exception():
             return ()
         session = self._opening.result()
         collected = []

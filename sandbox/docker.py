@@ -139,9 +139,7 @@ class Doorway:
         # Not compared with UID: an engine with user namespaces maps it to another one.
         if uid in {0, os.geteuid()} - {UID}:
             connection.close()
-            raise SandboxError(
-                f"user {uid} of this machine spoke in the guest's place; see who runs as that user"
-            )
+            raise SandboxError(f"user {uid} of this machine spoke in the guest's place; see who runs as that user")
         return Channel(*await asyncio.open_unix_connection(sock=connection))
 
     def close(self) -> None:
@@ -163,9 +161,7 @@ class DockerSandbox:
     What a killed process could leave nevertheless is removed when the next one starts its first session.
     """
 
-    def __init__(
-        self, limits: Limits | None = None, *, image: str | None = None, runtime: str | None = None
-    ) -> None:
+    def __init__(self, limits: Limits | None = None, *, image: str | None = None, runtime: str | None = None) -> None:
         self._limits = limits or Limits()
         self._image = image or image_tag()
         self._runtime = runtime
@@ -287,9 +283,7 @@ class DockerSandbox:
             ) from error
         except (APIError, requests.RequestException) as error:
             said = getattr(error, "explanation", None) or error
-            raise SandboxError(
-                f"the Docker engine did not start the sandbox: {said}; see `fastslow doctor`"
-            ) from error
+            raise SandboxError(f"the Docker engine did not start the sandbox: {said}; see `fastslow doctor`") from error
 
     def _reap(self, api: APIClient) -> int:
         count = 0

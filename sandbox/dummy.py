@@ -54,9 +54,7 @@ class DummySession:
         self._sandbox = sandbox
         self._files: dict[str, bytes] = {}
 
-    async def run(
-        self, code: str, *, seconds: float | None = None, on_output: OnOutput | None = None
-    ) -> Execution:
+    async def run(self, code: str, *, seconds: float | None = None, on_output: OnOutput | None = None) -> Execution:
         """The next scripted execution; OutOfScript when there is none."""
         execution = self._sandbox._next(code)
         if on_output is not None:
@@ -77,9 +75,7 @@ class DummySession:
         name = workspace_path(path)
         content = data if isinstance(data, bytes) else await asyncio.to_thread(data.read_bytes)
         if len(content) > self._sandbox.limits.upload:
-            raise ValueError(
-                f"{len(content):,} bytes, and at most {self._sandbox.limits.upload:,} may be put"
-            )
+            raise ValueError(f"{len(content):,} bytes, and at most {self._sandbox.limits.upload:,} may be put")
         self._files[name] = content
         return _info(name, content)
 

@@ -70,9 +70,7 @@ def _remedy(error: BaseException) -> str:
     if host := os.environ.get("DOCKER_HOST"):
         return f"no Docker engine answers at DOCKER_HOST={host!r}; start it, or unset it to use the local one"
     if shutil.which("dockerd") is None:
-        return (
-            "no Docker engine is installed; run `fastslow sandbox build`: as root on Debian it installs one"
-        )
+        return "no Docker engine is installed; run `fastslow sandbox build`: as root on Debian it installs one"
     return "no Docker engine answers; run `fastslow sandbox build` as root, or `sudo systemctl start docker`"
 
 
@@ -148,9 +146,7 @@ async def apt_install(packages: list[str], on_progress: OnProgress) -> None:
         # A failed update may still leave lists that are good enough; a failed install may not.
         if process.returncode and "install" in command:
             last = output.decode("utf-8", "replace").strip().splitlines()[-3:]
-            raise EngineMissing(
-                f"`{' '.join(command)}` failed: {' / '.join(last)}; mend apt, then run this again"
-            )
+            raise EngineMissing(f"`{' '.join(command)}` failed: {' / '.join(last)}; mend apt, then run this again")
 
 
 def _start_daemon() -> Path:

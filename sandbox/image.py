@@ -192,9 +192,7 @@ async def _debian_mirror() -> str:
         if (origin, component) == ("Debian", "main") and "-" not in codename
     ]
     if not uris:
-        raise ImageBuildFailed(
-            "apt knows no Debian mirror; run `apt-get update` on a Debian machine, then build again"
-        )
+        raise ImageBuildFailed("apt knows no Debian mirror; run `apt-get update` on a Debian machine, then build again")
     return next((uri for uri in uris if "security" not in uri), uris[0])
 
 

@@ -69,9 +69,7 @@ class Session(Protocol):
     """A running interpreter with a workspace `/work`. Variables survive from call to call; calls take
     turns."""
 
-    async def run(
-        self, code: str, *, seconds: float | None = None, on_output: OnOutput | None = None
-    ) -> Execution:
+    async def run(self, code: str, *, seconds: float | None = None, on_output: OnOutput | None = None) -> Execution:
         """Run Python. Never raises for what the code does; `SandboxError` when the sandbox itself fails."""
 
     async def shell(

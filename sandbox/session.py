@@ -48,9 +48,7 @@ class DockerSession:
         """False once it is known that the session is over."""
         return not self._dead and self._channel.open
 
-    async def run(
-        self, code: str, *, seconds: float | None = None, on_output: OnOutput | None = None
-    ) -> Execution:
+    async def run(self, code: str, *, seconds: float | None = None, on_output: OnOutput | None = None) -> Execution:
         """See `Session.run`."""
         return await self._execute("run", code, seconds, on_output)
 
@@ -126,9 +124,7 @@ class DockerSession:
 
     async def _died(self, why: str) -> SessionDied:
         if not self._dead:
-            self._dead = (
-                f"the sandbox session is over: {why}; variables and files are gone, start another one"
-            )
+            self._dead = f"the sandbox session is over: {why}; variables and files are gone, start another one"
         await self.aclose()
         return SessionDied(self._dead)
 
@@ -174,17 +170,13 @@ class DockerSession:
 
     # -- code
 
-    async def _execute(
-        self, op: str, code: str, seconds: float | None, on_output: OnOutput | None
-    ) -> Execution:
+    async def _execute(self, op: str, code: str, seconds: float | None, on_output: OnOutput | None) -> Execution:
         seconds = self.limits.seconds if seconds is None else seconds
         if not 0 < seconds <= 86_400:
             raise ValueError(f"seconds is a wall-clock limit above 0 and at most a day, got {seconds!r}")
         code = code.encode("utf-8", "replace").decode()
         if len(code) > CHUNK:
-            raise ValueError(
-                f"code of at most {CHUNK} characters can be run, got {len(code)}; put it in a file"
-            )
+            raise ValueError(f"code of at most {CHUNK} characters can be run, got {len(code)}; put it in a file")
         printed: dict[Literal["stdout", "stderr"], list[str]] = {"stdout": [], "stderr": []}
 
         def collect(message: Message) -> None:

@@ -54,9 +54,7 @@ def _parsed(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
         validator = compiled(schema)
     except (SchemaError, ValueError, TypeError) as error:
         said = error.message if isinstance(error, SchemaError) else error
-        raise ArgumentError(
-            f"This tool cannot be called, its schema is broken: {said}. Use another tool."
-        ) from error
+        raise ArgumentError(f"This tool cannot be called, its schema is broken: {said}. Use another tool.") from error
     try:
         value = _read(validator, text)
     except LenientError as error:
@@ -91,11 +89,7 @@ def _without_noise(text: str, error: LenientError) -> Any:
         value, end = read_value(text)
     except LenientError as inner:
         position = inner.position
-        if (
-            inner.cut
-            or not text.startswith(("</", "<|", "<｜", "[|"), position)
-            or not _is_noise(text, position)
-        ):
+        if inner.cut or not text.startswith(("</", "<|", "<｜", "[|"), position) or not _is_noise(text, position):
             raise error from None
         value, end = read_value(text, end=position, close=True)
         if skip_space(text, end) < position:
@@ -122,8 +116,7 @@ def _only_word(validator: Validator, text: str) -> str | None:
 def _unreadable(schema: Mapping[str, Any], text: str, error: LenientError) -> str:
     if error.cut:
         head = (
-            f"The arguments were cut off: {error}. Nothing was run. "
-            "Send the whole call again, shorter if it was long."
+            f"The arguments were cut off: {error}. Nothing was run. Send the whole call again, shorter if it was long."
         )
     else:
         head = f"The arguments are not one JSON object: {error} (character {error.position})."

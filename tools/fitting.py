@@ -95,11 +95,7 @@ def _candidates(error: ValidationError, part: Validator) -> Iterator[Any]:
 def _unquoted(text: str) -> Iterator[Any]:
     """The value that a string spells, where that is no string."""
     bare = text.strip()
-    if (
-        bare[:1] in ("{", "[")
-        or bare in ("true", "false", "null", "True", "False", "None")
-        or _NUMBER.fullmatch(bare)
-    ):
+    if bare[:1] in ("{", "[") or bare in ("true", "false", "null", "True", "False", "None") or _NUMBER.fullmatch(bare):
         try:
             value = read_whole(bare)
         except LenientError:

@@ -19,9 +19,7 @@ from tools.tool import TIMEOUT, Tool
 @overload
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
-def tool(
-    *, name: str | None = None, timeout: float | None = TIMEOUT
-) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(*, name: str | None = None, timeout: float | None = TIMEOUT) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None, /, *, name: str | None = None, timeout: float | None = TIMEOUT
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
@@ -49,15 +47,11 @@ def tool(
 
 def _make(function: Callable[..., Any], name: str | None, timeout: float | None) -> Tool:
     if not callable(function) or isinstance(function, type):
-        raise ToolDefinitionError(
-            f"a tool is made of a function, got {function!r}; pass a function or a Tool"
-        )
+        raise ToolDefinitionError(f"a tool is made of a function, got {function!r}; pass a function or a Tool")
     described = parse(inspect.getdoc(function) or "", style=DocstringStyle.GOOGLE)
     if not described.short_description:
         raise _wrong(function, "has no docstring; its first line must tell the model what it does")
-    model = _arguments_model(
-        function, {param.arg_name: param.description or "" for param in described.params}
-    )
+    model = _arguments_model(function, {param.arg_name: param.description or "" for param in described.params})
     try:
         schema = model.model_json_schema()
     except (PydanticInvalidForJsonSchema, PydanticUserError) as error:
@@ -84,9 +78,7 @@ def _arguments_model(function: Callable[..., Any], descriptions: Mapping[str, st
         if parameter.name not in hints:
             raise _wrong(function, "has no type hint", parameter.name)
         if not descriptions.get(parameter.name):
-            raise _wrong(
-                function, "has no description; add it under 'Args:' in the docstring", parameter.name
-            )
+            raise _wrong(function, "has no description; add it under 'Args:' in the docstring", parameter.name)
         default = ... if parameter.default is parameter.empty else parameter.default
         # Fields have names of their own: a parameter may be called as something that pydantic's models have.
         field = Field(default, alias=parameter.name, description=descriptions[parameter.name])
@@ -151,6 +143,4 @@ def _wrong(function: Callable[..., Any], what: str, parameter: str | None = None
     code = getattr(inspect.unwrap(function), "__code__", None)
     where = f"{code.co_filename}:{code.co_firstlineno}: " if code else ""
     name = getattr(function, "__qualname__", repr(function))
-    return ToolDefinitionError(
-        f"{where}function {name}{f', parameter {parameter!r}' if parameter else ''}: {what}"
-    )
+    return ToolDefinitionError(f"{where}function {name}{f', parameter {parameter!r}' if parameter else ''}: {what}")

@@ -177,9 +177,7 @@ class _Reader:
         if position >= self.end:
             raise LenientError("the text ends inside a string", position, cut=True)
         shown = self.text[position : position + 6]
-        raise LenientError(
-            f"a string has an unknown escape '\\{shown}'; write a backslash as '\\\\'", position
-        )
+        raise LenientError(f"a string has an unknown escape '\\{shown}'; write a backslash as '\\\\'", position)
 
     def _number(self, position: int) -> int | float:
         match = _NUMBER.match(self.text, position, self.end)

@@ -19,14 +19,10 @@ from referencing import Registry
 from tools.errors import ToolDefinitionError
 
 PATTERN_SECONDS = 1.0  # that matching one risky pattern may take
-_RISKY = re.compile(
-    r"\)[*+{]|\\[1-9]|\(\?P="
-)  # a repeated group or a backreference may take exponential time
+_RISKY = re.compile(r"\)[*+{]|\\[1-9]|\(\?P=")  # a repeated group or a backreference may take exponential time
 _REPEATS = re.compile(r"[*+{]")
 # Runs apart, since `re` cannot be interrupted and holds the interpreter's lock.
-_MATCH_APART = (
-    "import json, re, sys; pattern, text = json.load(sys.stdin); sys.exit(re.search(pattern, text) is None)"
-)
+_MATCH_APART = "import json, re, sys; pattern, text = json.load(sys.stdin); sys.exit(re.search(pattern, text) is None)"
 # With one of these beside `properties`, other properties may be allowed elsewhere than in `properties`.
 _OPENING = (
     "additionalProperties",
@@ -49,9 +45,7 @@ def check_schema(name: str, schema: Mapping[str, Any]) -> None:
         compiled(schema)
     except (SchemaError, ValueError, TypeError, RecursionError) as error:
         said = error.message if isinstance(error, SchemaError) else error
-        raise ToolDefinitionError(
-            f"the parameters of tool {name!r} are no usable JSON schema: {said}"
-        ) from error
+        raise ToolDefinitionError(f"the parameters of tool {name!r} are no usable JSON schema: {said}") from error
     if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
         raise ToolDefinitionError(
             f"the parameters of tool {name!r} must be of type 'object', got {json.dumps(schema)[:80]}; "
@@ -79,12 +73,8 @@ def _compiled(text: str) -> Validator:
         if isinstance(reference, str):
             resolve(schema, reference)
         patterns = part.get("patternProperties")
-        if isinstance(patterns, dict) and (
-            risky := [pattern for pattern in patterns if _RISKY.search(pattern)]
-        ):
-            raise ValueError(
-                f"the pattern {risky[0]!r} of patternProperties repeats a group, which may never end"
-            )
+        if isinstance(patterns, dict) and (risky := [pattern for pattern in patterns if _RISKY.search(pattern)]):
+            raise ValueError(f"the pattern {risky[0]!r} of patternProperties repeats a group, which may never end")
     if isinstance(schema, dict):
         schema.pop("$schema", None)  # else references would switch to a validator without the rules below
         if "properties" in schema and not any(key in schema for key in _OPENING):
@@ -160,9 +150,5 @@ def _multiple_of(_: Validator, divisor: float, value: Any, __: Any) -> Iterator[
 
 def _unique_items(_: Validator, wanted: bool, value: Any, __: Any) -> Iterator[ValidationError]:
     """In linear time, where jsonschema compares each object with each other."""
-    if (
-        wanted
-        and isinstance(value, list)
-        and len({json.dumps(item, sort_keys=True) for item in value}) < len(value)
-    ):
+    if wanted and isinstance(value, list) and len({json.dumps(item, sort_keys=True) for item in value}) < len(value):
         yield ValidationError("must have no item twice")

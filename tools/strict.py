@@ -116,9 +116,7 @@ def _compiles(key: str, value: Any) -> bool:
 def _told(schema: Mapping[str, Any]) -> str:
     """The description, with the rules that the grammar does not know."""
     rules = [f"{key}: {schema[key]}" for key in _TOLD if schema.get(key) and not _compiles(key, schema[key])]
-    return " ".join(
-        [str(schema.get("description", "")), *([f"({', '.join(rules)})"] if rules else [])]
-    ).strip()
+    return " ".join([str(schema.get("description", "")), *([f"({', '.join(rules)})"] if rules else [])]).strip()
 
 
 def _close_object(schema: Mapping[str, Any], closed: dict[str, Any], depth: int) -> None:

@@ -99,9 +99,7 @@ def _unknown(schema: Any, value: Any) -> str:
 
 def _kinds(kinds: Any) -> str:
     names = kinds if isinstance(kinds, list) else [kinds]
-    return " or ".join(
-        f"{'an' if name[0] in 'aio' else 'a'} {name}" if name != "null" else "null" for name in names
-    )
+    return " or ".join(f"{'an' if name[0] in 'aio' else 'a'} {name}" if name != "null" else "null" for name in names)
 
 
 def _kind(schema: Any) -> str:
@@ -166,9 +164,7 @@ def _example_of_type(schema: Mapping[str, Any], root: Any, depth: int, named: Co
         case "object":
             properties, required = schema.get("properties", {}), schema.get("required", ())
             wanted = [*required, *(name for name in properties if name in named)]
-            return {
-                name: _example(properties.get(name, {}), root, depth + 1) for name in dict.fromkeys(wanted)
-            }
+            return {name: _example(properties.get(name, {}), root, depth + 1) for name in dict.fromkeys(wanted)}
         case "array":
             count = max(schema.get("minItems", 0), 1 if schema.get("maxItems", 1) else 0)
             return [_example(schema.get("items", {}), root, depth + 1)] * min(count, 5)

@@ -53,9 +53,7 @@ class Tool:
                 "rename it: @tool(name=...)"
             )
         if not self.description.strip():
-            raise ToolDefinitionError(
-                f"tool {self.name!r} has no description; say in one sentence what it does"
-            )
+            raise ToolDefinitionError(f"tool {self.name!r} has no description; say in one sentence what it does")
         if not callable(self.handler):
             raise ToolDefinitionError(f"tool {self.name!r} needs a callable handler, got {self.handler!r}")
         if self.timeout is not None and not self.timeout > 0:

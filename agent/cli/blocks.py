@@ -29,9 +29,7 @@ _LEXERS = {"code": "python", "command": "bash"}
 
 def badge(mode: Mode) -> Text:
     """`fast`, or `think 512` with its budget."""
-    return (
-        Text(f" think {mode.budget} ", "reverse magenta") if mode.thinks else Text(" fast ", "reverse green")
-    )
+    return Text(f" think {mode.budget} ", "reverse magenta") if mode.thinks else Text(" fast ", "reverse green")
 
 
 def place(branch: str) -> str:

@@ -67,9 +67,7 @@ def doctor(base_url: str | None, *, as_json: bool) -> int:
 def _python() -> Row:
     good = sys.version_info >= (3, 11)
     remedy = "" if good else "install Python 3.11 or newer and make the environment with it"
-    return Row(
-        "Python", "ok" if good else "failed", f"{platform.python_version()} ({sys.executable})", remedy
-    )
+    return Row("Python", "ok" if good else "failed", f"{platform.python_version()} ({sys.executable})", remedy)
 
 
 def _docker() -> tuple[Row, Row]:
@@ -126,9 +124,7 @@ def _server(base_url: str | None) -> list[Row]:
         try:
             engine, findings = asyncio.run(_probed(base_url))
         except AgentError as error:
-            remedy = (
-                "start that server, or correct the address" if base_url else "fastslow down && fastslow up"
-            )
+            remedy = "start that server, or correct the address" if base_url else "fastslow down && fastslow up"
             return [Row("Server", "failed", str(error), remedy)]
     found = f"{engine.model}, profile {engine.profile.name}, {engine.context} tokens of context"
     if status.record:
@@ -151,9 +147,7 @@ def _finding(finding: Finding) -> Row:
     name = "Mode switch" if finding.name == "switch" else f"· {finding.name}"
     if finding.ok:
         return Row(name, "ok", finding.found)
-    return Row(
-        name, "failed" if finding.name in NEEDED_FINDINGS else "warning", finding.found, finding.remedy
-    )
+    return Row(name, "failed" if finding.name in NEEDED_FINDINGS else "warning", finding.found, finding.remedy)
 
 
 def _disk(entry: ModelEntry | None, room: int) -> Row:
@@ -174,9 +168,7 @@ def _memory(entry: ModelEntry | None) -> Row:
     if entry and server_status().record is None:
         verdict = fits(entry, this_machine())
         remedy = "" if verdict.fits else "stop other programs, or choose a smaller model: fastslow models"
-        return Row(
-            "Memory", "ok" if verdict.fits else "failed", f"{entry.served_name} {verdict.text}", remedy
-        )
+        return Row("Memory", "ok" if verdict.fits else "failed", f"{entry.served_name} {verdict.text}", remedy)
     enough = free >= RUN_MEMORY
     found = f"{size(free)} free, {size(RUN_MEMORY)} needed for a sandbox"
     return Row("Memory", "ok" if enough else "warning", found, "" if enough else "stop other programs")

@@ -89,9 +89,7 @@ class RunView:
         self._turns: list[TurnFinished] = []
         self._last_words = ""
         self._plan_carried_out = False
-        self._live = Live(
-            console=console, get_renderable=self.render, refresh_per_second=FRAMES, transient=True
-        )
+        self._live = Live(console=console, get_renderable=self.render, refresh_per_second=FRAMES, transient=True)
 
     def __enter__(self) -> Self:
         if self._drawn:
@@ -209,9 +207,7 @@ class RunView:
     def _print_call(self, event: CallFinished, activity: Activity | None) -> None:
         mark, style = _MARKS["done" if event.ok else "failed"]
         title = activity.title if activity else Text(one_line(event.name))
-        self._print(
-            Text.assemble((f"{mark} ", style), title, (f"  {seconds(event.seconds)}", "dim")), indent=2
-        )
+        self._print(Text.assemble((f"{mark} ", style), title, (f"  {seconds(event.seconds)}", "dim")), indent=2)
         if activity and activity.code:
             self._print(activity.code, indent=4)
         left_out, text = folded(clean(event.content).strip("\n"), FOLDED_OUTPUT)
@@ -261,9 +257,7 @@ class RunView:
             return []
         steps = list(self._steps.items())
         # A long plan scrolls with what is done: one finished step stays above the first open one.
-        opened = next(
-            (n for n, (_, state) in enumerate(steps) if state in ("waiting", "running")), len(steps)
-        )
+        opened = next((n for n, (_, state) in enumerate(steps) if state in ("waiting", "running")), len(steps))
         start = max(0, min(opened - 1, len(steps) - rows + 1))
         lines = [Text(f"Plan: {one_line(self._plan.goal)}", "bold")]
         for number, state in steps[start : start + rows - 1]:

@@ -56,9 +56,7 @@ def _version(value: bool) -> None:
 
 DEBUG = Annotated[
     bool,
-    typer.Option(
-        "--debug", help="Show the traceback of an error.", callback=_set_debug, envvar="FASTSLOW_DEBUG"
-    ),
+    typer.Option("--debug", help="Show the traceback of an error.", callback=_set_debug, envvar="FASTSLOW_DEBUG"),
 ]
 FILES = Annotated[
     list[Path] | None,
@@ -80,9 +78,7 @@ MODEL = Annotated[
 ]
 BASE_URL = Annotated[
     str | None,
-    typer.Option(
-        metavar="URL", help="A vLLM server of your own, as http://host:8000/v1.", envvar="FASTSLOW_BASE_URL"
-    ),
+    typer.Option(metavar="URL", help="A vLLM server of your own, as http://host:8000/v1.", envvar="FASTSLOW_BASE_URL"),
 ]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -102,9 +98,7 @@ def top(
 
 @app.command()
 def run(
-    task: Annotated[
-        str, typer.Argument(metavar="TASK", help="What to do, in your words.", show_default=False)
-    ],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="What to do, in your words.", show_default=False)],
     file: FILES = None,
     model: MODEL = None,
     base_url: BASE_URL = None,

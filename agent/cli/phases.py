@@ -74,9 +74,7 @@ class _Row:
 
     def __rich__(self) -> Table:
         head = Table.grid(padding=(0, 1))
-        head.add_row(
-            self._spinner, Text(self.title, "bold"), Text(seconds(self.elapsed), "cyan"), self._bar()
-        )
+        head.add_row(self._spinner, Text(self.title, "bold"), Text(seconds(self.elapsed), "cyan"), self._bar())
         grid = Table.grid()
         grid.add_row(head)
         for line in (f"Why: {self.why}.", one_line(self.detail)):

@@ -27,9 +27,7 @@ def prepare_sandbox(phases: Phases, *, force: bool = False) -> str:
     with phases.phase("Docker engine", "generated code runs in containers only") as on_progress:
         version = asyncio.run(ensure_engine(on_progress))
         on_progress(f"version {version}", 1.0)
-    with phases.phase(
-        "Sandbox image", "it holds Python and the data libraries that code uses"
-    ) as on_progress:
+    with phases.phase("Sandbox image", "it holds Python and the data libraries that code uses") as on_progress:
         return asyncio.run(build_image(on_progress, force=force))
 
 
@@ -62,9 +60,7 @@ def prepare_server(
     with phases.phase("Model weights", f"{entry.served_name} is served from this machine") as on_progress:
         on_progress(str(fetch(entry, on_progress)), 1.0)
     with phases.phase("Model server", "vLLM loads the weights once and answers all runs") as on_progress:
-        record = asyncio.run(
-            start_server(entry, profile_of(entry), on_progress, port=port, extra_flags=flags)
-        )
+        record = asyncio.run(start_server(entry, profile_of(entry), on_progress, port=port, extra_flags=flags))
         on_progress(f"{record.served_name} at {record.base_url}", 1.0)
     return record
 
@@ -84,9 +80,7 @@ def confirm_licence(entry: ModelEntry, *, accepted: bool = False) -> None:
         return
     licence = entry.licence
     if not accepted and sys.stdin.isatty():
-        question = (
-            f"{entry.served_name} is under {licence.name}, see {licence.url}\nDo you accept these terms?"
-        )
+        question = f"{entry.served_name} is under {licence.name}, see {licence.url}\nDo you accept these terms?"
         accepted = typer.confirm(question, default=False, err=True)
     if not accepted:
         raise ModelUnavailable(

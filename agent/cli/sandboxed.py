@@ -16,9 +16,7 @@ from agent.errors import ConfigurationError
 from agent.workspace import checked
 from sandbox import DockerSandbox, Execution, Limits
 
-OUTPUT = (
-    400_000  # characters of each stream that pass through; the guest sends the rest of one in a single frame
-)
+OUTPUT = 400_000  # characters of each stream that pass through; the guest sends the rest of one in a single frame
 
 
 def build(*, force: bool) -> None:

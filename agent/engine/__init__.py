@@ -1,1 +1,1 @@
-"""The model's server: what crosses its door, how it is reached, proven, started, and what is known of model families."""
+"""The model's server: what crosses its door, how it is reached, proven and started, what families there are."""

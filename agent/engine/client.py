@@ -115,9 +115,7 @@ class VLLM:
     @property
     def _known(self) -> _Served:
         if self._served is None:
-            raise ConfigurationError(
-                "nothing is known about the server yet; call `await engine.connect()` first"
-            )
+            raise ConfigurationError("nothing is known about the server yet; call `await engine.connect()` first")
         return self._served
 
     async def connect(self) -> tuple[str, ...]:
@@ -154,9 +152,7 @@ class VLLM:
         """
         await self.connect()
         server, served = await self._reach(), self._known
-        body = encode_request(
-            request, served.profile, served.model, await self._left(request), served.budgeted
-        )
+        body = encode_request(request, served.profile, served.model, await self._left(request), served.budgeted)
         if opening := first_words(request, served.profile):
             yield Delta("thinking", opening)
         started, notes, retries = time.monotonic(), list[str](), Retries(self._retries)
@@ -168,9 +164,7 @@ class VLLM:
                         for delta in received.feed(chunk):
                             yield delta
                 if not received.finish:
-                    raise TryAgain(
-                        EngineUnreachable(f"the server at {server.url} ended its answer too early")
-                    )
+                    raise TryAgain(EngineUnreachable(f"the server at {server.url} ended its answer too early"))
             except TryAgain as failure:
                 await asyncio.to_thread(self._check_alive)
                 await retries.wait(failure)
@@ -226,9 +220,7 @@ class VLLM:
         if counted or not reply.reasoning:
             return counted
         answer = await self._ask("/tokenize", {"prompt": reply.reasoning, "add_special_tokens": False})
-        return (
-            as_count(answer.get("count")) or len(reply.reasoning) // 4
-        )  # the usual characters a token of English
+        return as_count(answer.get("count")) or len(reply.reasoning) // 4  # the usual characters a token of English
 
     async def _ask(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Ask an endpoint that the server may not offer; empty when it does not, or is gone."""
@@ -283,13 +275,8 @@ class VLLM:
 
     async def _find(self, server: Connection, fresh: bool = False) -> _Served:
         """Ask the server what it serves, and prove it."""
-        listed = decode(await server.get(f"{server.url}/models", min(self._retries, FIRST_RETRIES))).get(
-            "data"
-        )
-        models = {
-            as_text(as_mapping(m).get("id")): as_mapping(m)
-            for m in (listed if isinstance(listed, list) else [])
-        }
+        listed = decode(await server.get(f"{server.url}/models", min(self._retries, FIRST_RETRIES))).get("data")
+        models = {as_text(as_mapping(m).get("id")): as_mapping(m) for m in (listed if isinstance(listed, list) else [])}
         name = self._wanted or (self._managed.served_name if self._managed else "")
         name = name or (next(iter(models)) if len(models) == 1 else "")
         if name not in models:
@@ -312,9 +299,7 @@ class VLLM:
 def _named(name: str) -> Profile:
     profile = find_profile(name)
     if profile.name != name:
-        raise ConfigurationError(
-            f"no profile is named {name!r}; the names are {', '.join(p.name for p in PROFILES)}"
-        )
+        raise ConfigurationError(f"no profile is named {name!r}; the names are {', '.join(p.name for p in PROFILES)}")
     return profile
 
 

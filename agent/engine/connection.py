@@ -17,9 +17,7 @@ from agent.engine.received import as_mapping, as_text
 from agent.errors import ContextOverflow, EngineError, EngineRefused, EngineUnreachable
 
 RETRIES = 5
-FIRST_PAUSE = (
-    0.5  # seconds; doubles with each retry, and the actual pause is drawn between 0 and it ("full jitter")
-)
+FIRST_PAUSE = 0.5  # seconds; doubles with each retry, and the actual pause is drawn between 0 and it ("full jitter")
 LONGEST_PAUSE = 10.0  # https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 LONGEST_RETRY_AFTER = 60.0  # a server that asks for more is not waited for
 CONNECT_SECONDS = 10.0
@@ -33,7 +31,7 @@ _REMEDIES = {
 }
 
 
-class TryAgain(Exception):  # noqa: N818 (it is a signal, not an error)
+class TryAgain(Exception):
     """A failure that may pass. error: what to raise when it does not. pause: seconds, if the server says."""
 
     def __init__(self, error: EngineError, pause: float | None = None) -> None:
@@ -97,9 +95,7 @@ class Connection:
         """POST JSON, return the JSON object that comes back (empty for anything else)."""
         return decode(await self._call("POST", url, body, retries))
 
-    async def _call(
-        self, method: str, url: str, body: Mapping[str, Any] | None, most: int | None
-    ) -> httpx.Response:
+    async def _call(self, method: str, url: str, body: Mapping[str, Any] | None, most: int | None) -> httpx.Response:
         retries = Retries(self._retries if most is None else most)
         while True:
             try:
@@ -141,9 +137,9 @@ class Connection:
             raise TryAgain(
                 EngineUnreachable(f"the server at {self.url} broke off in the middle of an event")
             ) from error
-        if error := as_mapping(chunk.get("error")):
-            code = error.get("code")
-            self._refuse(code if isinstance(code, int) else 500, as_text(error.get("message")))
+        if told := as_mapping(chunk.get("error")):
+            code = told.get("code")
+            self._refuse(code if isinstance(code, int) else 500, as_text(told.get("message")))
         return chunk
 
     def _check(self, response: httpx.Response) -> None:
@@ -182,9 +178,7 @@ class Connection:
                 f"the server at {self.url} said nothing for {self.timeout:g} s; pass a larger timeout"
             ) from error
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            text = (
-                f"no server answers at {self.url}; start one with `fastslow up`, or pass the address of yours"
-            )
+            text = f"no server answers at {self.url}; start one with `fastslow up`, or pass the address of yours"
         elif isinstance(error, httpx.TransportError):
             text = f"the server at {self.url} broke off ({type(error).__name__}); see its log"
         else:

@@ -99,10 +99,10 @@ def place_think_rows(model: Any, tagged: Any) -> None:
     """Give the think tags embeddings the model understands, and an output row it does not choose.
 
     Input: the embedding of a line break, which means little wherever it stands. With the mean of the tag's own
-    pieces ("<", "think", ">") a 1.5B model took an empty block for broken markup and answered with more. Output: the rows of padding ids stay as they are, because training pushed
-    them down at every position of every text; new rows (a model with no padding) are zero, a logit far below
-    any likely token. So a model that never learned to close its thinking by this token does not, and the
-    server's thinking budget does it.
+    pieces ("<", "think", ">") a 1.5B model took the tags for broken markup and answered with more of it.
+    Output: the rows of padding ids stay as they are, because training pushed them down at every position of
+    every text; new rows (a model with no padding) are zero, a logit far below any likely token. So a model that
+    never learned to close its thinking by this token does not, and the server's thinking budget does it.
     """
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     if head.weight is embedding.weight:

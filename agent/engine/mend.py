@@ -60,9 +60,7 @@ def first_words(request: Request, profile: Profile) -> str:
     return request.opening if profile.openings and request.mode.thinks else ""
 
 
-def _split(
-    reasoning: str, content: str, request: Request, profile: Profile, notes: list[str]
-) -> tuple[str, str]:
+def _split(reasoning: str, content: str, request: Request, profile: Profile, notes: list[str]) -> tuple[str, str]:
     """Thoughts and text, each where it belongs, whatever the server's reasoning parser did."""
     if not reasoning:
         reasoning, content = _split_tags(content, profile, request)
@@ -71,9 +69,7 @@ def _split(
     elif not content.strip() and not request.mode.thinks:
         # https://github.com/vllm-project/vllm/issues/19222
         reasoning, content = "", reasoning
-        notes.append(
-            "A fast answer stood in the reasoning; the server's --reasoning-parser does not fit the model."
-        )
+        notes.append("A fast answer stood in the reasoning; the server's --reasoning-parser does not fit the model.")
     if profile.switch == "template":  # the model never learned the tags and may drop one anywhere
         for tag in profile.tags:
             content = content.replace(tag, "")
@@ -114,14 +110,10 @@ def _mend_calls(
         return whole
     _, found = _recover(raw, request, profile)
     if found and len(found) >= len(whole):
-        notes.append(
-            f"{_count(found)} read again from the tokens, as the server's tool parser damaged or lost them."
-        )
+        notes.append(f"{_count(found)} read again from the tokens, as the server's tool parser damaged or lost them.")
         return found
     # Nothing better is known: the arguments stay as they came, and the tool's error text tells the model.
-    return whole + [
-        ToolCall(call.id, call.name, call.arguments.strip() or "{}") for call in broken if call.name
-    ]
+    return whole + [ToolCall(call.id, call.name, call.arguments.strip() or "{}") for call in broken if call.name]
 
 
 def _is_whole(call: ReceivedCall) -> bool:
@@ -157,9 +149,7 @@ def _recover(text: str, request: Request, profile: Profile) -> tuple[str, list[T
         return text, []
     rest, found = recover_calls(text, profile.dialect)
     calls = [
-        ToolCall("", name, json.dumps(arguments, ensure_ascii=False))
-        for name, arguments in found
-        if name in names
+        ToolCall("", name, json.dumps(arguments, ensure_ascii=False)) for name, arguments in found if name in names
     ]
     return (rest, calls) if calls else (text, [])
 

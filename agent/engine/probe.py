@@ -159,11 +159,7 @@ class _Trial:
                 ),
             )
         template = self.profile.template
-        own = (
-            f"--chat-template {template}"
-            if template
-            else "the model's own chat template (no --chat-template)"
-        )
+        own = f"--chat-template {template}" if template else "the model's own chat template (no --chat-template)"
         same = next(
             (n for n, (a, b) in enumerate(zip(fast, think, strict=False)) if a != b),
             min(len(fast), len(think)),
@@ -202,11 +198,7 @@ class _Trial:
         clean = bool(received.content.strip() or received.calls) and not received.reasoning
         clean = clean and opening not in received.content and closing not in received.content
         where = (
-            "content"
-            if clean
-            else "reasoning"
-            if received.reasoning
-            else "neither content nor reasoning, or with tags"
+            "content" if clean else "reasoning" if received.reasoning else "neither content nor reasoning, or with tags"
         )
         remedy = "" if clean else f"Start the server with --reasoning-parser {self.profile.reasoning_parser}."
         return auto, Finding("fast answer", clean, f"arrives in {where}", remedy)
@@ -275,12 +267,8 @@ class _Trial:
 
     def cache(self) -> Finding:
         ok = self.seen > 0
-        found = (
-            f"{self.seen} prompt tokens came from the prefix cache" if ok else "no cached tokens are reported"
-        )
-        return Finding(
-            "cache", ok, found, "" if ok else "Start the server with --enable-prompt-tokens-details."
-        )
+        found = f"{self.seen} prompt tokens came from the prefix cache" if ok else "no cached tokens are reported"
+        return Finding("cache", ok, found, "" if ok else "Start the server with --enable-prompt-tokens-details.")
 
 
 # --- the findings on disk ------------------------------------------------------------------------

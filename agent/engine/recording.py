@@ -34,9 +34,7 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         stream = response.stream
         if not isinstance(stream, httpx.AsyncByteStream):
             raise TypeError(f"an async transport answers with an async stream, got {stream!r}")
-        return httpx.Response(
-            response.status_code, headers=response.headers, stream=_Tee(stream, self._path, entry)
-        )
+        return httpx.Response(response.status_code, headers=response.headers, stream=_Tee(stream, self._path, entry))
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -85,6 +83,4 @@ class ReplayTransport(httpx.AsyncBaseTransport):
             raise LookupError(f"{self._path} holds no further answer to {request.method} {request.url.path}")
         entry = next((e for e in same if e["request"] == asked), same[0])
         self._left.remove(entry)
-        return httpx.Response(
-            entry["status"], headers={"content-type": entry["type"]}, content=entry["body"].encode()
-        )
+        return httpx.Response(entry["status"], headers={"content-type": entry["type"]}, content=entry["body"].encode())

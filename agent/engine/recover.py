@@ -20,15 +20,9 @@ Call: TypeAlias = tuple[str, Any]
 # Names of vLLM's tool parsers, each with what counts in it without a marker.
 # https://docs.vllm.ai/en/stable/features/tool_calling/
 DIALECTS: dict[str, str] = {
-    **dict.fromkeys(
-        ("hermes", "qwen3_json", "ernie45", "longcat", "granite", "granite4", "granite-20b-fc"), ""
-    ),
-    **dict.fromkeys(
-        ("qwen3_xml", "qwen3_coder", "seed_oss", "step3p5", "mimo", "glm45", "glm47", "ling3"), ""
-    ),
-    **dict.fromkeys(
-        ("deepseek_v3", "deepseek_v31", "deepseek_v32", "deepseek_v4", "kimi_k2", "minimax_m2"), ""
-    ),
+    **dict.fromkeys(("hermes", "qwen3_json", "ernie45", "longcat", "granite", "granite4", "granite-20b-fc"), ""),
+    **dict.fromkeys(("qwen3_xml", "qwen3_coder", "seed_oss", "step3p5", "mimo", "glm45", "glm47", "ling3"), ""),
+    **dict.fromkeys(("deepseek_v3", "deepseek_v31", "deepseek_v32", "deepseek_v4", "kimi_k2", "minimax_m2"), ""),
     **dict.fromkeys(("mistral", "jamba", "hunyuan_a13b", "phi4_mini_json"), ""),
     **dict.fromkeys(("llama3_json", "llama4_json", "xlam"), "json"),
     **dict.fromkeys(("pythonic", "llama4_pythonic", "lfm2", "olmo3"), "pythonic"),
@@ -146,9 +140,7 @@ class _Search:
         self.text = text
         self.pythonic = unmarked == "pythonic"
         openers = {**_OPENERS, **({"bare": _BARE_JSON} if unmarked == "json" else {})}
-        self.opener = re.compile(
-            "|".join(f"(?P<{name}>{regex})" for name, regex in openers.items()), re.MULTILINE
-        )
+        self.opener = re.compile("|".join(f"(?P<{name}>{regex})" for name, regex in openers.items()), re.MULTILINE)
         self.fenced_until = 0
 
     def run(self) -> Found:
@@ -205,11 +197,7 @@ class _Search:
         return calls, end
 
     def _unmarked(self, position: int) -> Read:
-        if (
-            self.pythonic
-            and self.text.startswith("[", position)
-            and _PYTHON_CALL.match(self.text, position + 1)
-        ):
+        if self.pythonic and self.text.startswith("[", position) and _PYTHON_CALL.match(self.text, position + 1):
             return _python_calls(self.text, position)
         return _json_calls(self.text, position, bare=True)
 
@@ -440,9 +428,7 @@ def _without_thoughts(text: str, found: Found) -> Found:
     """The calls that are meant: one in thoughts that ended, and were followed, was only considered."""
     split, position = 0, 0
     for start, end in [*((start, end) for start, end, _ in found), (len(text), len(text))]:
-        for closing in _THOUGHTS_END.finditer(
-            text, position, start
-        ):  # a tag inside of a call is its own text
+        for closing in _THOUGHTS_END.finditer(text, position, start):  # a tag inside of a call is its own text
             split = closing.end()
         position = end
     if _after(_TRAIL, text, split) == len(text):

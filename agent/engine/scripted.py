@@ -35,9 +35,7 @@ class ScriptedModel:
     >>> model = ScriptedModel([Reply("Hello."), lambda request: Reply(request.messages[-1].content)])
     """
 
-    def __init__(
-        self, replies: Iterable[Scripted], *, profile: Profile = SCRIPTED, model: str = "scripted"
-    ) -> None:
+    def __init__(self, replies: Iterable[Scripted], *, profile: Profile = SCRIPTED, model: str = "scripted") -> None:
         self._replies = list(replies)
         self.model = model
         self.profile = profile
@@ -68,9 +66,7 @@ class ScriptedModel:
     def assert_complete(self) -> None:
         """Raises AssertionError when a part of the script was never asked for."""
         if len(self.requests) < len(self._replies):
-            raise AssertionError(
-                f"{len(self.requests)} of {len(self._replies)} scripted replies were asked for"
-            )
+            raise AssertionError(f"{len(self.requests)} of {len(self._replies)} scripted replies were asked for")
 
 
 class ReplayModel(VLLM):
@@ -79,9 +75,7 @@ class ReplayModel(VLLM):
     Nothing is probed. profile: as in `VLLM`; None finds it by the recorded model's name.
     """
 
-    def __init__(
-        self, path: str | Path, *, model: str | None = None, profile: Profile | str | None = None
-    ) -> None:
+    def __init__(self, path: str | Path, *, model: str | None = None, profile: Profile | str | None = None) -> None:
         super().__init__("http://replay.invalid/v1", model, profile=profile, retries=0, probe=False)
         self._replay = ReplayTransport(Path(path))
 

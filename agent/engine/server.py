@@ -48,9 +48,7 @@ __all__ = [
 ]
 
 START_LIMIT = 1800.0  # seconds; a 32B model read from a slow disk takes several minutes
-CONCURRENT_CONTEXTS = (
-    4  # full contexts that the key-value cache holds without a GPU: branches run side by side
-)
+CONCURRENT_CONTEXTS = 4  # full contexts that the key-value cache holds without a GPU: branches run side by side
 LOG_LINE = re.compile(r"INFO \d\d-\d\d [\d:]+ \[\S+\] (.+)")
 KEPT_VARIABLES = (
     "PATH",
@@ -179,9 +177,7 @@ def _spawn(command: list[str]) -> subprocess.Popen[bytes]:
         )
 
 
-async def _until_healthy(
-    process: subprocess.Popen[bytes], record: ServerRecord, on_progress: Progress
-) -> None:
+async def _until_healthy(process: subprocess.Popen[bytes], record: ServerRecord, on_progress: Progress) -> None:
     begun = time.monotonic()
     async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
         while time.monotonic() - begun < START_LIMIT:
@@ -201,9 +197,7 @@ async def _until_healthy(
     )
 
 
-def _serves(
-    record: ServerRecord, entry: ModelEntry, profile: Profile, flags: Sequence[str], port: int | None
-) -> bool:
+def _serves(record: ServerRecord, entry: ModelEntry, profile: Profile, flags: Sequence[str], port: int | None) -> bool:
     same = (record.model, record.profile, record.extra_flags) == (
         str(entry.folder),
         profile.name,

@@ -26,8 +26,7 @@ def encode_history(history: Sequence[Message], profile: Profile) -> list[dict[st
     """Messages as the server wants them. The dicts are shared between calls: do not change them."""
     last_user = max((n for n, message in enumerate(history) if isinstance(message, User)), default=-1)
     encoded = (
-        _encode(message, profile.renders_calls, profile.replay and n > last_user)
-        for n, message in enumerate(history)
+        _encode(message, profile.renders_calls, profile.replay and n > last_user) for n, message in enumerate(history)
     )
     return [message for message in encoded if message]
 
@@ -56,9 +55,7 @@ def size(message: Message) -> int:
 
 def _encode_assistant(message: Assistant, renders_calls: bool, replay: bool) -> dict[str, Any] | None:
     """A past turn. None for an empty one: EXAONE 4.0's template would drop its think tags."""
-    calls = [
-        call for call in message.calls if call.form == "native"
-    ]  # a fenced call's text is in the content
+    calls = [call for call in message.calls if call.form == "native"]  # a fenced call's text is in the content
     content = message.content
     if calls and not renders_calls:
         content = "\n".join([*([content] if content else []), *map(_call_text, calls)])
@@ -104,9 +101,7 @@ def template_kwargs(profile: Profile, mode: Mode, opening: str = "") -> dict[str
     return {**switch, **opened, **profile.extra_kwargs}
 
 
-def encode_request(
-    request: Request, profile: Profile, model: str, left: int, budgeted: bool
-) -> dict[str, Any]:
+def encode_request(request: Request, profile: Profile, model: str, left: int, budgeted: bool) -> dict[str, Any]:
     """The body of one streamed call.
 
     left: tokens of the context behind the prompt. budgeted: the server takes `thinking_token_budget` (it

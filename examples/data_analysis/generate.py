@@ -7,7 +7,13 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 REGIONS = {"North": 3, "South": 5, "East": 2, "West": 3}  # weights
-PRODUCTS = {"keyboard": 4990, "monitor": 18900, "mouse": 1950, "headset": 7425, "cable": 680}  # prices in cents
+PRODUCTS = {
+    "keyboard": 4990,
+    "monitor": 18900,
+    "mouse": 1950,
+    "headset": 7425,
+    "cable": 680,
+}  # prices in cents
 HEADER = ("order_id", "date", "region", "product", "quantity", "revenue")
 
 

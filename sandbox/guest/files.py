@@ -49,9 +49,7 @@ class Files:
         if offset == 0:
             self.abandon()
             folder, name = self.walk(path, make=True)
-            fd = os.open(
-                f".{name}.part", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644, dir_fd=folder
-            )
+            fd = os.open(f".{name}.part", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644, dir_fd=folder)
             file = open(fd, "wb")  # noqa: SIM115 - the next parts go there
             self.upload = (file, folder, name, hashlib.sha256())
         if self.upload is None or self.upload[0].tell() != offset:
@@ -96,9 +94,7 @@ class Files:
             if not stat.S_ISREG(facts.st_mode):
                 raise Refused("invalid", f"{path!r} is not a regular file")
             if facts.st_size > self.limit:
-                raise Refused(
-                    "invalid", f"{path!r} has {facts.st_size} bytes; at most {self.limit} are given out"
-                )
+                raise Refused("invalid", f"{path!r} has {facts.st_size} bytes; at most {self.limit} are given out")
         if self.download is None:
             raise Refused("invalid", "a part of a file that was not opened")
         self.download.seek(offset)

@@ -26,9 +26,7 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(
-    0, os.path.dirname(os.path.abspath(__file__))
-)  # isolated mode leaves the script's own folder out
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # isolated mode leaves the script's own folder out
 
 from files import Files, Refused
 from frames import Frames, cut, encode
@@ -412,9 +410,7 @@ class Supervisor:
         )
         process.returncode = 0  # we wait for it ourselves
         with process.stdout, process.stderr:
-            return Child(
-                process.pid, os.dup(process.stdout.fileno()), os.dup(process.stderr.fileno()), self.output
-            )
+            return Child(process.pid, os.dup(process.stdout.fileno()), os.dup(process.stderr.fileno()), self.output)
 
     def fork(self):
         gc.freeze()  # the collector would touch, and so copy, every shared page

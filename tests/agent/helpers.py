@@ -13,9 +13,7 @@ from agent.transcript import ToolCall
 from tools import tool
 
 _numbers = count(1)
-WEAK = replace(
-    SCRIPTED, name="weak", plan="forced", step="output", evidence=True, plan_verbs=("Find", "Plot")
-)
+WEAK = replace(SCRIPTED, name="weak", plan="forced", step="output", evidence=True, plan_verbs=("Find", "Plot"))
 
 
 def says(content: str, **fields: Any) -> Reply:
@@ -23,9 +21,7 @@ def says(content: str, **fields: Any) -> Reply:
 
 
 def calls(*wanted: tuple[str, dict[str, Any]], **fields: Any) -> Reply:
-    made = tuple(
-        ToolCall(f"call-{next(_numbers)}", name, json.dumps(arguments)) for name, arguments in wanted
-    )
+    made = tuple(ToolCall(f"call-{next(_numbers)}", name, json.dumps(arguments)) for name, arguments in wanted)
     return Reply(calls=made, usage=Usage(prompt=10, answer=5), **fields)
 
 

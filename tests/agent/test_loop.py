@@ -130,9 +130,7 @@ async def test_a_failed_call_is_not_run_again_word_for_word() -> None:
         ran.append(x)
         raise RuntimeError("broken")
 
-    result, model = await run(
-        [calls(("broken", {"x": "a"})), calls(("broken", {"x": "a"})), says("no")], broken
-    )
+    result, model = await run([calls(("broken", {"x": "a"})), calls(("broken", {"x": "a"})), says("no")], broken)
     assert ran == ["a"]
     assert "not run again" in model.requests[2].messages[-1].content
     assert model.requests[2].mode.thinks
@@ -182,12 +180,8 @@ async def test_a_plan_runs_its_steps_in_branches_and_returns_only_results() -> N
     trunk = model.requests[4].messages
     assert [type(message) for message in trunk] == [System, User, Assistant, ToolResult]
     assert "the sum is 3" in trunk[-1].content
-    assert "the sum is 3" in model.requests[3].messages[-1].content, (
-        "a step sees the results that it depends on"
-    )
-    assert all(request.messages[:3] == trunk[:3] for request in model.requests[1:]), (
-        "branches share the prefix"
-    )
+    assert "the sum is 3" in model.requests[3].messages[-1].content, "a step sees the results that it depends on"
+    assert all(request.messages[:3] == trunk[:3] for request in model.requests[1:]), "branches share the prefix"
     assert [turn.kind for turn in turns(result)] == [Kind.PLAN, Kind.ACT, Kind.ACT, Kind.ACT, Kind.ANSWER]
     assert [turn.branch for turn in turns(result)] == ["", "1", "1", "2", ""]
 
@@ -200,9 +194,7 @@ async def test_independent_steps_run_side_by_side() -> None:
             await both.wait()
         return says("met")
 
-    result, _ = await run(
-        [plan({"do": "a", "after": []}, {"do": "b", "after": []}), together, together, says("ok")]
-    )
+    result, _ = await run([plan({"do": "a", "after": []}, {"do": "b", "after": []}), together, together, says("ok")])
     assert result.exit is Exit.ANSWERED
 
 
@@ -234,7 +226,11 @@ async def test_a_bad_plan_is_told_to_the_model(steps: list[dict[str, Any]], told
 async def test_a_plan_inside_a_step_is_refused() -> None:
     result, _ = await run([plan("one"), plan("nested"), calls(("add", {"a": 1, "b": 1})), says("2"), says("done")])
     assert result.exit is Exit.ANSWERED
-    assert [(event.name, event.ok) for event in finished(result)] == [("plan", False), ("add", True), ("plan", True)]
+    assert [(event.name, event.ok) for event in finished(result)] == [
+        ("plan", False),
+        ("add", True),
+        ("plan", True),
+    ]
 
 
 async def test_small_models_must_plan_and_their_steps_end_with_output() -> None:
@@ -242,15 +238,18 @@ async def test_small_models_must_plan_and_their_steps_end_with_output() -> None:
         calls(("plan", {"goal": "g", "steps": ["Find the sum of all"]})),
         says("It is 7."),  # a guess: nothing was run
         calls(("add", {"a": 3, "b": 4})),
+        calls(("add", {"a": 7, "b": 0})),
         says("The sum is 7."),
     ]
     result, model = await run(script, profile=WEAK)
     assert result.answer == "The sum is 7."
     assert model.requests[0].force == "plan"
-    assert [request.force for request in model.requests[1:]] == [None, None, None]
+    assert [request.force for request in model.requests[1:]] == [None] * 4
     assert "run" in model.requests[2].messages[-1].content
-    [step] = [event for event in result.events if isinstance(event, StepFinished)]
-    assert "7" in step.result
+    steps = [event for event in result.events if isinstance(event, StepFinished)]
+    assert ["7" in step.result for step in steps] == [True, True]
+    assert result.plan is not None
+    assert "the task" in result.plan.steps[-1].do, "the last step prints the answer"
 
 
 class Sum(BaseModel):
@@ -304,9 +303,7 @@ async def test_a_budget_ends_the_run_with_what_there_is(budget: Budget, said: st
 
 async def test_a_thinking_budget_that_is_spent_makes_turns_fast() -> None:
     first = replace(calls(("fail", {"why": "a"})), usage=Usage(thinking=100, answer=1))
-    result, model = await run(
-        [first, calls(("fail", {"why": "b"})), says("x")], budget=Budget(thinking_tokens=100)
-    )
+    result, model = await run([first, calls(("fail", {"why": "b"})), says("x")], budget=Budget(thinking_tokens=100))
     assert result.exit is Exit.BUDGET
     assert len(model.requests) == 1
 

@@ -34,9 +34,7 @@ HOSTILE = "\x1b[2J\x1b]0;owned\x07[bold red]not markup[/] :smile: \u202eevil\x9b
 PLAN = Plan(
     goal="Find the best region and draw it 📊",
     steps=(
-        Step(
-            do="Compute the revenue of every region from orders.csv and customers.csv, joined on customer_id"
-        ),
+        Step(do="Compute the revenue of every region from orders.csv and customers.csv, joined on customer_id"),
         Step(do="Plot 売上 by region as revenue.png", after=(1,)),
         Step(do="Count the customers of each region", after=()),
     ),
@@ -73,9 +71,7 @@ def events(made: tuple[Path, ...] = ()) -> list[Event]:
     third, draw = fenced(4, "2", "1 / 0")
     answering = Reply("**South** sells most: `55,937.95`.", usage=usage(cached=500))
     told: list[Event] = [
-        RunStarted(
-            "20260101-1", "Which region sells most?", "m", "instruct", ("plan", "python"), ("orders.csv",)
-        ),
+        RunStarted("20260101-1", "Which region sells most?", "m", "instruct", ("plan", "python"), ("orders.csv",)),
         Notice(f"the server is old {HOSTILE}"),
         *turn(1, "", THINK, planning, Kind.PLAN),
         CallStarted("", plan, {}),
@@ -106,7 +102,5 @@ def events(made: tuple[Path, ...] = ()) -> list[Event]:
         "fast": ModeUsage(4, usage(answer=160, cached=1940)),
     }
     answer = f"**South** sells most: `55,937.95`. {HOSTILE}"
-    result = Result(
-        "20260101-1", answer, None, PLAN, made, by_mode, Exit.ANSWERED, "answered", 12.5, tuple(told)
-    )
+    result = Result("20260101-1", answer, None, PLAN, made, by_mode, Exit.ANSWERED, "answered", 12.5, tuple(told))
     return [*told, RunFinished(result)]

@@ -33,17 +33,15 @@ def test_the_examples_data_are_what_its_generator_makes(tmp_path: Path) -> None:
 def test_the_example_is_answered_rightly(vllm_url: str, tmp_path: Path) -> None:
     region, revenue = runpy.run_path(str(EXAMPLE / "expected.py"))["answer"]()
     env = {name: value for name, value in os.environ.items() if name != "FASTSLOW_BASE_URL"}
-    done = subprocess.run(
-        [*RUN, "--json", "--out", tmp_path], env=env, text=True, capture_output=True, timeout=600
-    )
+    done = subprocess.run([*RUN, "--json", "--out", tmp_path], env=env, text=True, capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]
     result = told[-1]["result"]
     assert result["exit"] == "answered"
     assert region in result["answer"]
-    assert f"{revenue:.0f}" in result["answer"].replace(",", "") or f"{revenue:.2f}" in result[
-        "answer"
-    ].replace(",", "")
+    assert f"{revenue:.0f}" in result["answer"].replace(",", "") or f"{revenue:.2f}" in result["answer"].replace(
+        ",", ""
+    )
     assert (tmp_path / "revenue.png").read_bytes().startswith(b"\x89PNG")
     assert str(tmp_path / "revenue.png") in result["files"]
 

@@ -140,9 +140,7 @@ def test_a_growing_turn_shows_its_end() -> None:
 def test_many_branches_at_once_still_fit() -> None:
     view = RunView(console(80, 12))
     for number in range(30):
-        view.show(
-            CallStarted(str(number), ToolCall(f"c{number}", "shell", "{}"), {"command": "sleep 1\n" * 9})
-        )
+        view.show(CallStarted(str(number), ToolCall(f"c{number}", "shell", "{}"), {"command": "sleep 1\n" * 9}))
     assert len(frame(view, 80)) < 12
 
 

@@ -39,9 +39,7 @@ def nowhere(tmp_path: Path) -> dict[str, str]:
     return {**kept, **home, "COLUMNS": "80", "NO_COLOR": "1"}
 
 
-def fastslow(
-    *arguments: str, env: dict[str, str], cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
+def fastslow(*arguments: str, env: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [FASTSLOW, *arguments],
         env=env,
@@ -126,9 +124,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, nowhere: dict[str, str]) -> 
     assert "Permission denied" in one_sentence(done)
 
 
-@pytest.mark.parametrize(
-    "command", [["run", "x"], ["run", "x", "--json"], ["sandbox", "build"], ["sandbox", "exec"]]
-)
+@pytest.mark.parametrize("command", [["run", "x"], ["run", "x", "--json"], ["sandbox", "build"], ["sandbox", "exec"]])
 def test_no_docker_engine(command: list[str], nowhere: dict[str, str]) -> None:
     done = fastslow(*command, env=nowhere)
     assert "DOCKER_HOST='tcp://127.0.0.1:1'" in one_sentence(done)

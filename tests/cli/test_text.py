@@ -33,9 +33,7 @@ def test_clean(hostile: str, left: str) -> None:
 
 @given(st.text(alphabet=st.characters(codec=None), max_size=60))
 def test_nothing_that_controls_a_terminal_is_left(text: str) -> None:
-    assert all(
-        letter in "\t\n" or (letter >= " " and not "\x7f" <= letter <= "\x9f") for letter in clean(text)
-    )
+    assert all(letter in "\t\n" or (letter >= " " and not "\x7f" <= letter <= "\x9f") for letter in clean(text))
     assert clean(clean(text)) == clean(text)
 
 
@@ -50,8 +48,6 @@ def test_seconds(value: float, shown: str) -> None:
     assert seconds(value) == shown
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2.5e12, "2500.0 GB")]
-)
+@pytest.mark.parametrize(("value", "shown"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2.5e12, "2500.0 GB")])
 def test_size(value: float, shown: str) -> None:
     assert size(value) == shown

@@ -93,9 +93,7 @@ async def read_request(reader: asyncio.StreamReader) -> Seen | None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     except asyncio.IncompleteReadError:
         return None
-    headers = {
-        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)
-    }
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     return Seen(head[0].split(" ")[1], headers, json.loads(body) if body else None)
 
@@ -105,14 +103,10 @@ async def send(writer: asyncio.StreamWriter, answer: Answer) -> None:
     kind = "application/json" if answer.body is not None else "text/event-stream; charset=utf-8"
     length = f"Content-Length: {len(body)}" if answer.body is not None else "Transfer-Encoding: chunked"
     extra = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
-    writer.write(
-        f"HTTP/1.1 {answer.status} X\r\nContent-Type: {kind}\r\n{length}\r\n{extra}\r\n".encode() + body
-    )
+    writer.write(f"HTTP/1.1 {answer.status} X\r\nContent-Type: {kind}\r\n{length}\r\n{extra}\r\n".encode() + body)
     if answer.body is None:
         for chunk in answer.chunks:
-            text = (
-                chunk if isinstance(chunk, str) else "data: " + json.dumps(chunk, ensure_ascii=False) + "\n\n"
-            )
+            text = chunk if isinstance(chunk, str) else "data: " + json.dumps(chunk, ensure_ascii=False) + "\n\n"
             write_chunk(writer, text)
             await writer.drain()
         if not (answer.drop or answer.hold):

@@ -87,9 +87,7 @@ async def test_streams_text_and_counts(fake: FakeServer) -> None:
     counted = usage(
         40, 9, prompt_tokens_details={"cached_tokens": 32}, completion_tokens_details={"reasoning_tokens": 4}
     )
-    answer = Answer(
-        [delta(reasoning="Hm."), delta(content="Sun"), delta(content="ny."), delta(finish="stop"), counted]
-    )
+    answer = Answer([delta(reasoning="Hm."), delta(content="Sun"), delta(content="ny."), delta(finish="stop"), counted])
     reply, deltas = await ask(fake, answer, request=Request((ASK,), mode=Mode(64)))
     assert (reply.reasoning, reply.content, reply.finish, reply.notes) == ("Hm.", "Sunny.", "stop", ())
     assert deltas == [Delta("thinking", "Hm."), Delta("text", "Sun"), Delta("text", "ny.")]
@@ -103,9 +101,7 @@ async def test_streams_text_and_counts(fake: FakeServer) -> None:
 
 
 async def test_older_name_of_reasoning(fake: FakeServer) -> None:
-    reply, _ = await ask(
-        fake, Answer([delta(reasoning_content="Hm."), delta(content="Yes."), delta(finish="stop")])
-    )
+    reply, _ = await ask(fake, Answer([delta(reasoning_content="Hm."), delta(content="Yes."), delta(finish="stop")]))
     assert (reply.reasoning, reply.content) == ("Hm.", "Yes.")
 
 
@@ -119,9 +115,7 @@ async def test_first_words_of_thoughts_come_from_the_prompt(fake: FakeServer) ->
 
 
 async def test_thinking_tokens_are_counted_where_the_server_says_zero(fake: FakeServer) -> None:
-    ids = Answer(
-        [delta([5, 6, 7], reasoning="a b c"), delta([8], content="d"), delta(finish="stop"), usage(9, 4)]
-    )
+    ids = Answer([delta([5, 6, 7], reasoning="a b c"), delta([8], content="d"), delta(finish="stop"), usage(9, 4)])
     reply, _ = await ask(fake, ids, request=Request((ASK,), mode=Mode(64)))
     assert (reply.usage.thinking, reply.usage.answer) == (3, 1)
     no_ids = Answer([delta(reasoning="a b c"), delta(content="d"), delta(finish="stop"), usage(9, 10)])
@@ -174,11 +168,7 @@ async def test_fields_of_wrong_types_are_ignored(fake: FakeServer) -> None:
     odd = [
         {"choices": "none"},
         {"choices": [None]},
-        {
-            "choices": [
-                {"delta": {"content": 7, "reasoning": ["a"], "tool_calls": {"a": 1}}, "token_ids": ["x"]}
-            ]
-        },
+        {"choices": [{"delta": {"content": 7, "reasoning": ["a"], "tool_calls": {"a": 1}}, "token_ids": ["x"]}]},
         {"choices": [{"delta": {"tool_calls": [None, {"index": "0", "function": {"name": 3}}]}}]},
         {"choices": [], "usage": {"prompt_tokens": "many", "completion_tokens": -4}},
     ]
@@ -196,9 +186,7 @@ async def test_damaged_call_is_read_again_from_the_tokens(fake: FakeServer) -> N
     reply, _ = await ask(
         fake, Answer([delta([1, 2, 3], tool_calls=[broken]), delta([4], finish="tool_calls"), usage()])
     )
-    assert [(c.name, json.loads(c.arguments)) for c in reply.calls] == [
-        ("weather", {"city": "Seoul", "unit": None})
-    ]
+    assert [(c.name, json.loads(c.arguments)) for c in reply.calls] == [("weather", {"city": "Seoul", "unit": None})]
     assert "read again from the tokens" in reply.notes[0]
     assert [s.json["tokens"] for s in fake.seen if s.path == "/detokenize"] == [[1, 2, 3, 4]]
 
@@ -347,9 +335,7 @@ async def test_block_without_a_code_tool_is_text(fake: FakeServer) -> None:
 
 
 async def test_call_before_a_block_goes_first(fake: FakeServer) -> None:
-    text = (
-        '<tool_call>{"name": "weather", "arguments": {"city": "Seoul", "unit": null}}</tool_call>\n' + BLOCK
-    )
+    text = '<tool_call>{"name": "weather", "arguments": {"city": "Seoul", "unit": null}}</tool_call>\n' + BLOCK
     reply, _ = await ask(fake, said(text), profile="instruct", request=FENCED)
     assert [c.name for c in reply.calls] == ["weather"]
 

@@ -68,9 +68,7 @@ def put_part(index: Path, n: int, data: bytes, member: str = "") -> None:
 
 
 def entry_for(data: bytes, parts: int) -> ModelEntry:
-    packages = Packages(
-        "weights-part{n}==1.0", "weights_part{n}/part{n}.bin", parts, hashlib.sha256(data).hexdigest()
-    )
+    packages = Packages("weights-part{n}==1.0", "weights_part{n}/part{n}.bin", parts, hashlib.sha256(data).hexdigest())
     size = len(data)
     return replace(find_model("smollm2-135m"), id="tiny", source=packages, download=size, disk=size)
 

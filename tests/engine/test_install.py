@@ -39,9 +39,7 @@ def test_half_an_install_does_not_count(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert steps[0] == "making the engine's Python environment"
 
 
-def test_another_list_of_packages_means_another_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_another_list_of_packages_means_another_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (engine_folder() / "bin").mkdir(parents=True)
     engine_python().symlink_to(sys.executable)
     (engine_folder() / install.MARKER).write_text(install._fingerprint(gpu=False))

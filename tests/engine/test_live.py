@@ -91,9 +91,7 @@ async def test_budget_ends_thoughts(engine: VLLM) -> None:
 
 
 async def test_code_comes_from_a_block(engine: VLLM) -> None:
-    request = Request(
-        (SYSTEM, User("Use Python to print the sum of the squares of 1 to 10.")), (PYTHON, REPORT)
-    )
+    request = Request((SYSTEM, User("Use Python to print the sum of the squares of 1 to 10.")), (PYTHON, REPORT))
     reply = await turn(engine, request)
     (call,) = reply.calls
     assert (call.name, call.form) == ("python", "fenced")
@@ -105,9 +103,7 @@ async def test_code_comes_from_a_block(engine: VLLM) -> None:
 @pytest.mark.parametrize("mode", [FAST, Mode(6)])
 async def test_forced_call_obeys_its_schema(engine: VLLM, mode: Mode) -> None:
     ask = User("Report the level 'purple' and the counts one, two and 'many'.")
-    reply = await turn(
-        engine, Request((SYSTEM, ask), (PYTHON, REPORT), mode, answer_tokens=80, force="report")
-    )
+    reply = await turn(engine, Request((SYSTEM, ask), (PYTHON, REPORT), mode, answer_tokens=80, force="report"))
     (call,) = reply.calls
     assert (call.name, call.form) == ("report", "native")
     jsonschema.validate(json.loads(call.arguments), REPORT.parameters)
@@ -162,9 +158,7 @@ async def test_closing_stops_the_server_from_generating(engine: VLLM, vllm_url: 
     metrics = vllm_url.removesuffix("/v1") + "/metrics"
     async with httpx.AsyncClient(trust_env=False) as client:
         for _ in range(50):
-            running = re.findall(
-                r"^vllm:num_requests_running\S* (\S+)", (await client.get(metrics)).text, re.MULTILINE
-            )
+            running = re.findall(r"^vllm:num_requests_running\S* (\S+)", (await client.get(metrics)).text, re.MULTILINE)
             if running and sum(map(float, running)) == 0:
                 return
             await asyncio.sleep(0.1)
@@ -179,9 +173,7 @@ async def test_unknown_model(vllm_url: str) -> None:
 
 
 async def test_a_recorded_stream_is_replayed(vllm_url: str, tmp_path: Path) -> None:
-    request = Request(
-        (SYSTEM, User("Report level low, count 1.")), (REPORT,), force="report", answer_tokens=80
-    )
+    request = Request((SYSTEM, User("Report level low, count 1.")), (REPORT,), force="report", answer_tokens=80)
     live = VLLM(vllm_url, profile="instruct", probe=False, record=tmp_path / "run.jsonl")
     before = await turn(live, request)
     await live.aclose()

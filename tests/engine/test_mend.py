@@ -58,9 +58,7 @@ CHOICE = st.fixed_dictionaries(
         "token_ids": JSON,
     },
 )
-CHUNK = st.fixed_dictionaries(
-    {}, optional={"choices": st.lists(CHOICE | JSON, max_size=2) | JSON, "usage": JSON}
-)
+CHUNK = st.fixed_dictionaries({}, optional={"choices": st.lists(CHOICE | JSON, max_size=2) | JSON, "usage": JSON})
 
 
 @settings(max_examples=300, deadline=None)

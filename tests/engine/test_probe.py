@@ -65,9 +65,7 @@ class ProbedServer(FakeServer):
     def chat(self, body: dict[str, Any]) -> Answer:
         details = {} if "cache" in self.faults else {"prompt_tokens_details": {"cached_tokens": 128}}
         if "calls" in self.faults and body["tool_choice"] != "none":
-            return Answer(
-                body={"error": {"message": '"auto" requires --enable-auto-tool-choice'}}, status=400
-            )
+            return Answer(body={"error": {"message": '"auto" requires --enable-auto-tool-choice'}}, status=400)
         if "thinking_token_budget" in body and "reasoning" in self.faults:
             return Answer(
                 body={"error": {"message": "thinking_token_budget is set but reasoning_config is null"}},

@@ -133,8 +133,7 @@ def test_unknown_dialect_lists_the_known() -> None:
         ('<tool_call>{"arguments": {"a": 1}, "name": "f"}</tool_call>', "", ONE),
         ('<tool_call>{"name": "f", "parameters": {"a": 1}}</tool_call>', "", ONE),
         (
-            '<tool_call>{"type": "function", "function": {"name": "f", "arguments": '
-            '"{\\"a\\": 1}"}}</tool_call>',
+            '<tool_call>{"type": "function", "function": {"name": "f", "arguments": "{\\"a\\": 1}"}}</tool_call>',
             "",
             ONE,
         ),
@@ -243,8 +242,7 @@ CUT = {
     "deepseek_v3": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>sh\n"
     f"```json\n{json.dumps(DANGER)}\n```"
     "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
-    "kimi_k2": "<|tool_call_begin|>functions.sh:0<|tool_call_argument_begin|>"
-    f"{json.dumps(DANGER)}<|tool_call_end|>",
+    "kimi_k2": f"<|tool_call_begin|>functions.sh:0<|tool_call_argument_begin|>{json.dumps(DANGER)}<|tool_call_end|>",
     "minimax_m2": '<minimax:tool_call><invoke name="sh">\n'
     + "".join(f'<parameter name="{key}">{value}</parameter>\n' for key, value in DANGER.items())
     + "</invoke></minimax:tool_call>",
@@ -351,9 +349,7 @@ JSON = st.recursive(
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.dictionaries(st.text(), JSON, max_size=4), min_size=1, max_size=3), st.booleans())
 def test_what_was_written_is_read(calls: list[dict[str, Any]], ascii_only: bool) -> None:
-    written = [
-        json.dumps({"name": "f", "arguments": arguments}, ensure_ascii=ascii_only) for arguments in calls
-    ]
+    written = [json.dumps({"name": "f", "arguments": arguments}, ensure_ascii=ascii_only) for arguments in calls]
     found = recover_calls(tagged(*written), "hermes")
     assert found == ("", [("f", arguments) for arguments in calls])
 

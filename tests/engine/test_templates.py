@@ -31,9 +31,7 @@ def tool(name: str) -> dict[str, Any]:
     }
 
 
-def render(
-    name: str, messages: list[dict[str, Any]], thinks: bool | str | None = False, **fields: Any
-) -> str:
+def render(name: str, messages: list[dict[str, Any]], thinks: bool | str | None = False, **fields: Any) -> str:
     """As transformers and vLLM render: its JSON filter does not escape for HTML."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(profile.__file__.removesuffix("profile.py")),
@@ -70,9 +68,7 @@ def test_modes_differ_in_the_tail_alone(name: str, messages: list[dict[str, Any]
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-@pytest.mark.parametrize(
-    ("content", "calls"), [("It is 2.", []), ("", [CALL]), ("I add.\nTwice.", [CALL, CALL])]
-)
+@pytest.mark.parametrize(("content", "calls"), [("It is 2.", []), ("", [CALL]), ("I add.\nTwice.", [CALL, CALL])])
 def test_fast_turns_append(name: str, content: str, calls: list[dict[str, Any]]) -> None:
     before = [SYSTEM, USER]
     spoken = "\n".join(([content] if content else []) + [CALL_TEXT[name]] * len(calls))
@@ -81,15 +77,13 @@ def test_fast_turns_append(name: str, content: str, calls: list[dict[str, Any]])
     tools = [tool("add")]
     assert render(name, after, tools=tools).startswith(render(name, before, tools=tools) + spoken + END[name])
     # and a thinking turn after it starts from the same prompt
-    assert render(name, after, True, tools=tools).startswith(
-        render(name, before, tools=tools) + spoken + END[name]
-    )
+    assert render(name, after, True, tools=tools).startswith(render(name, before, tools=tools) + spoken + END[name])
 
 
 def test_results_side_by_side_share_a_block() -> None:
     two = render("instruct.jinja", CONVERSATIONS[2])
     assert two.count("<|im_start|>user") == 2
-    block = '<tool_response>\nline 1\n"two"\n</tool_response>'
+    block = 'line 1\n"two"'
     assert f"<|im_start|>user\n{block}\n{block}<|im_end|>\n" in two
     exaone = render("exaone4.jinja", CONVERSATIONS[2])
     line = r'<tool_result>{"result": "line 1\n\"two\""}</tool_result>'
@@ -101,15 +95,13 @@ def test_first_words_of_the_thoughts() -> None:
     assert render("instruct.jinja", [USER], False, opening="I failed as") == render("instruct.jinja", [USER])
 
 
-def test_code_tool_is_told_as_a_fence() -> None:
+def test_a_fenced_code_tool_is_not_listed() -> None:
     tools = [tool("python"), tool("plan")]
     fenced = render("instruct.jinja", [SYSTEM, USER], tools=tools, code_fence=True)
-    assert "```python" in fenced
     assert '"name": "python"' not in fenced
     assert '"name": "plan"' in fenced
     listed = render("instruct.jinja", [SYSTEM, USER], tools=tools)
     assert '"name": "python"' in listed
-    assert "```python" not in listed
     alone = render("instruct.jinja", [SYSTEM, USER], tools=[tool("python")], code_fence=True)
     assert "<tools>" not in alone
 

@@ -31,9 +31,7 @@ def test_every_kind_of_message() -> None:
         {
             "role": "assistant",
             "content": "I add.",
-            "tool_calls": [
-                {"id": "c1", "type": "function", "function": {"name": "add", "arguments": CALL.arguments}}
-            ],
+            "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "add", "arguments": CALL.arguments}}],
         },
         {"role": "tool", "tool_call_id": "c1", "name": "add", "content": "3"},
     ]
@@ -70,9 +68,7 @@ def test_a_fenced_call_is_not_sent_twice() -> None:
 
 
 def test_an_empty_turn_is_left_out() -> None:
-    assert encode_history((User("A"), Assistant(" \n", reasoning="Hm.")), QWEN) == [
-        {"role": "user", "content": "A"}
-    ]
+    assert encode_history((User("A"), Assistant(" \n", reasoning="Hm.")), QWEN) == [{"role": "user", "content": "A"}]
 
 
 def test_calls_become_text_where_the_template_forgets_them() -> None:

@@ -60,9 +60,7 @@ async def test_receive_survives_cancellation_between_header_and_body() -> None:
     assert await channel.receive() == {"id": 1}
 
 
-@pytest.mark.parametrize(
-    "body", [b"[]", b"1", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"]
-)
+@pytest.mark.parametrize("body", [b"[]", b"1", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"])
 def test_not_a_message(body: bytes) -> None:
     with pytest.raises(ProtocolError):
         wire.decode(body)

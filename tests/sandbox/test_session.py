@@ -65,9 +65,7 @@ async def test_exits(session: DockerSession) -> None:
 
 
 async def test_a_forked_copy_of_the_code_does_not_answer_twice(session: DockerSession) -> None:
-    assert (
-        await session.run("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\n'one'")
-    ).value == "'one'"
+    assert (await session.run("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\n'one'")).value == "'one'"
     assert (await session.run("2")).value == "2"
 
 
@@ -124,9 +122,7 @@ async def test_shell(session: DockerSession) -> None:
 
 
 async def test_data_stack_and_figures(session: DockerSession) -> None:
-    shown = await session.run(
-        "import pandas as pd, numpy as np\ndf = pd.DataFrame({'a': [1, 2]})\ndf", seconds=30
-    )
+    shown = await session.run("import pandas as pd, numpy as np\ndf = pd.DataFrame({'a': [1, 2]})\ndf", seconds=30)
     assert shown.value == "   a\n0  1\n1  2"
     plot = (
         "import matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.show()\nplt.plot([2, 1])\nplt.title('open')\n"
@@ -138,8 +134,7 @@ async def test_data_stack_and_figures(session: DockerSession) -> None:
     assert [file.path for file in await session.files()] == ["figure-1.png", "figure-2.png", "mine.png"]
     assert drawn.stderr == ""
     other = await session.run(
-        "import duckdb, pyarrow, openpyxl\ndf.to_excel('t.xlsx')\n"
-        "duckdb.sql('select sum(a) from df').fetchall()",
+        "import duckdb, pyarrow, openpyxl\ndf.to_excel('t.xlsx')\nduckdb.sql('select sum(a) from df').fetchall()",
         seconds=30,
     )
     assert "3" in str(other.value), other
@@ -164,9 +159,7 @@ async def test_timeout_keeps_the_state(session: DockerSession) -> None:
     assert "limit of 0.5 seconds" in late.error
     assert 'File "<cell 2>"' in late.error
     assert (await session.run("x, n > 1")).value == "(5, True)"
-    assert (
-        await session.run("import subprocess; subprocess.run(['sleep', '100'])", seconds=0.5)
-    ).state_lost is False
+    assert (await session.run("import subprocess; subprocess.run(['sleep', '100'])", seconds=0.5)).state_lost is False
     assert (await session.run("import asyncio; await asyncio.sleep(100)", seconds=0.5)).state_lost is False
     assert (await session.run("x")).value == "5"
 
@@ -347,9 +340,7 @@ async def test_a_data_stack_loaded_ahead_is_there_at_once(engine: object) -> Non
         session = await sandbox.session()
         started = time.monotonic()
         await session.put("a.txt", base64.b64encode(b"warm"))
-        loaded = await session.run(
-            "import sys\n[m in sys.modules for m in ('numpy', 'pandas', 'matplotlib.pyplot')]"
-        )
+        loaded = await session.run("import sys\n[m in sys.modules for m in ('numpy', 'pandas', 'matplotlib.pyplot')]")
         assert time.monotonic() - started < 1
         assert loaded.value == "[True, True, True]"
         draws = [(await session.run("import numpy, os\nd = numpy.random.rand()\nd")).value]

@@ -116,9 +116,7 @@ def test_what_has_one_reading_is_read(text: str, arguments: dict[str, Any]) -> N
         (schema("p", p={"type": "number", "multipleOf": 0.01}), '{"p": 19.99}', {"p": 19.99}),
     ],
 )
-def test_the_schema_says_what_was_meant(
-    parameters: dict[str, Any], text: str, arguments: dict[str, Any]
-) -> None:
+def test_the_schema_says_what_was_meant(parameters: dict[str, Any], text: str, arguments: dict[str, Any]) -> None:
     parsed = parse_arguments(parameters, text)
     assert parsed == arguments
     assert json.dumps(parsed) == json.dumps(arguments)  # 1 == True == 1.0 in Python
@@ -206,9 +204,7 @@ def test_errors_say_path_expected_and_got() -> None:
     told = refused(NESTED, '{"steps": [{"do": "x"}, {"do": 5, "afer": []}]}').splitlines()
     assert told[0].startswith("The arguments do not fit: steps[1]")
     assert "- steps[1].do: expected a string, got 5" in told
-    assert (
-        "- steps[1]: there is no property 'afer', did you mean 'after'? the properties are: do, after" in told
-    )
+    assert "- steps[1]: there is no property 'afer', did you mean 'after'? the properties are: do, after" in told
     assert told[-2] == 'A valid example: {"steps": [{"do": "..."}]}'
     assert told[-1].startswith('You sent: {"steps"')
     told = refused(WEATHER, '{"city": "Paris", "days": 0, "unit": "kelvin"}').splitlines()
@@ -230,9 +226,7 @@ def test_at_most_three_errors_and_a_short_text() -> None:
 def test_unions_name_the_branch_that_was_meant() -> None:
     circle = schema("r", kind={"const": "circle"}, r={"type": "number"})
     parameters = schema("shape", shape={"anyOf": [circle, {"type": "null"}]})
-    assert "shape.r: expected a number, got" in refused(
-        parameters, '{"shape": {"kind": "circle", "r": "big"}}'
-    )
+    assert "shape.r: expected a number, got" in refused(parameters, '{"shape": {"kind": "circle", "r": "big"}}')
     assert "shape: expected an object or null, got 5" in refused(parameters, '{"shape": 5}')
 
 

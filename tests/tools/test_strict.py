@@ -82,9 +82,7 @@ def test_nested_objects_are_closed_and_names_are_no_keywords() -> None:
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "$defs": {"Inner": inner},
             "type": "object",
-            "properties": {
-                "list": {"type": "array", "items": {"$ref": "#/$defs/Inner"}, "uniqueItems": True}
-            },
+            "properties": {"list": {"type": "array", "items": {"$ref": "#/$defs/Inner"}, "uniqueItems": True}},
             "required": ["list"],
         }
     )

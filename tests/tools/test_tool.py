@@ -233,9 +233,7 @@ def unread(a: Nowhere) -> None:  # type: ignore[name-defined]  # noqa: F821
         (unread, "type hints that cannot be read"),
     ],
 )
-def test_what_the_model_would_miss_is_an_error_with_its_place(
-    function: Callable[..., Any], said: str
-) -> None:
+def test_what_the_model_would_miss_is_an_error_with_its_place(function: Callable[..., Any], said: str) -> None:
     with pytest.raises(ToolDefinitionError) as caught:
         tool(function)
     line = function.__code__.co_firstlineno

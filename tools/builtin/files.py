@@ -58,9 +58,7 @@ async def _get(session: Session, path: str) -> bytes:
     except FileNotFoundError as error:
         names = [info.path for info in await session.files()]
         near = get_close_matches(path, names, n=3, cutoff=0.4) or names[:10]
-        raise ToolError(
-            f"There is no file {path!r}. There is: {', '.join(near) or 'no file at all'}."
-        ) from error
+        raise ToolError(f"There is no file {path!r}. There is: {', '.join(near) or 'no file at all'}.") from error
     except (ValueError, OSError) as error:
         raise ToolError(f"{path} cannot be read: {error}") from error
 
@@ -68,9 +66,7 @@ async def _get(session: Session, path: str) -> bytes:
 def _excerpt(path: str, data: bytes, start: int, count: int) -> str:
     """Some lines of a text, and what was left out; ToolError for what is no text."""
     if b"\0" in data[:8192]:
-        raise ToolError(
-            f"{path} is no text ({len(data)} bytes). Open it with Python and a library that knows it."
-        )
+        raise ToolError(f"{path} is no text ({len(data)} bytes). Open it with Python and a library that knows it.")
     text = data.decode("utf-8", "replace").replace("\r\n", "\n")
     found = text.removesuffix("\n").split("\n") if text else []
     if not found:
