@@ -1,0 +1,77 @@
+"""Files in and out of a run, and the refusals before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent import Agent, Exit, ScriptedModel
+from agent.errors import ConfigurationError
+from agent.transcript import User
+from agent.workspace import described
+from sandbox import DummySandbox, Execution, Limits, SandboxError
+from tests.agent.helpers import calls, says
+
+
+class BrokenSandbox(DummySandbox):
+    """A sandbox whose engine is gone."""
+
+    async def session(self) -> object:  # type: ignore[override]
+        raise SandboxError("no Docker engine answers; start it")
+
+
+async def test_files_go_in_and_what_was_made_comes_out(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("a,b\n1,2\n")
+    model = ScriptedModel([calls(("write_file", {"path": "sub/out.txt", "content": "made"})), says("done")])
+    agent = Agent(engine=model, sandbox=DummySandbox(), out=tmp_path / "out")
+    result = await agent.run("copy", files=[tmp_path / "in.csv"])
+    assert result.files == (tmp_path / "out" / "sub" / "out.txt",)
+    assert result.files[0].read_text() == "made"
+    task = model.requests[0].messages[1]
+    assert isinstance(task, User)
+    assert "in.csv (8 bytes), first lines:\na,b\n1,2" in task.content
+
+
+async def test_code_runs_in_the_sandbox_and_its_failure_is_told() -> None:
+    sandbox = DummySandbox([Execution("error", error="NameError: name 'x' is not defined", exit_code=1)])
+    model = ScriptedModel([calls(("python", {"code": "print(x)"})), says("x is missing")])
+    result = await Agent(engine=model, sandbox=sandbox).run("print x")
+    assert sandbox.ran == ["print(x)"]
+    assert "NameError" in model.requests[1].messages[-1].content
+    assert result.exit is Exit.ANSWERED
+
+
+async def test_a_sandbox_that_cannot_start_ends_the_run_with_the_remedy() -> None:
+    model = ScriptedModel([calls(("python", {"code": "1"}))])
+    result = await Agent(engine=model, sandbox=BrokenSandbox()).run("compute")
+    assert result.exit is Exit.FAILED
+    assert "start it" in result.reason
+
+
+def test_a_binary_file_has_no_preview(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"\0\1")
+    assert described([tmp_path / "a.bin"]) == "a.bin (2 bytes)"
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "said"),
+    [
+        (["absent.csv"], FileNotFoundError, "no file"),
+        (["folder"], ConfigurationError, "not a regular file"),
+        (["a.txt", "folder/a.txt"], ConfigurationError, "two files are named 'a.txt'"),
+        (["big.txt"], ConfigurationError, "at most 10"),
+    ],
+)
+async def test_bad_files_are_refused_before_anything_starts(
+    tmp_path: Path, names: list[str], error: type[Exception], said: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("x")
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "big.txt").write_text("x" * 11)
+    model = ScriptedModel([])
+    agent = Agent(engine=model, sandbox=DummySandbox(limits=Limits(upload=10)))
+    with pytest.raises(error, match=said):
+        await agent.run("x", files=[tmp_path / name for name in names])
+    assert model.requests == []
