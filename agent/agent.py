@@ -99,8 +99,8 @@ class Agent:
         said: list[Event] = []
         async with AsyncExitStack() as stack:
             workspace = await stack.enter_async_context(Workspace(self.sandbox, paths)) if self.sandbox else None
-            run = self._start(task, workspace, output)
-            said.append(self._started(run_id, task, run, paths))
+            run = self._start(task, paths, workspace, output)
+            said.append(self._started(run_id, task, run))
             yield said[-1]
             trunk = self._trunk(run, task, paths)
             end, reason = Exit.FAILED, ""
@@ -149,7 +149,9 @@ class Agent:
         if self.sandbox:
             await self.sandbox.aclose()
 
-    def _start(self, task: str, workspace: Workspace | None, output: type[BaseModel] | None) -> Run:
+    def _start(
+        self, task: str, paths: tuple[Path, ...], workspace: Workspace | None, output: type[BaseModel] | None
+    ) -> Run:
         profile = self.engine.profile
         answer = _answer_tool(output)
         builtin = (
@@ -164,6 +166,7 @@ class Agent:
             offered = [answer] if output else []  # a plan without tools has nothing to do
         return Run(
             task=task,
+            files=tuple(path.name for path in paths),
             engine=self.engine,
             toolbox=Toolbox([*offered, *self.tools]),
             policy=self.policy or ModePolicy(profile.budgets, self.think),
@@ -172,16 +175,9 @@ class Agent:
             output=output,
         )
 
-    def _started(self, run_id: str, task: str, run: Run, paths: tuple[Path, ...]) -> RunStarted:
+    def _started(self, run_id: str, task: str, run: Run) -> RunStarted:
         names = tuple(tool.name for tool in run.toolbox.tools)
-        return RunStarted(
-            run_id,
-            task,
-            self.engine.model,
-            self.engine.profile.name,
-            names,
-            tuple(path.name for path in paths),
-        )
+        return RunStarted(run_id, task, self.engine.model, self.engine.profile.name, names, run.files)
 
     def _trunk(self, run: Run, task: str, paths: tuple[Path, ...]) -> Branch:
         system = "\n\n".join(_system(self.engine.profile, self.sandbox is not None, self.instructions))

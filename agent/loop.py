@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import re
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -34,8 +35,9 @@ from agent.transcript import Assistant, ToolCall, ToolResult, Transcript, User
 from tools import ArgumentError, Tool, Toolbox, ToolError, clip, on_output, parse_arguments
 
 STEP_TURNS = 8  # model calls that one step may take before it has failed
-RETRIES = 2  # times that one turn's unusable answer is asked for again
+RETRIES = 2  # times that a branch asks again for an answer that it cannot use
 PLANS = 2  # plans that a model which must plan makes before it answers with what it has
+_FILE = re.compile(r"\b[\w-]+\.(?:csv|html|json|md|parquet|pdf|png|svg|txt|xlsx)\b")
 NOT_RUN = "This exact call failed before, so it was not run again. Change it.\n"
 FAILURES = 2  # failed calls in a row after which a turn thinks
 
@@ -45,6 +47,7 @@ class Run:
     """What all branches of one run share."""
 
     task: str
+    files: tuple[str, ...]
     engine: Engine
     toolbox: Toolbox
     policy: ModePolicy
@@ -52,6 +55,7 @@ class Run:
     answer_tool: Tool
     output: type[BaseModel] | None = None
     plan: Plan | None = None
+    turns: int = 0
 
     def mode(self, kind: Kind) -> Mode:
         mode, left = self.policy.mode(kind), self.ledger.thinking_left()
@@ -101,18 +105,21 @@ class Branch:
                     False, f"gave up after {STEP_TURNS} turns. Last output: {self.evidence or self.partial}"
                 )
                 return
-            async for event in self._turn():
-                yield event
-            if self.reply.calls:
-                async for event in self._act(self._calls()):
+            async with aclosing(self._turn()) as events:
+                async for event in events:
                     yield event
-            else:
+            if not self.reply.calls:
                 self._accept(self.reply)
+                continue
+            async with aclosing(self._act(self._calls())) as events:
+                async for event in events:
+                    yield event
 
     async def _turn(self) -> AsyncGenerator[Event, None]:
         run = self.run
         run.ledger.check()
-        mode, turn = run.mode(self.kind), run.ledger.turns + 1
+        run.turns += 1
+        mode, turn = run.mode(self.kind), run.turns
         yield TurnStarted(self.name, turn, self.kind, mode, self.why)
         opening = run.engine.profile.openings.get(self.kind, "")
         request = Request(self.transcript.messages, run.toolbox.tools, mode, force=self.force, opening=opening)
@@ -231,11 +238,12 @@ class Branch:
             content = str(error)
         else:
             yield CallStarted(self.name, call, arguments)
-            async for item in self._dispatch(tool, call, arguments):
-                if isinstance(item, Outcome):
-                    ok, content = item.ok, item.answer
-                else:
-                    yield item
+            async with aclosing(self._dispatch(tool, call, arguments)) as items:
+                async for item in items:
+                    if isinstance(item, Outcome):
+                        ok, content = item.ok, item.answer
+                    else:
+                        yield item
         event = CallFinished(self.name, call.id, call.name, ok, clip(content), time.monotonic() - started)
         yield self._remember(call, event)
 
@@ -246,16 +254,18 @@ class Branch:
             if self.name:
                 yield Outcome(False, "This is a step of a plan already: do it with the other tools.")
                 return
-            async for item in self._plan(call, arguments):
-                yield item
+            async with aclosing(self._plan(call, arguments)) as items:
+                async for item in items:
+                    yield item
         elif tool.name == self.run.answer_tool.name:
             yield self._answer(arguments)
         elif (before := self.results.get((call.name, call.arguments))) and not before.ok:
             self.repeats += 1
-            yield Outcome(False, f"This exact call failed before, it was not run again. Change it.\n{before.content}")
+            yield Outcome(False, NOT_RUN + before.content.removeprefix(NOT_RUN))
         else:
-            async for item in self._run_tool(tool, call, arguments):
-                yield item
+            async with aclosing(self._run_tool(tool, call, arguments)) as items:
+                async for item in items:
+                    yield item
 
     def _answer(self, arguments: Mapping[str, Any]) -> Outcome:
         """End this branch, unless the answer does not fit the output that was asked for."""
@@ -318,9 +328,7 @@ class Branch:
             yield Outcome(False, _problems(error))
             return
         if self.run.engine.profile.step == "output":
-            # A small model misreads a table of results; code that prints the answer does not.
-            last = Step(do=f"Print the answer to the question: {self.run.task}")
-            plan = plan.model_copy(update={"steps": (*plan.steps, last)})
+            plan = plan.model_copy(update={"steps": (*plan.steps, self._last_step(plan))})
         self.run.plan = plan
         yield PlanMade(plan)
         outcomes: dict[int, Outcome] = {}
@@ -342,6 +350,13 @@ class Branch:
         else:
             self._next(Kind.REPAIR, "a step failed")
         yield Outcome(ok, prompt("results", results=_listed(plan, outcomes), task=self.run.task))
+
+    def _last_step(self, plan: Plan) -> Step:
+        """A small model misreads a table of results, and forgets a file; code that prints the answer does not."""
+        named = set(_FILE.findall(self.run.task)) - set(self.run.files)
+        forgotten = sorted(name for name in named if not any(name in step.do for step in plan.steps))
+        write = f"Write {', '.join(forgotten)} and print" if forgotten else "Print"
+        return Step(do=f"{write} the answer to the question: {self.run.task}")
 
     async def _step(
         self, call: ToolCall, plan: Plan, number: int, outcomes: dict[int, Outcome]

@@ -1,54 +1,146 @@
-"""The documents say what the code does."""
+"""What the documents say is so: their code runs, their commands parse, the map of the house is whole."""
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from typer.core import TyperGroup
 
-import agent
-import sandbox
+from agent import Exit, Kind, Result, ScriptedModel
 from agent.cli.main import app
+from agent.engine.profiles.instruct import INSTRUCT
 from agent.engine.types import Reply
+from agent.events import CallFinished
+from agent.modes import DEFAULT_BUDGETS
 from agent.transcript import ToolCall
+from sandbox import DummySandbox, Execution, Limits
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-PRICE = ToolCall("1", "answer", '{"product": "tea", "dollars": 4.5}')
-REPLIES = [[Reply("25 dollars.")], [Reply("Tea costs 4.50 dollars."), Reply(calls=(PRICE,))]]
-SAID = ["25 dollars. answered () {'think'", "product='tea' dollars=4.5"]
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("number", range(len(EXAMPLES)))
-def test_the_readmes_examples_run(
-    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(agent, "VLLM", lambda: agent.ScriptedModel(REPLIES[number]))
-    monkeypatch.setattr(sandbox, "DockerSandbox", sandbox.DummySandbox)
-    names: dict[str, Any] = {"__name__": "example"}
-    code = compile(EXAMPLES[number], f"README example {number + 1}", "exec", dont_inherit=True)
-    exec(code, names)
-    assert capsys.readouterr().out.startswith(SAID[number])
+def _calls(name: str, **arguments: Any) -> Reply:
+    return Reply(calls=(ToolCall(f"call-{name}", name, json.dumps(arguments)),))
 
 
-def test_the_readmes_commands_exist() -> None:
-    root = typer.main.get_command(app)
-    assert isinstance(root, typer.core.TyperGroup)
-    told = set(re.findall(r"fastslow ([a-z]+)", README))
-    assert {"run", "doctor", "up", "models", "sandbox"} <= told
-    assert told - {"proves"} <= set(root.commands)
-    group = root.commands["sandbox"]
-    assert isinstance(group, typer.core.TyperGroup)
-    assert set(re.findall(r"fastslow sandbox ([a-z]+)", README)) <= set(group.commands)
+# What the model says to each block of the README, in their order.
+REPLIES = [
+    [
+        _calls("exchange_rate", currency="USD"),
+        _calls("python", code="orders.revenue.sum() * 1.08"),
+        Reply("The total revenue is 108 USD."),
+    ],
+    [_calls("look_up", order=1207), _calls("answer", order=1207, refund=True, why="It was lost.")],
+]
 
 
-def test_every_module_has_its_place_in_the_picture() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    named = set(re.findall(r"`([a-z0-9_]+\.py)`", text))
-    built = {path.name for room in ("agent", "tools", "sandbox") for path in (ROOT / room).rglob("*.py")}
-    assert built - named - {"__init__.py"} == set()
-    assert named - built - {"tests/test_imports.py", "pool.py"} == set()
+@pytest.mark.parametrize(("block", "replies"), list(zip(BLOCKS, REPLIES, strict=True)), ids=("agent", "output"))
+def test_python_of_the_readme_runs(block: str, replies: list[Reply], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ScriptedModel(replies)
+    monkeypatch.setattr("agent.VLLM", lambda: model)
+    monkeypatch.setattr("sandbox.DockerSandbox", lambda limits: DummySandbox([Execution("ok", value="108.0")], limits))
+    monkeypatch.chdir(ROOT)
+    names: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(block, "README.md", "exec"), names)
+    result: Result = names["result"]
+    assert result.exit is Exit.ANSWERED, result.reason
+    model.assert_complete()
+    finished = [event for event in result.events if isinstance(event, CallFinished)]
+    assert finished
+    assert all(event.ok for event in finished), finished
+    if "output=" in block:
+        assert result.output == names["Verdict"](order=1207, refund=True, why="It was lost.")
+
+
+def _commands() -> Iterator[list[str]]:
+    """The words of each `fastslow …` of the README, in the text and in its blocks of shell."""
+    for inline in re.findall(r"(?<!`)`fastslow ([^`]+)`", README):
+        yield shlex.split(inline)
+    for block in re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("fastslow "):
+                yield shlex.split(line, comments=True)[1:]
+
+
+def _leaves(group: TyperGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from _leaves(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def test_every_command_of_the_readme_parses_and_none_is_missing() -> None:
+    top = typer.main.get_command(app)
+    assert isinstance(top, TyperGroup)
+    shown: set[tuple[str, ...]] = set()
+    for words in _commands():
+        path = tuple(words[: 2 if words[0] == "sandbox" else 1])
+        left = words[len(path) :]
+        command = top.commands[path[0]]
+        if isinstance(command, TyperGroup):
+            command = command.commands[path[1]]
+        if "<" in left:
+            left = left[: left.index("<")]
+        if path == ("run",) and left[:1] in ([], ["--json"]):
+            left = ["a task", *left]  # spoken of, not shown
+        command.make_context(" ".join(path), list(left))  # a usage error for what it does not know
+        shown.add(path)
+    assert shown == set(_leaves(top))
+
+
+def test_the_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE))
+    assert {"run", "test", "check"} <= named <= targets
+
+
+def test_the_first_command_is_make_run() -> None:
+    first = re.search(r"^```\w*\n(.*)$", README, re.MULTILINE)
+    assert first is not None
+    assert first[1].startswith("make run")
+
+
+def test_the_rules_of_the_modes_are_as_told() -> None:
+    rows = re.findall(r"^\| (\w+) \|[^|]+\| (\d+) \| (\d+) \|$", README, re.MULTILINE)
+    assert {Kind(kind): int(budget) for kind, budget, _ in rows} == dict(DEFAULT_BUDGETS)
+    assert {Kind(kind): int(budget) for kind, _, budget in rows} == dict(INSTRUCT.budgets)
+
+
+def test_the_limits_of_the_sandbox_are_as_told() -> None:
+    limits = Limits()
+    safety = " ".join(README.split("## Safety")[1].split("## ")[0].split())
+    for told in (
+        f"`/work` ({limits.disk >> 20} MiB)",
+        f"{limits.memory >> 30} GiB of memory",
+        f"{limits.cpus:g} CPU",
+        f"{limits.pids} processes",
+        f"{limits.seconds:g} s and {limits.output:,} characters",
+        f"{limits.upload >> 20} MiB a file",
+    ):
+        assert told in safety
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md"])
+def test_links_lead_to_files(name: str) -> None:
+    page = ROOT / name
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+        assert target.startswith("https://") or (page.parent / target).is_file(), target
+
+
+def test_every_module_has_its_line_in_the_architecture() -> None:
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for room in ("agent", "tools", "sandbox")
+        for path in ROOT.glob(f"{room}/**/*.py")
+    }
+    assert set(re.findall(r"^\| `([a-z0-9_/]+\.py)` \|", ARCHITECTURE, re.MULTILINE)) == modules

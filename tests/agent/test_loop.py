@@ -252,6 +252,16 @@ async def test_small_models_must_plan_and_their_steps_end_with_output() -> None:
     assert "the task" in result.plan.steps[-1].do, "the last step prints the answer"
 
 
+async def test_a_file_that_a_small_models_plan_forgot_is_asked_for_in_the_last_step() -> None:
+    script = [calls(("plan", {"goal": "g", "steps": ["Find the sum of all"]}))] + [
+        calls(("add", {"a": n, "b": 0})) for n in range(2)
+    ]
+    agent = Agent(engine=ScriptedModel([*script, says("7")], profile=WEAK), tools=[add], sandbox=None)
+    result = await agent.run("Save the sum as sum.txt")
+    assert result.plan is not None
+    assert result.plan.steps[-1].do.startswith("Write sum.txt and print")
+
+
 class Sum(BaseModel):
     total: int
 

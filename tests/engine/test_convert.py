@@ -27,13 +27,13 @@ def worst(ours, theirs):
     return float((got[ours].float() - source[theirs] / scale).abs().amax())
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[2])
 ids = tokenizer("<think>ab</think><tool_call>", add_special_tokens=False)["input_ids"]
-pieces = [tokenizer.convert_tokens_to_ids(c) for c in "<think>"]
+line_break = tokenizer("\\n", add_special_tokens=False)["input_ids"][-1]
 embed = source["token_embd.weight"]
 print(json.dumps({
     "int8": sorted(k for k, v in got.items() if v.dtype == torch.int8),
     "worst": worst("model.layers.1.mlp.down_proj.weight", "blk.1.ffn_down.weight"),
     "ids": ids,
-    "mean": float((got["model.embed_tokens.weight"][ids[0]].float() - embed[pieces].mean(0)).abs().amax()),
+    "quiet": float((got["model.embed_tokens.weight"][ids[0]].float() - embed[line_break]).abs().amax()),
     "head": worst("lm_head.weight", "output.weight"),
     "shown": tokenizer.decode(ids, skip_special_tokens=True),
     "tokens": len(tokenizer),
@@ -78,7 +78,7 @@ def test_the_think_tags_are_single_tokens_that_stay_visible(facts: dict[str, Any
     assert (ab, call) == (256, 260)
     assert facts["shown"] == "<think>ab</think><tool_call>"
     assert facts["tokens"] == 264
-    assert facts["mean"] < 0.01
+    assert facts["quiet"] < 0.01, "the tags carry the embedding of a line break"
 
 
 @pytest.mark.engine
