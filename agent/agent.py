@@ -225,5 +225,5 @@ def _judged(trunk: Branch, output: type[BaseModel] | None) -> tuple[Exit, str]:
 
 def _partial(trunk: Branch, said: list[Event]) -> str:
     """The best that an unfinished run can say: the results of its finished steps, else its last words."""
-    steps = [f"Step {event.step}: {event.result}" for event in said if isinstance(event, StepFinished) and event.ok]
+    steps = [f"Step {event.step}:\n\n{event.result}" for event in said if isinstance(event, StepFinished) and event.ok]
     return "\n".join(steps) or trunk.partial
