@@ -50,9 +50,12 @@ class ServerStatus:
 
 
 def server_status() -> ServerStatus:
-    """What runs now. A record whose process is gone is removed."""
+    """What runs now. A record whose process is gone is removed, and with it what that process left running."""
     record = _read_record()
     process = _process(record) if record else None
+    if record and process is None:
+        for left in _orphans(record):
+            left.kill()
     if record is None or process is None:
         _record_file().unlink(missing_ok=True)
         return ServerStatus()
@@ -110,6 +113,22 @@ def _process(record: ServerRecord) -> psutil.Process | None:
         return process if abs(process.create_time() - record.started) < 1 and _runs(process) else None
     except psutil.NoSuchProcess:
         return None
+
+
+def _orphans(record: ServerRecord) -> list[psutil.Process]:
+    """The engine's workers whose server was killed: they hold gigabytes and do not end by themselves.
+
+    They are in the group that the server led and carry vLLM's process titles, so no stranger is taken for one.
+    """
+    orphans = []
+    for process in psutil.process_iter():
+        try:
+            ours = os.getpgid(process.pid) == record.pid and process.create_time() > record.started - 1
+            if ours and " ".join(process.cmdline()).startswith("VLLM::"):
+                orphans.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
+            continue
+    return orphans
 
 
 def _wait(family: list[psutil.Process]) -> list[psutil.Process]:

@@ -246,9 +246,15 @@ async def test_vllm_serves_and_switches_the_exaone_4_family(tiny: ModelEntry) ->
             assert fast.count(close_tag) == 1
             assert close_tag not in slow
             await check_forced_call(client)
+        server = psutil.Process(started.pid)
+        family = server.children(recursive=True)
+        assert family
+        server.kill()
+        server.wait(10)
+        assert running_server() is None, "what a killed server left behind ends when its record is found stale"
+        assert record._wait(family) == []
     finally:
         stop_server(started)
-    assert running_server() is None
     with pytest.raises(psutil.NoSuchProcess):
         psutil.Process(started.pid)
 
