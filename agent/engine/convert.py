@@ -6,7 +6,7 @@ stdout, one JSON object a line: `{"step": str, "fraction": float}`.
 
 Why int8: vLLM's CPU kernels compute W8A8 (weights per output channel, activations per token, both symmetric)
 with the processor's own int8 dot products. Measured on 2 cores with a 1.5B model: 18 tokens/s, against 9 for
-int4 in groups of 32 and 4 for bfloat16. The format is compressed-tensors' `int-quantized`:
+int4 in groups of 32. The format is compressed-tensors' `int-quantized`:
 https://docs.vllm.ai/en/stable/features/quantization/int8.html
 """
 
