@@ -1,5 +1,6 @@
 # make run     set everything up, then carry out the example (or TASK="…" FILES="a.csv b.csv")
 # make test    set everything up, then run all tests
+# make soak    the tests that take longer than all the others together (as root: some start Docker engines)
 # make check   formatting, lint, types and import rules
 # make clean   remove what was made in this folder (weights and engine stay in your cache)
 
@@ -7,7 +8,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run test check clean setup
+.PHONY: run test soak check clean setup
 
 EXAMPLE := examples/data_analysis
 
@@ -30,6 +31,10 @@ test: .venv/installed-dev
 	@.venv/bin/fastslow sandbox build
 	@.venv/bin/fastslow up
 	@.venv/bin/pytest
+
+soak: .venv/installed-dev
+	@.venv/bin/fastslow sandbox build
+	@.venv/bin/pytest tests/soak
 
 check: .venv/installed-dev
 	.venv/bin/ruff check

@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sandbox.paths import workspace_path
-from sandbox.sandbox import Execution, FileInfo, Limits, OnOutput
+from sandbox.sandbox import (
+    Execution,
+    FileInfo,
+    HostFunction,
+    Limits,
+    Network,
+    OnCall,
+    OnDisplay,
+    OnEgress,
+    OnOutput,
+)
 
 
 class OutOfScript(AssertionError):
@@ -31,7 +41,12 @@ class DummySandbox:
     def limits(self) -> Limits:
         return self._limits
 
-    async def session(self) -> DummySession:
+    @property
+    def network(self) -> Network:
+        return Network()
+
+    async def session(self, *, on_egress: OnEgress | None = None) -> DummySession:
+        """A session; nothing of it goes to the network."""
         return DummySession(self)
 
     async def aclose(self) -> None:
@@ -48,20 +63,36 @@ class DummySandbox:
 
 
 class DummySession:
-    """`Session` over the script of its sandbox."""
+    """`Session` over the script of its sandbox. Forks share its files, and have no state to branch.
+
+    offered: what `offer` was given last.
+    """
 
     def __init__(self, sandbox: DummySandbox) -> None:
+        self.offered: tuple[HostFunction, ...] = ()
         self._sandbox = sandbox
         self._files: dict[str, bytes] = {}
+        self._checkpoints = 0
 
-    async def run(self, code: str, *, seconds: float | None = None, on_output: OnOutput | None = None) -> Execution:
-        """The next scripted execution; OutOfScript when there is none."""
+    async def run(
+        self,
+        code: str,
+        *,
+        seconds: float | None = None,
+        on_output: OnOutput | None = None,
+        on_display: OnDisplay | None = None,
+        on_call: OnCall | None = None,
+    ) -> Execution:
+        """The next scripted execution; OutOfScript when there is none. `on_call` is never called."""
         execution = self._sandbox._next(code)
         if on_output is not None:
             if execution.stdout:
                 on_output("stdout", execution.stdout)
             if execution.stderr:
                 on_output("stderr", execution.stderr)
+        if on_display is not None:
+            for display in execution.displays:
+                on_display(display)
         return execution
 
     async def shell(
@@ -69,6 +100,26 @@ class DummySession:
     ) -> Execution:
         """As `run`."""
         return await self.run(command, seconds=seconds, on_output=on_output)
+
+    async def offer(self, functions: Sequence[HostFunction]) -> None:
+        """See `Session.offer`."""
+        self.offered = tuple(functions)
+
+    async def fork(self) -> DummySession:
+        """See `Session.fork`."""
+        copy = DummySession(self._sandbox)
+        copy.offered, copy._files = self.offered, self._files
+        return copy
+
+    async def checkpoint(self) -> int:
+        """See `Session.checkpoint`."""
+        self._checkpoints += 1
+        return self._checkpoints
+
+    async def rollback(self, checkpoint: int | None = None) -> None:
+        """See `Session.rollback`: checks that there is such a checkpoint, and changes nothing."""
+        if not 1 <= (self._checkpoints if checkpoint is None else checkpoint) <= self._checkpoints:
+            raise ValueError(f"no checkpoint {checkpoint} to go back to; {self._checkpoints} were made")
 
     async def put(self, path: str, data: bytes | Path) -> FileInfo:
         """See `Session.put`."""

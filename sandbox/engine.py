@@ -17,6 +17,7 @@ from sandbox.errors import EngineMissing
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.tls import TLSConfig
 
 OnProgress = Callable[[str, float | None], None]
 """Called with what happens now, and the fraction done where it is known."""
@@ -38,8 +39,8 @@ class EngineFacts:
     memory: int
 
 
-def docker_client(timeout: float = 60.0) -> DockerClient:
-    """A client of the engine that the environment names (`DOCKER_HOST`) or of the local one.
+def docker_client(timeout: float = 60.0, *, host: str | None = None, tls: TLSConfig | None = None) -> DockerClient:
+    """A client of the engine at `host`; None: the one that the environment names (`DOCKER_HOST`) or the local one.
 
     Raises EngineMissing with the remedy. timeout: seconds of silence before one request fails.
     """
@@ -47,10 +48,12 @@ def docker_client(timeout: float = 60.0) -> DockerClient:
     from docker.errors import DockerException
 
     try:
-        _knock(os.environ.get("DOCKER_HOST") or LOCAL)
-        return docker.from_env(timeout=int(timeout))
+        _knock(host or os.environ.get("DOCKER_HOST") or LOCAL)
+        if host is None:
+            return docker.from_env(timeout=int(timeout))
+        return docker.DockerClient(base_url=host, tls=tls or False, timeout=int(timeout))
     except (DockerException, OSError) as error:
-        raise EngineMissing(_remedy(error)) from error
+        raise EngineMissing(_remedy(error, host)) from error
 
 
 def _knock(host: str) -> None:
@@ -61,14 +64,17 @@ def _knock(host: str) -> None:
             knocking.connect(host.removeprefix("unix://"))
 
 
-def _remedy(error: BaseException) -> str:
+def _remedy(error: BaseException, host: str | None) -> str:
     if isinstance(error, PermissionError):
         return (
             "the Docker engine runs but this user may not speak to it; "
             "run `sudo usermod -aG docker $USER` and log in again (that group is as mighty as root)"
         )
-    if host := os.environ.get("DOCKER_HOST"):
-        return f"no Docker engine answers at DOCKER_HOST={host!r}; start it, or unset it to use the local one"
+    named = os.environ.get("DOCKER_HOST")
+    if named and host in (None, named):
+        return f"no Docker engine answers at DOCKER_HOST={named!r}; start it, or unset it to use the local one"
+    if host not in (None, LOCAL):
+        return f"no Docker engine answers at {host!r} ({error}); start it, or name another one as `host`"
     if shutil.which("dockerd") is None:
         return "no Docker engine is installed; run `fastslow sandbox build`: as root on Debian it installs one"
     return "no Docker engine answers; run `fastslow sandbox build` as root, or `sudo systemctl start docker`"

@@ -3,7 +3,8 @@
 SandboxError
 ├── EngineMissing       (ConnectionError) no Docker engine answers
 ├── ImageMissing        (LookupError) the sandbox image is not built
-└── SessionDied         (ConnectionError) the container or its guest went away for good
+├── SessionDied         (ConnectionError) the container or its guest went away for good
+└── CallFailed          (RuntimeError) raised by an `on_call` handler: what the code is told
 """
 
 from __future__ import annotations
@@ -23,3 +24,7 @@ class ImageMissing(SandboxError, LookupError):
 
 class SessionDied(SandboxError, ConnectionError):
     """The container ended, or its guest spoke nonsense and was cut off."""
+
+
+class CallFailed(SandboxError, RuntimeError):
+    """A host function that code called could not be carried out; code sees the message as an exception."""

@@ -1,78 +1,115 @@
-"""A session: the protocol to the guest in one container. See `guest/guest.py` for the other end."""
+"""A session: one interpreter in a container. See `guest/supervisor.py` for the other end."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import io
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO
 
-from sandbox import wire
-from sandbox.errors import SessionDied
+from sandbox import stubs, wire
+from sandbox.connection import ANSWER_SECONDS, CLOSED, Connection, Request
+from sandbox.errors import SandboxError, SessionDied
 from sandbox.paths import workspace_path
-from sandbox.sandbox import Execution, FileInfo, Limits, OnOutput, Status
-from sandbox.wire import Channel, ChannelClosed, Message, ProtocolError
+from sandbox.report import Report
+from sandbox.sandbox import Execution, FileInfo, HostFunction, OnCall, OnDisplay, OnOutput
+from sandbox.wire import CHUNK, Frame, Message, ProtocolError
 
-CHUNK = 1 << 20  # bytes of a file in one frame
-ANSWER_SECONDS = 3.0  # how long beyond its own limits the guest may be silent
 FILE_SECONDS = 30.0
 MAX_FILES = 100_000
 DIGEST = 64
 
 
 class DockerSession:
-    """`Session` over a connected guest. Made by `DockerSandbox.session`.
+    """`Session` over the connection to a container. Made by `DockerSandbox.session`, and by `fork`.
 
-    end: removes the container; called once. Every failure of the guest ends the session: SessionDied, now
-    and on each later call, since the files went with the container. Start another one.
+    number: which of the container's sessions; 0 is the first, and the container ends with it.
     """
 
-    def __init__(self, channel: Channel, limits: Limits, end: Callable[[], Awaitable[None]]) -> None:
-        self.limits = limits
-        self._channel = channel
-        self._end = end
-        self._ending: asyncio.Task[None] | None = None
-        self._lock = asyncio.Lock()
-        self._dead = ""  # why, once it is
-        self._last = 0
+    def __init__(self, connection: Connection, number: int = 0, offered: frozenset[str] = frozenset()) -> None:
+        self.limits = connection.limits
+        self._connection = connection
+        self._number = number
+        self._offered = offered
+        self._forks: list[DockerSession] = []
+        self._turn = asyncio.Lock()
+        self._closed = False
         self._running = 0  # the request under way that can be interrupted
-        self._owed = 0  # a request whose caller went away before its answer came
+        self._owed: Request | None = None  # whose caller went away before its answer came
 
     @property
     def alive(self) -> bool:
         """False once it is known that the session is over."""
-        return not self._dead and self._channel.open
+        return not self._closed and self._connection.alive
 
-    async def run(self, code: str, *, seconds: float | None = None, on_output: OnOutput | None = None) -> Execution:
+    async def run(
+        self,
+        code: str,
+        *,
+        seconds: float | None = None,
+        on_output: OnOutput | None = None,
+        on_display: OnDisplay | None = None,
+        on_call: OnCall | None = None,
+    ) -> Execution:
         """See `Session.run`."""
-        return await self._execute("run", code, seconds, on_output)
+        report = Report(self._connection, self._offered, on_output, on_display, on_call)
+        return await self._execute("run", code, seconds, report)
 
     async def shell(
         self, command: str, *, seconds: float | None = None, on_output: OnOutput | None = None
     ) -> Execution:
         """See `Session.shell`."""
-        return await self._execute("shell", command, seconds, on_output)
+        report = Report(self._connection, frozenset(), on_output, None, None)
+        return await self._execute("shell", command, seconds, report)
+
+    async def offer(self, functions: Sequence[HostFunction]) -> None:
+        """See `Session.offer`."""
+        names, source = [function.name for function in functions], stubs.source(functions).encode()
+        if len(source) > CHUNK:
+            raise ValueError(f"the stubs of {len(names)} functions have {len(source):,} bytes, {CHUNK:,} at most")
+        async with self._exclusive():
+            await self._ask("offer", source, functions=names)
+            self._offered = frozenset(names)
+
+    async def fork(self) -> DockerSession:
+        """See `Session.fork`. SandboxError when there is no room for the copy."""
+        making = asyncio.create_task(self._fork())
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            with contextlib.suppress(SandboxError):
+                await (await making).aclose()
+            raise
+
+    async def checkpoint(self) -> int:
+        """See `Session.checkpoint`. SandboxError when there is no room for the copy."""
+        async with self._exclusive():
+            return wire.integer(await self._ask("checkpoint"), "checkpoint", 1, 1 << 50)
+
+    async def rollback(self, checkpoint: int | None = None) -> None:
+        """See `Session.rollback`."""
+        async with self._exclusive():
+            await self._ask("rollback", checkpoint=checkpoint)
 
     async def put(self, path: str, data: bytes | Path) -> FileInfo:
         """See `Session.put`."""
         name = workspace_path(path)
         with _opened(data, self.limits.upload) as (file, size):
-            async with self._exclusive():
+            async with self._moving():
                 return await self._put(name, file, size)
 
     async def get(self, path: str) -> bytes:
         """See `Session.get`."""
         name, content, final = workspace_path(path), bytearray(), False
-        async with self._exclusive():
+        async with self._moving():
             while not final:
-                done = await self._ask("get", FILE_SECONDS, path=name, offset=len(content), length=CHUNK)
-                content += _decoded(done)
-                final = wire.flag(done, "final")
+                fields = {"op": "get", "path": name, "offset": len(content), "length": CHUNK}
+                done = _granted(await self._connection.ask(fields, patience=FILE_SECONDS))
+                content += done.body
+                final = wire.flag(done.header, "final")
                 if len(content) > self.limits.upload:
                     raise ProtocolError("a file that grew beyond the limit")
         return bytes(content)
@@ -81,159 +118,117 @@ class DockerSession:
         """See `Session.files`."""
         found: list[FileInfo] = []
 
-        def collect(message: Message) -> None:
-            rows = message.get("files")
+        def collect(frame: Frame) -> None:
+            rows = frame.header.get("files")
             if not isinstance(rows, list) or len(found) + len(rows) > MAX_FILES:
                 raise ProtocolError("a list of files that is none, or too long")
             found.extend(_file(row) for row in rows)
 
-        async with self._exclusive():
-            await self._ask("files", FILE_SECONDS, each=collect)
+        async with self._moving():
+            request = self._connection.request(FILE_SECONDS, collect)
+            _granted(await self._connection.answer(request, {"op": "files"}))
         return tuple(sorted(found, key=lambda info: info.path))
 
     async def interrupt(self) -> None:
         """See `Session.interrupt`."""
-        if self._running and not self._dead:
-            with contextlib.suppress(ChannelClosed):
-                await self._channel.send({"op": "interrupt", "id": self._running})
+        if self._running:
+            await self._connection.tell({"op": "interrupt", "id": self._running})
 
     async def aclose(self) -> None:
         """See `Session.aclose`."""
-        self._dead = self._dead or "the session was closed; start another one with `await sandbox.session()`"
-        if self._ending is None:
-            self._channel.close()
-            self._ending = asyncio.create_task(_awaited(self._end()))
-        await asyncio.shield(self._ending)
+        if self._number == 0:
+            self._closed = True
+            await self._connection.aclose()
+        elif not self._closed:
+            self._closed = True
+            for copy in self._forks:
+                await copy.aclose()
+            with contextlib.suppress(SessionDied):
+                await self._connection.ask({"op": "drop", "session": self._number}, patience=ANSWER_SECONDS)
+
+    async def _fork(self) -> DockerSession:
+        async with self._exclusive():
+            copy = DockerSession(self._connection, self._connection.new_session(), self._offered)
+            await self._ask("fork", new=copy._number)
+            self._forks.append(copy)
+            return copy
 
     # -- one request after the other
 
     @contextlib.asynccontextmanager
     async def _exclusive(self) -> AsyncIterator[None]:
-        """The guest to oneself. Whatever shows that it is not sound any more ends the session."""
-        async with self._lock:
-            if self._dead:
-                raise SessionDied(self._dead)
-            try:
-                if self._owed:
-                    await self._settle()
+        """The interpreter to oneself."""
+        async with self._turn:
+            if self._owed is not None:
+                await self._connection.settle(self._owed)
+                self._owed = None
+            async with self._sound():
                 yield
-            except ProtocolError as error:
-                raise await self._died(f"its guest broke the protocol ({error})") from error
-            except ChannelClosed as error:
-                raise await self._died("its container ended") from error
 
-    async def _died(self, why: str) -> SessionDied:
-        if not self._dead:
-            self._dead = f"the sandbox session is over: {why}; variables and files are gone, start another one"
-        await self.aclose()
-        return SessionDied(self._dead)
+    @contextlib.asynccontextmanager
+    async def _moving(self) -> AsyncIterator[None]:
+        """The workspace to oneself; code may run meanwhile."""
+        async with self._connection.files, self._sound():
+            yield
 
-    async def _settle(self) -> None:
-        """Read what is left of a request that was given up; the guest was told to stop it."""
+    @contextlib.asynccontextmanager
+    async def _sound(self) -> AsyncIterator[None]:
+        """An answer that makes no sense ends all."""
+        if self._closed and self._number:
+            raise SessionDied(CLOSED)
+        await self._connection.check()
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                while (await self._message(self._owed)).get("kind") not in ("done", "refused"):
-                    pass
-        except TimeoutError:
-            raise await self._died("its guest did not answer in time") from None
-        self._owed = 0
+            yield
+        except ProtocolError as error:
+            raise await self._connection.break_off(error) from error
 
-    async def _ask(
-        self, op: str, patience: float, *, each: Callable[[Message], None] | None = None, **fields: Any
-    ) -> Message:
-        """Send a request, hand the frames on the way to `each`, return the last one.
-
-        ValueError or FileNotFoundError where the guest refuses; SessionDied when it takes over `patience`
-        seconds.
-        """
-        self._last = self._owed = number = self._last + 1
+    async def _wait(self, request: Request, header: Message, body: bytes) -> Frame:
         try:
-            async with asyncio.timeout(patience) as limit:
-                await self._channel.send({"op": op, "id": number, **fields})
-                while (message := await self._message(number)).get("kind") not in ("done", "refused"):
-                    if each is None:
-                        raise ProtocolError("a frame of unknown kind")
-                    each(message)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise await self._died("its guest did not answer in time") from None
-        self._owed = 0
-        if message["kind"] == "refused":
-            raise _refusal(message)
-        return message
+            return await self._connection.answer(request, {**header, "session": self._number}, body)
+        except BaseException:
+            self._owed = request  # until it is over in the guest, too, nothing else is begun there
+            raise
 
-    async def _message(self, number: int) -> Message:
-        message = await self._channel.receive()
-        wire.integer(message, "id", number, number)
-        return message
+    async def _ask(self, op: str, body: bytes = b"", **fields: object) -> Message:
+        """Change the session's state. SandboxError where that cannot be, ValueError for what is not there."""
+        done = await self._wait(self._connection.request(FILE_SECONDS), {"op": op, **fields}, body)
+        if done.header["kind"] == "refused":
+            missing, said = _refusal(done.header)
+            raise ValueError(said) if missing else SandboxError(f"{op}: {said}")
+        return done.header
 
-    # -- code
-
-    async def _execute(self, op: str, code: str, seconds: float | None, on_output: OnOutput | None) -> Execution:
+    async def _execute(self, op: str, code: str, seconds: float | None, report: Report) -> Execution:
         seconds = self.limits.seconds if seconds is None else seconds
         if not 0 < seconds <= 86_400:
             raise ValueError(f"seconds is a wall-clock limit above 0 and at most a day, got {seconds!r}")
-        code = code.encode("utf-8", "replace").decode()
-        if len(code) > CHUNK:
-            raise ValueError(f"code of at most {CHUNK} characters can be run, got {len(code)}; put it in a file")
-        printed: dict[Literal["stdout", "stderr"], list[str]] = {"stdout": [], "stderr": []}
-
-        def collect(message: Message) -> None:
-            if message.get("kind") != "output":
-                raise ProtocolError("a frame of unknown kind")
-            name = wire.stream(message, "stream")
-            text = wire.text(message, "text", self.limits.output)
-            printed[name].append(text)
-            if sum(map(len, printed[name])) > self.limits.output:
-                raise ProtocolError("more output than was allowed")
-            if on_output is not None:
-                on_output(name, text)
-
+        body = code.encode("utf-8", "replace")
+        if len(body) > CHUNK:
+            raise ValueError(f"code of at most {CHUNK:,} bytes can be run, got {len(body):,}; put it in a file")
         async with self._exclusive():
-            self._running = self._last + 1
+            report.request = request = self._connection.request(seconds + ANSWER_SECONDS, report.feed)
+            self._running = request.number
             try:
-                done = await self._ask(op, seconds + ANSWER_SECONDS, each=collect, code=code, seconds=seconds)
-            except BaseException:  # cancelled, or `on_output` raised: nobody waits for this any more
+                done = await self._wait(request, {"op": op, "seconds": seconds}, body)
+            except BaseException:  # cancelled, or a callback raised: nobody waits for this any more
                 await self.interrupt()
                 raise
             finally:
                 self._running = 0
-            return self._execution(done, "".join(printed["stdout"]), "".join(printed["stderr"]))
-
-    def _execution(self, done: Message, stdout: str, stderr: str) -> Execution:
-        limit = self.limits.output
-        stdout, cut_out = _whole(done, "stdout", stdout, limit)
-        stderr, cut_err = _whole(done, "stderr", stderr, limit)
-        longest = limit + 200  # the note on what was cut comes on top
-        return Execution(
-            status=_status(done),
-            stdout=stdout,
-            stderr=stderr,
-            value=None if done.get("value") is None else wire.text(done, "value", longest),
-            error=wire.text(done, "error", 2 * longest),
-            exit_code=wire.integer(done, "exit_code", -255, 255),
-            seconds=wire.number(done, "seconds"),
-            truncated=cut_out or cut_err,
-            state_lost=wire.flag(done, "state_lost"),
-        )
-
-    # -- files
+                await report.aclose()
+            if done.header["kind"] == "refused":
+                raise SandboxError(_refusal(done.header)[1])
+            return report.execution(done.header)
 
     async def _put(self, name: str, file: BinaryIO, size: int) -> FileInfo:
         offset = 0
         while True:
             data = await asyncio.to_thread(file.read, min(CHUNK, size - offset))
             final = offset + len(data) >= size or not data
-            encoded = base64.b64encode(data).decode()
-            done = await self._ask("put", FILE_SECONDS, path=name, offset=offset, data=encoded, final=final)
+            header = {"op": "put", "path": name, "offset": offset, "final": final}
+            done = _granted(await self._connection.ask(header, data, patience=FILE_SECONDS)).header
             offset += len(data)
             if final:
                 return _file([name, done.get("size"), done.get("digest")])
-
-
-async def _awaited(awaitable: Awaitable[None]) -> None:
-    await awaitable
 
 
 @contextlib.contextmanager
@@ -259,16 +254,17 @@ def _check_size(what: str, size: int, limit: int) -> None:
         )
 
 
-def _refusal(message: Message) -> Exception:
-    said = wire.text(message, "text", 10_000)
-    return FileNotFoundError(said) if message.get("reason") == "missing" else ValueError(said)
+def _refusal(message: Message) -> tuple[bool, str]:
+    """Whether something was missing, and the reason in words."""
+    return message.get("reason") == "missing", wire.text(message, "text", 10_000)
 
 
-def _decoded(message: Message) -> bytes:
-    try:
-        return base64.b64decode(wire.text(message, "data", 2 * CHUNK), validate=True)
-    except binascii.Error as error:
-        raise ProtocolError("data that is not base64") from error
+def _granted(frame: Frame) -> Frame:
+    """The answer to a request about a file. ValueError or FileNotFoundError where the guest refuses."""
+    if frame.header["kind"] == "refused":
+        missing, said = _refusal(frame.header)
+        raise FileNotFoundError(said) if missing else ValueError(said)
+    return frame
 
 
 def _file(row: object) -> FileInfo:
@@ -284,23 +280,3 @@ def _file(row: object) -> FileInfo:
     if not sound or len(digest) != DIGEST or set(digest) - set("0123456789abcdef"):
         raise ProtocolError("a file whose path or digest is not in order")
     return FileInfo(path, wire.integer(fields, "size", 0, 1 << 50), digest)
-
-
-def _status(done: Message) -> Status:
-    match done.get("status"):
-        case "ok" | "error" | "timeout" | "died" as status:
-            return status  # type: ignore[no-any-return]
-    raise ProtocolError("an unknown status")
-
-
-def _whole(done: Message, name: str, head: str, limit: int) -> tuple[str, bool]:
-    """The output as the caller sees it, and whether something was cut out of its middle."""
-    summary = done.get(name)
-    if not isinstance(summary, dict):
-        raise ProtocolError(f"no summary of {name}")
-    total = wire.integer(summary, "total", 0, 1 << 50)
-    tail = wire.text(summary, "tail", limit)
-    if total <= limit:
-        return head, False
-    head = head[: limit // 2]
-    return f"{head}\n[… {total - len(head) - len(tail):,} characters cut …]\n{tail}", True

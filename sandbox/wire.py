@@ -1,7 +1,7 @@
 """The host's half of the wire to the guest. What comes from there is hostile until checked here.
 
-A frame is four bytes of length (big-endian) and that many bytes of JSON: an object with the `id` of the
-request that it answers, and its `kind`.
+A frame is two lengths of four bytes each (big-endian), then a header of the first length, a JSON object, then a body
+of the second, raw bytes. The header says what the body is. `docs/sandbox.md` lists the frames.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import asyncio
 import json
 import math
 import struct
+from dataclasses import dataclass
 from typing import Any, Literal
 
-MAX_FRAME = 4 << 20
+MAX_HEADER = 1 << 20
+MAX_BODY = 4 << 20
+CHUNK = 1 << 20  # the most of a file or of an output that we put into one frame
 
 Message = dict[str, Any]
 
@@ -25,14 +28,26 @@ class ChannelClosed(ConnectionError):
     """The guest is gone."""
 
 
-def encode(message: Message) -> bytes:
-    body = json.dumps(message).encode()
-    return struct.pack(">I", len(body)) + body
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What crosses the wire."""
+
+    header: Message
+    body: bytes = b""
 
 
-def decode(body: bytes) -> Message:
+def encode(header: Message, body: bytes = b"") -> bytes:
+    """ValueError for what the other side would refuse."""
+    head = json.dumps(header).encode()
+    if len(head) > MAX_HEADER or len(body) > MAX_BODY:
+        raise ValueError(f"a frame holds {MAX_HEADER} + {MAX_BODY} bytes at most, got {len(head)} + {len(body)}")
+    return struct.pack(">II", len(head), len(body)) + head + body
+
+
+def decode(head: bytes) -> Message:
+    """The header. Raises ProtocolError."""
     try:
-        message = json.loads(body)
+        message = json.loads(head)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a frame that is not JSON ({type(error).__name__})") from None
     if not isinstance(message, dict):
@@ -78,39 +93,39 @@ def stream(message: Message, key: str) -> Literal["stdout", "stderr"]:
 
 
 class Channel:
-    """Messages over one connection. `receive` may be cancelled at any point without losing a byte."""
+    """Frames over one connection. `receive` may be cancelled at any point without losing a byte."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._length: int | None = None
+        self._lengths: tuple[int, int] | None = None
 
     @property
     def open(self) -> bool:
         """Whether the guest was still there when we last looked."""
         return not self._reader.at_eof() and not self._writer.is_closing()
 
-    async def send(self, message: Message) -> None:
+    async def send(self, header: Message, body: bytes = b"") -> None:
         """Raises ChannelClosed."""
-        self._writer.write(encode(message))
+        self._writer.write(encode(header, body))
         try:
             await self._writer.drain()
         except ConnectionError as error:
             raise ChannelClosed from error
 
-    async def receive(self) -> Message:
-        """The next message. Raises ChannelClosed or ProtocolError."""
+    async def receive(self) -> Frame:
+        """The next frame. Raises ChannelClosed or ProtocolError."""
         try:
-            if self._length is None:
-                (length,) = struct.unpack(">I", await self._reader.readexactly(4))
-                if length > MAX_FRAME:
-                    raise ProtocolError(f"a frame of {length} bytes")
-                self._length = length
-            body = await self._reader.readexactly(self._length)
+            if self._lengths is None:
+                head, body = struct.unpack(">II", await self._reader.readexactly(8))
+                if head > MAX_HEADER or body > MAX_BODY:
+                    raise ProtocolError(f"a frame of {head} + {body} bytes")
+                self._lengths = head, body
+            whole = await self._reader.readexactly(sum(self._lengths))
         except (EOFError, ConnectionError) as error:
             raise ChannelClosed from error
-        self._length = None
-        return decode(body)
+        head, self._lengths = self._lengths[0], None
+        return Frame(decode(whole[:head]), whole[head:])
 
     def close(self) -> None:
         self._writer.close()

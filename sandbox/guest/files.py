@@ -1,14 +1,16 @@
-"""Files of the workspace, in parts. It has no more rights than the code beside it: the checks avoid
-surprises."""
+"""Files of the workspace, in parts. It has no more rights than the code beside it: the checks avoid surprises."""
 
-import base64
 import contextlib
 import hashlib
 import os
 import stat
 
+from frames import CHUNK
+
 WORK = "/work"
 MAX_FILES = 100_000
+DEPTH = 64  # levels of folders that are looked into
+ROWS = 64  # files in one frame: each path may have 4,000 bytes, and twice that when escaped
 
 
 class Refused(Exception):
@@ -102,26 +104,43 @@ class Files:
         final = len(data) < length
         if final:
             self.download = None
-        return {"data": base64.b64encode(data).decode(), "final": final}
+        return {"final": final}, data
 
     def list(self):
-        found, fresh = [], {}
-        for top, _, names, fd in os.fwalk(WORK, follow_symlinks=False):
+        """A generator, since hashing takes its time: yields None while it works, and lists of rows."""
+        count, rows, fresh = 0, [], {}
+        for top, folders, names, fd in os.fwalk(WORK, follow_symlinks=False):
+            if top.count("/") > DEPTH:
+                folders.clear()  # the walk holds a descriptor, and a level of recursion, for each
             for name in names:
                 path = os.path.relpath(os.path.join(top, name), WORK)
-                facts = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                if not stat.S_ISREG(facts.st_mode) or not path.isprintable():
-                    continue
-                key = (path, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
                 with contextlib.suppress(OSError):
-                    fresh[key] = self.digests.get(key) or self.digest(name, fd)
-                    found.append([path, facts.st_size, fresh[key]])
-                if len(found) > MAX_FILES:
+                    facts = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                    if not stat.S_ISREG(facts.st_mode) or not spelled(path):
+                        continue
+                    key = (path, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+                    fresh[key] = self.digests.get(key) or (yield from self.digest(name, fd))
+                    rows.append([path, facts.st_size, fresh[key]])
+                    count += 1
+                if count > MAX_FILES:
                     raise Refused("invalid", f"the workspace has more than {MAX_FILES} files")
+                if len(rows) == ROWS:
+                    yield rows
+                    rows = []
         self.digests = fresh
-        return sorted(found)
+        yield rows
 
     def digest(self, name, folder):
+        digest = hashlib.sha256()
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-        with open(fd, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with open(fd, "rb", buffering=0) as file:
+            while data := file.read(CHUNK):
+                digest.update(data)
+                yield None
+        return digest.hexdigest()
+
+
+def spelled(path):
+    """Whether the host takes the name, see `sandbox/paths.py`; files of other names stay inside."""
+    names = path.split("/")
+    return path.isprintable() and len(path.encode()) <= 4000 and max(len(name.encode()) for name in names) <= 240

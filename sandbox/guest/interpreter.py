@@ -1,4 +1,4 @@
-"""The interpreter: runs cells as a notebook would, with the standard library alone."""
+"""The interpreter: runs cells as a notebook would. Lives in a child of the supervisor, or in a copy of such a child."""
 
 import ast
 import asyncio
@@ -6,121 +6,153 @@ import contextlib
 import inspect
 import linecache
 import os
+import select
+import selectors
 import signal
+import socket
 import sys
 import textwrap
+import threading
 import traceback
 import types
-import weakref
 
-from frames import Frames, cut, encode
+import calls
+import notebook
+import processes
+from displays import Displays
+from frames import fit
 
 WORK = "/work"
-PIPE = 1 << 16
+FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
-class Figures:
-    """Saves the figures that a cell shows, or leaves open without having saved them."""
+class Selector(selectors.EpollSelector):
+    """The event loop's. After a fork, the kernel's set of watched files is shared with the parent."""
 
-    def __init__(self):
-        self.saved = weakref.WeakSet()
-        self.patched = False
-
-    def watch(self, code):
-        """Hook into pyplot as soon as it is, or is about to be, imported."""
-        if self.patched or not ("matplotlib.pyplot" in sys.modules or "matplotlib" in code):
-            return
-        try:
-            from matplotlib import figure, pyplot
-        except ImportError:
-            return
-        original, saved = figure.Figure.savefig, self.saved
-
-        def savefig(figure, *arguments, **options):
-            saved.add(figure)
-            return original(figure, *arguments, **options)
-
-        figure.Figure.savefig = savefig
-        pyplot.show = lambda *_, **__: self.flush()
-        self.patched = True
-
-    def flush(self):
-        """Save what is open and unsaved as figure-N.png, and close all, as a notebook does after a cell."""
-        if not self.patched:
-            return
-        from matplotlib import pyplot
-
-        for number in pyplot.get_fignums():
-            figure = pyplot.figure(number)
-            if figure not in self.saved and (figure.axes or figure.texts):
-                index = 1
-                while os.path.lexists(f"{WORK}/figure-{index}.png"):
-                    index += 1
-                figure.savefig(f"{WORK}/figure-{index}.png", bbox_inches="tight")
-                sys.stdout.write(f"[saved figure-{index}.png]\n")
-        pyplot.close("all")
-
-    def drop(self):
-        if self.patched:
-            sys.modules["matplotlib.pyplot"].close("all")
+    def abandon(self):
+        self._selector.close()
+        self._selector = select.epoll()
 
 
 class Interpreter:
-    """Runs cells in one namespace, as a notebook would. Lives in the forked child; `serve` never returns."""
+    """Runs cells in one namespace; `serve` never returns. config: limits, see `sandbox.Limits`."""
 
-    FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-
-    def __init__(self, control, output):
-        self.control = control
-        self.output = output  # characters of a value or a traceback
+    def __init__(self, control, config):
+        calls.control = self.control = calls.Control(control)
+        self.output = config["output"]  # characters of a value or a traceback
         self.pid = os.getpid()
         self.spare = [os.dup(fd) for fd in (0, 1, 2)]  # code may close or replace its own
         self.streams = {}
         self.module = types.ModuleType("__main__")
-        self.module.display = self.display
-        self.figures = Figures()
-        self.runner = None
+        self.notebook = notebook.Notebook(self.module)
+        self.displays = self.notebook.displays = Displays(config["displays"], self.notebook, self.send)
+        self.module.display = self.displays.display
+        self.module.get_ipython = self.notebook.shell
+        self.loop = self.task = None  # of cells with `await`; the loop lives on between them
+        self.interrupted = False
+        self.relics = []  # loops and tasks from before a fork: to drop them would run their clean-up
+        self.copies = []  # pids
         self.cells = 0
+
+    # -- orders
 
     def serve(self):
         sys.modules["__main__"] = self.module
         sys.path.insert(0, WORK)
         sys.argv = [""]
-        if "numpy" in sys.modules:
-            sys.modules["numpy"].random.seed()  # else each fork would draw the same numbers
-        frames = Frames()
-        while data := self.control.recv(PIPE):
-            for message in frames.feed(data):
-                try:
-                    outcome = self.cell(str(message["code"]))
-                except KeyboardInterrupt:  # it came while the outcome was being put together
-                    outcome = {"status": "error", "value": None, "error": "KeyboardInterrupt", "exit_code": 1}
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                if os.getpid() != self.pid:  # the code forked, and this is the copy
-                    os._exit(0)
-                self.control.sendall(encode(outcome))
-        os._exit(0)
+        notebook.prepare_packages()
+        hide_guest()
+        reseed()
+        while True:
+            header, body, fds = self.control.order()
+            if header["op"] == "run":
+                self.run(body.decode())
+            elif header["op"] == "offer":
+                self.offer(body)
+            elif header["op"] == "fork":
+                self.fork(*fds)
+
+    def send(self, header, body=b""):
+        self.control.send(header, body)
+
+    def run(self, code):
+        try:
+            outcome = self.cell(code)
+        except KeyboardInterrupt:  # it came while the outcome was being put together
+            outcome = {"status": "error", "value": None, "error": "KeyboardInterrupt", "exit_code": 1}
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if os.getpid() != self.pid:  # the code forked, and this is the child
+            os._exit(0)
+        self.send({"kind": "done", **outcome, "memory": resident(), "threads": live_threads()})
+
+    def offer(self, source):
+        module = types.ModuleType("tools")
+        module.ToolError, module._call, module._call_async = calls.ToolError, calls.call, calls.call_async
+        exec(compile(source, "<tools>", "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - the host's
+        sys.modules["tools"] = self.module.tools = module
+
+    def fork(self, control, stdout, stderr):
+        """Make a copy, which serves whoever holds the other ends of these descriptors."""
+        self.copies = [pid for pid in self.copies if os.waitpid(pid, os.WNOHANG)[0] == 0]
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self.send({"kind": "refused", "text": f"the interpreter could not be copied: {error}"})
+        else:
+            if pid == 0:
+                self.settle_in(control, stdout, stderr)
+                return
+            self.copies.append(pid)
+        for fd in (control, stdout, stderr):
+            os.close(fd)
+
+    def settle_in(self, control, stdout, stderr):
+        """In the copy: nothing of the parent's that is still in use may be touched."""
+        for fd in self.spare:
+            os.close(fd)
+        self.control.socket.detach()  # its number is taken over
+        processes.become_child(control, stdout, stderr)
+        self.spare = [os.dup(fd) for fd in (0, 1, 2)]
+        self.pid = self.displays.pid = os.getpid()
+        calls.control = self.control = calls.Control(socket.socket(fileno=processes.CONTROL))
+        self.copies = []
+        self.drop_loop()
+        reseed()
+        self.send({"kind": "forked", "pid": self.pid})
+
+    def drop_loop(self):
+        loop, self.loop = self.loop, None
+        if loop is None or loop.is_closed():
+            return
+        self.relics.append((loop, asyncio.all_tasks(loop)))
+        loop.selector.abandon()
+        loop.close()
+        asyncio.set_event_loop(None)
+
+    # -- cells
 
     def cell(self, code):
         self.open_streams()
         self.cells += 1
         outcome = {"status": "ok", "value": None, "error": "", "exit_code": 0}
+        figures = self.displays.figures
         try:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            self.figures.watch(code)
+            signal.signal(signal.SIGINT, self.interrupt)
+            self.notebook.watch(code)
+            self.displays.start(code)
             value = self.evaluate(code, f"<cell {self.cells}>")
+            figures.watch()
+            figures.flush(value)
             if value is not None:
                 self.module._ = value
-                outcome["value"] = cut(self.text(value), self.output)
-            self.figures.watch("")
-            self.figures.flush()
+                outcome["value"] = self.show(value)
         except SystemExit as ending:
-            outcome["exit_code"] = self.exit_code(ending.code)
+            outcome["exit_code"] = exit_code(ending.code)
             outcome["status"] = "error" if outcome["exit_code"] else "ok"
-            self.figures.flush()
+            figures.flush()
         except BaseException as error:
-            outcome.update(status="error", exit_code=1, error=cut(self.traceback(error), self.output))
-            self.figures.drop()
+            outcome.update(status="error", exit_code=1, error=fit(describe(error), self.output))
+            figures.drop()
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             for stream in (sys.stdout, sys.stderr):
@@ -149,54 +181,141 @@ class Interpreter:
         """Run the statements; the value of a last expression, unless a semicolon ends it."""
         if code[:1].isspace():
             code = textwrap.dedent(code)
-        linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
-        tree = compile(code, name, "exec", self.FLAGS | ast.PyCF_ONLY_AST, dont_inherit=True)
-        last = None
-        if tree.body and isinstance(tree.body[-1], ast.Expr) and not code.rstrip().endswith(";"):
+        linecache.cache[name] = (len(code), None, [line + "\n" for line in code.split("\n")], name)
+        code, tree = self.parse(code, name)
+        parts = []
+        if tree.body and isinstance(tree.body[-1], ast.Expr) and not hidden(code, tree.body[-1]):
             last = ast.Expression(tree.body.pop().value)
-        self.execute(compile(tree, name, "exec", self.FLAGS, dont_inherit=True))
-        return last and self.execute(compile(last, name, "eval", self.FLAGS, dont_inherit=True))
+            parts.append(compile(last, name, "eval", FLAGS, dont_inherit=True))
+        if tree.body:
+            parts.insert(0, compile(tree, name, "exec", FLAGS, dont_inherit=True))
+        if any(part.co_flags & inspect.CO_COROUTINE for part in parts):
+            return self.finish(self.steps(parts))
+        value = None
+        for part in parts:
+            value = eval(part, self.module.__dict__)  # noqa: S307 - its very purpose
+        return value
 
-    def execute(self, code):
-        result = eval(code, self.module.__dict__)  # noqa: S307 - its very purpose
-        if not code.co_flags & inspect.CO_COROUTINE:
-            return result
-        if self.runner is None:
-            self.runner = asyncio.Runner()  # one loop for all cells: tasks and connections live on
-        return self.runner.run(result)
+    async def steps(self, parts):
+        """All of a cell that awaits somewhere: the rest of it may want the running loop, too."""
+        value = None
+        for part in parts:
+            value = eval(part, self.module.__dict__)  # noqa: S307
+            if part.co_flags & inspect.CO_COROUTINE:
+                value = await value
+        return value
 
-    def display(self, *values):
-        """Print values as a cell's last line would show them."""
-        for value in values:
-            sys.stdout.write(self.text(value) + "\n")
+    def parse(self, code, name):
+        """The tree, and the code it stands for: magics are replaced in what is not Python."""
+        try:
+            return code, compile(code, name, "exec", FLAGS | ast.PyCF_ONLY_AST, dont_inherit=True)
+        except SyntaxError as error:
+            plain = None
+            with contextlib.suppress(SyntaxError):
+                plain = self.notebook.transform(code)
+            if plain is None or plain.rstrip() == code.rstrip():
+                raise error from None
+        return plain, compile(plain, name, "exec", FLAGS | ast.PyCF_ONLY_AST, dont_inherit=True)
 
-    def text(self, value):
-        pandas = sys.modules.get("pandas")
-        if pandas is None or not isinstance(value, (pandas.DataFrame, pandas.Series)):
-            return repr(value)
-        with pandas.option_context("display.width", 200, "display.max_columns", 50):
-            return repr(value)
+    def finish(self, coroutine):
+        """Run it in a loop, one for all cells: tasks and connections live on."""
+        if self.loop is None or self.loop.is_closed():
+            selector = Selector()
+            self.loop = asyncio.SelectorEventLoop(selector)
+            self.loop.selector = selector
+            asyncio.set_event_loop(self.loop)
+        self.interrupted = False
+        task = self.task = self.loop.create_task(coroutine)
+        try:
+            return self.loop.run_until_complete(task)
+        except asyncio.CancelledError as error:
+            if not self.interrupted:
+                raise
+            raise KeyboardInterrupt().with_traceback(error.__traceback__) from None
+        except KeyboardInterrupt:  # in another task
+            task.cancel()
+            with contextlib.suppress(BaseException):
+                self.loop.run_until_complete(task)
+            raise
+        finally:
+            self.task = None
 
-    def exit_code(self, code):
-        if code is None or isinstance(code, int):
-            return (code or 0) & 255
-        sys.stderr.write(f"{code}\n")
-        return 1
+    def interrupt(self, _number, frame):
+        """SIGINT: a task that waits is cancelled, all else gets a KeyboardInterrupt, but never half-way in a frame."""
+        if not self.control.interrupts(frame):
+            return
+        waiting = self.task is not None and asyncio.current_task(self.loop) is None
+        if waiting and not self.interrupted:
+            self.interrupted = True
+            self.task.cancel()
+            self.loop.call_soon_threadsafe(lambda: None)  # wakes it
+        else:
+            raise KeyboardInterrupt
 
-    def traceback(self, error):
-        """The traceback with the lines of cells and of files in the workspace only."""
-        summary = traceback.TracebackException.from_exception(error, capture_locals=False)
-        self.prune(summary)
-        return "".join(summary.format()).rstrip()
+    def show(self, value):
+        """The text of a cell's value; what is richer than text is displayed."""
+        text, bundle = self.displays.describe(value)
+        self.displays.publish(bundle)
+        return None if text is None else fit(text, self.output)
 
-    def prune(self, summary):
-        for inner in ("__cause__", "__context__"):
-            linked = getattr(summary, inner)
-            if linked is not None:
-                self.prune(linked)
-                if not linked.stack:  # a library's own affair
-                    setattr(summary, inner, None)
-        for part in getattr(summary, "exceptions", None) or ():
-            self.prune(part)
-        mine = [frame for frame in summary.stack if frame.filename.startswith(("<cell ", WORK + "/"))]
-        summary.stack = traceback.StackSummary.from_list(mine) if mine else None
+
+def hidden(code, node):
+    """Whether a semicolon follows."""
+    line = code.split("\n")[node.end_lineno - 1].encode()
+    return line[node.end_col_offset :].lstrip().startswith(b";")
+
+
+def exit_code(code):
+    if code is None or isinstance(code, int):
+        return (code or 0) & 255
+    sys.stderr.write(f"{code}\n")
+    return 1
+
+
+def describe(error):
+    """The traceback with the lines of cells and of files in the workspace only."""
+    summary = traceback.TracebackException.from_exception(error, capture_locals=False)
+    prune(summary)
+    return "".join(summary.format()).rstrip()
+
+
+def prune(summary):
+    """False for an exception that went through none of the user's lines: a library's own affair."""
+    for inner in ("__cause__", "__context__"):
+        linked = getattr(summary, inner)
+        if linked is not None and not prune(linked):
+            setattr(summary, inner, None)
+    for part in getattr(summary, "exceptions", None) or ():
+        prune(part)
+    mine = [frame for frame in summary.stack if frame.filename.startswith(("<cell ", WORK + "/"))]
+    theirs = len(summary.stack or ()) > len(mine)
+    summary.stack = traceback.StackSummary.from_list(mine) if mine else None
+    return bool(mine) or not theirs
+
+
+def hide_guest():
+    """A file of the code may have the name of a module of ours; boot.py's finder knows them."""
+    for finder in [finder for finder in sys.meta_path if hasattr(finder, "sources")]:
+        sys.meta_path.remove(finder)
+        for name in finder.sources:
+            sys.modules.pop(name, None)
+
+
+def reseed():
+    """Else each fork would draw the same numbers; Python's own `random` sees to it itself."""
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+
+
+def resident():
+    """Bytes of memory that this process has (proc(5), statm); very many where code left no descriptor to look."""
+    try:
+        with open("/proc/self/statm", "rb", 0) as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except OSError:
+        return 1 << 50
+
+
+def live_threads():
+    """Threads of the code that live on; those of an event loop's own pool wait for work only."""
+    return sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate()) - 1

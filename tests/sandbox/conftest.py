@@ -35,3 +35,17 @@ async def session(engine: object) -> AsyncIterator[DockerSession]:
         yield await sandbox.session()
     finally:
         await asyncio.wait_for(sandbox.aclose(), 20)
+
+
+async def living(session: DockerSession, most: int) -> int:
+    """How many processes the container has, zombies aside, once there are no more than `most`, or after a second.
+
+    With nothing running: init, guest, each session's interpreter and standby. What was killed takes its time to end.
+    """
+    for _ in range(20):
+        listed = await session.shell("grep -L 'State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l")
+        count = int(listed.stdout) - 3  # bash, grep, wc
+        if count <= most:
+            break
+        await asyncio.sleep(0.05)
+    return count

@@ -9,16 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox import wire
+from sandbox.connection import Connection
 from sandbox.errors import SessionDied
-from sandbox.sandbox import Limits
+from sandbox.sandbox import HostFunction, Limits
 from sandbox.session import DockerSession
-from sandbox.wire import Channel, ChannelClosed, ProtocolError
+from sandbox.wire import Channel, ChannelClosed, Frame, ProtocolError
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
+HEADERS = st.dictionaries(st.text(), JSON, max_size=4)
 
 
 def channel_of(data: bytes, *, eof: bool = True) -> Channel:
@@ -29,13 +31,13 @@ def channel_of(data: bytes, *, eof: bool = True) -> Channel:
     return Channel(reader, None)  # type: ignore[arg-type]
 
 
-@given(st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=4))
-def test_what_is_sent_is_received(messages: list[dict[str, Any]]) -> None:
-    async def receive() -> list[dict[str, Any]]:
-        channel = channel_of(b"".join(map(wire.encode, messages)))
-        return [await channel.receive() for _ in messages]
+@given(st.lists(st.tuples(HEADERS, st.binary(max_size=50)), max_size=4))
+def test_what_is_sent_is_received(frames: list[tuple[dict[str, Any], bytes]]) -> None:
+    async def receive() -> list[Frame]:
+        channel = channel_of(b"".join(wire.encode(*frame) for frame in frames))
+        return [await channel.receive() for _ in frames]
 
-    assert asyncio.run(receive()) == messages
+    assert asyncio.run(receive()) == [Frame(*frame) for frame in frames]
 
 
 @given(st.binary(max_size=200))
@@ -43,7 +45,7 @@ def test_noise_is_refused_or_understood_and_never_crashes(noise: bytes) -> None:
     async def receive() -> None:
         channel = channel_of(noise)
         while True:
-            assert isinstance(await channel.receive(), dict)
+            assert isinstance((await channel.receive()).header, dict)
 
     with pytest.raises((ProtocolError, ChannelClosed)):
         asyncio.run(receive())
@@ -52,23 +54,26 @@ def test_noise_is_refused_or_understood_and_never_crashes(noise: bytes) -> None:
 async def test_receive_survives_cancellation_between_header_and_body() -> None:
     reader = asyncio.StreamReader()
     channel = Channel(reader, None)  # type: ignore[arg-type]
-    frame = wire.encode({"id": 1})
-    reader.feed_data(frame[:6])
+    frame = wire.encode({"id": 1}, b"body")
+    reader.feed_data(frame[:10])
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(channel.receive(), 0.01)
-    reader.feed_data(frame[6:])
-    assert await channel.receive() == {"id": 1}
+    reader.feed_data(frame[10:])
+    assert await channel.receive() == Frame({"id": 1}, b"body")
 
 
-@pytest.mark.parametrize("body", [b"[]", b"1", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"])
-def test_not_a_message(body: bytes) -> None:
+@pytest.mark.parametrize("head", [b"[]", b"1", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"])
+def test_not_a_header(head: bytes) -> None:
     with pytest.raises(ProtocolError):
-        wire.decode(body)
+        wire.decode(head)
 
 
-async def test_a_giant_length_is_refused_before_it_is_read() -> None:
-    with pytest.raises(ProtocolError, match="4294967295"):
-        await channel_of(struct.pack(">I", 0xFFFFFFFF), eof=False).receive()
+@pytest.mark.parametrize(
+    "lengths", [(0xFFFFFFFF, 0), (2, 0xFFFFFFFF), (wire.MAX_HEADER + 1, 0), (2, wire.MAX_BODY + 1)]
+)
+async def test_a_giant_length_is_refused_before_it_is_read(lengths: tuple[int, int]) -> None:
+    with pytest.raises(ProtocolError, match="a frame of"):
+        await channel_of(struct.pack(">II", *lengths), eof=False).receive()
 
 
 @pytest.mark.parametrize("value", [None, True, "1", -1, 1.5, 10**9, math.inf])
@@ -82,22 +87,40 @@ def test_half_surrogates_cannot_reach_a_terminal() -> None:
 
 
 class Liar:
-    """A guest that answers each request with the frames it was given; `{id}` is the request's."""
+    """A guest that answers the n-th request with the n-th list of frames, each a header, or a header and a body.
 
-    def __init__(self, *frames: dict[str, Any] | bytes) -> None:
-        self.frames = frames
+    Where a header has no `id` (None: none at all), it gets the request's.
+    """
+
+    def __init__(self, *answers: list[Any], greeting: list[Any] | None = None) -> None:
+        self.answers = list(answers)
+        self.greeting = [{"kind": "hello", "id": None}] if greeting is None else greeting
+        self.heard: list[Frame] = []
         self.ended = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        channel = Channel(reader, writer)
         try:
-            (length,) = struct.unpack(">I", await reader.readexactly(4))
-            number = wire.decode(await reader.readexactly(length))["id"]
-            for frame in self.frames:
-                writer.write(frame if isinstance(frame, bytes) else wire.encode({"id": number, **frame}))
-            await writer.drain()
-            await reader.read()
+            await self.say(channel, 0, self.greeting)
+            while True:
+                self.heard.append(frame := await channel.receive())
+                if "id" in frame.header and frame.header["op"] != "interrupt" and self.answers:
+                    await self.say(channel, frame.header["id"], self.answers.pop(0))
+        except ChannelClosed:
+            pass
         finally:
             writer.close()
+
+    async def say(self, channel: Channel, number: int, frames: list[Any]) -> None:
+        for frame in frames:
+            if isinstance(frame, bytes):
+                channel._writer.write(frame)
+                continue
+            header, body = frame if isinstance(frame, tuple) else (frame, b"")
+            header = {"id": number, **header}
+            if header["id"] is None:
+                del header["id"]
+            await channel.send(header, body)
 
     async def end(self) -> None:
         self.ended += 1
@@ -110,50 +133,95 @@ DONE: dict[str, Any] = {
     "error": "",
     "exit_code": 0,
     "seconds": 0.1,
-    "state_lost": False,
-    "stdout": {"total": 0, "tail": ""},
-    "stderr": {"total": 0, "tail": ""},
+    "state": "kept",
+    "stdout": {"total": 60, "file": None, "saved": 0},
+    "stderr": {"total": 0, "file": None, "saved": 0},
 }
-OUTPUT = {"kind": "output", "stream": "stdout", "text": "x" * 60}
+OUTPUT = ({"kind": "output", "stream": "stdout"}, b"x" * 60)
+LONG = {**DONE, "stdout": {"total": 1000, "file": "output/stdout-1.txt", "saved": 1000}}
+TAIL = ({"kind": "tail", "stream": "stdout"}, b"t" * 50)
+CALL = ({"kind": "call", "call": 1, "name": "f"}, b"{}")
+
+
+def shown(*mime: Any, body: bytes) -> tuple[dict[str, Any], bytes]:
+    return {"kind": "display", "mime": list(mime)}, body
 
 
 @pytest.fixture
 async def connect(tmp_path: Any) -> AsyncIterator[Any]:
-    servers = []
+    servers, connections = [], []
 
-    async def start(liar: Liar) -> DockerSession:
+    async def start(liar: Liar, limits: Limits | None = None) -> DockerSession:
         path = str(tmp_path / "s")
         servers.append(await asyncio.start_unix_server(liar.serve, path))
         channel = Channel(*await asyncio.open_unix_connection(path))
-        return DockerSession(channel, Limits(output=100), liar.end)
+        limits = limits or Limits(output=100, displays=100, calls=2)
+        connection = Connection(channel, limits, liar.end)
+        connections.append(connection)
+        await connection.open()
+        return DockerSession(connection)
 
     yield start
+    for connection in connections:
+        await connection.aclose()
     for server in servers:
         server.close()
         await server.wait_closed()
 
 
 async def test_an_honest_answer(connect: Any) -> None:
-    liar = Liar(OUTPUT, DONE)
+    display = shown(["image/png", 4], ["text/plain", 2], body=b"\x89PNGhi")
+    liar = Liar([OUTPUT, display, DONE], [OUTPUT, ({**OUTPUT[0]}, b"y" * 40), TAIL, LONG])
     session = await connect(liar)
-    assert (await session.run("x")).stdout == "x" * 60
+    done = await session.run("x")
+    assert done.stdout == "x" * 60
+    assert done.displays[0].data == {"image/png": b"\x89PNG", "text/plain": "hi"}
+    long = await session.run("y")
+    assert long.stdout == "x" * 50 + "\n[… 900 bytes cut; the whole is in output/stdout-1.txt …]\n" + "t" * 50
+    assert long.truncated
     await session.aclose()
     await session.aclose()
+    assert liar.ended == 1
+
+
+async def test_a_character_is_never_cut_in_two(connect: Any) -> None:
+    heard: list[str] = []
+    text = ("x" + "ä" * 49).encode()
+    halves = [({"kind": "output", "stream": "stdout"}, part) for part in (text[:10], text[10:])]
+    done = {**DONE, "stdout": {"total": 300, "file": None, "saved": 0}}
+    session = await connect(Liar([*halves, (TAIL[0], b"\xa4" + "ä".encode() * 3), done]))
+    long = await session.run("x", on_output=lambda _, text: heard.append(text))
+    assert "\ufffd" not in long.stdout + "".join(heard)
+
+
+@pytest.mark.parametrize(
+    "greeting", [[{"kind": "ready", "id": None}], [DONE], [b"\0" * 8], [{"kind": "hello", "id": 0}]]
+)
+async def test_a_guest_that_does_not_say_hello(connect: Any, greeting: list[Any]) -> None:
+    liar = Liar(greeting=greeting)
+    with pytest.raises(SessionDied):
+        await connect(liar)
     assert liar.ended == 1
 
 
 @pytest.mark.parametrize(
     "frames",
     [
-        [struct.pack(">I", 1 << 31)],
-        [struct.pack(">I", 3) + b"abc"],
+        [struct.pack(">II", 1 << 31, 0)],
+        [struct.pack(">II", 3, 0) + b"abc"],
         [{**DONE, "id": 999}],
         [{**DONE, "id": True}, DONE],
+        [{**DONE, "id": None}],
+        [DONE, DONE],
         [{"kind": "surprise"}],
         [{"kind": ["done"]}],
+        [{"kind": "hello", "id": None}],
+        [{"kind": "ready", "id": None}, {"kind": "ready", "id": None}],
+        [{"kind": "net_open", "id": None, "stream": 1}],  # there is no network
         [OUTPUT, OUTPUT, DONE],  # more than the limit of 100
-        [{**OUTPUT, "stream": "stdin"}],
-        [{**OUTPUT, "text": 5}],
+        [(OUTPUT[0], b"")],
+        [({**OUTPUT[0], "stream": "stdin"}, b"x")],
+        [OUTPUT, TAIL, TAIL, LONG],
         [{**DONE, "status": "fine"}],
         [{**DONE, "value": ["x"]}],
         [{**DONE, "value": "x" * 10_000}],
@@ -162,20 +230,58 @@ async def test_an_honest_answer(connect: Any) -> None:
         [{**DONE, "exit_code": 10**30}],
         [{**DONE, "seconds": -1}],
         [{**DONE, "seconds": "NaN"}],
-        [{**DONE, "state_lost": 1}],
+        [{**DONE, "state": 1}],
+        [{**DONE, "state": "better"}],
         [{**DONE, "stdout": None}],
-        [{**DONE, "stdout": {"total": -5, "tail": ""}}],
-        [{**DONE, "stdout": {"total": 5, "tail": "x" * 10_000}}],
+        [{**DONE, "stdout": {"total": -5}}],
+        [{**LONG, "stdout": {"total": 1000, "file": "../../etc/passwd", "saved": 1}}],
+        [{**LONG, "stdout": {"total": 1000, "file": "a\n[sudo]", "saved": 1}}],
+        [{**LONG, "stdout": {"total": 1000, "file": "a", "saved": "all"}}],
+        [shown(body=b"")],
+        [shown(["text/x-evil", 1], body=b"x")],
+        [shown([["text/plain"], 1], body=b"x")],
+        [shown(["text/plain", 2], body=b"x")],
+        [shown(["text/plain", 1], body=b"xx")],
+        [shown(["text/plain", -1], ["text/html", 2], body=b"x")],
+        [shown(["text/plain", 1], ["text/plain", 1], body=b"xx")],
+        [shown(["text/plain", 101], body=b"x" * 101)],
+        [{**CALL[0], "call": 0}],
+        [({**CALL[0], "name": "f" * 300}, b"{}")],
+        [(CALL[0], b"[]")],
+        [(CALL[0], b"{")],
+        [CALL, CALL, CALL],  # more than the limit of 2
     ],
 )
 async def test_a_lying_guest_is_cut_off(connect: Any, frames: list[Any]) -> None:
-    liar = Liar(*frames)
+    liar = Liar(frames)
     session = await connect(liar)
+    await asyncio.gather(session.run("x"), return_exceptions=True)  # a second answer comes after the first
     with pytest.raises(SessionDied):
         await session.run("x")
     assert liar.ended == 1
     with pytest.raises(SessionDied):
         await session.run("x")
+    assert not session.alive
+
+
+async def test_one_lie_ends_all_sessions_of_the_container(connect: Any) -> None:
+    liar = Liar([{"kind": "done"}], [], [{"kind": "surprise"}])
+    session = await connect(liar)
+    copy = await session.fork()
+    waiting = asyncio.create_task(session.run("x"))
+    await asyncio.sleep(0.01)
+    with pytest.raises(SessionDied):
+        await copy.run("y")
+    with pytest.raises(SessionDied):
+        await waiting
+    assert liar.ended == 1
+
+
+@pytest.mark.parametrize("checkpoint", [None, "1", -1, True, 1.5])
+async def test_a_checkpoint_that_is_none(connect: Any, checkpoint: object) -> None:
+    session = await connect(Liar([{"kind": "done", "checkpoint": checkpoint}]))
+    with pytest.raises(SessionDied):
+        await session.checkpoint()
 
 
 @pytest.mark.parametrize(
@@ -192,21 +298,16 @@ async def test_a_lying_guest_is_cut_off(connect: Any, frames: list[Any]) -> None
     ],
 )
 async def test_hostile_file_names_never_reach_the_caller(connect: Any, row: object) -> None:
-    session = await connect(Liar({"kind": "files", "files": [row]}, {"kind": "done"}))
+    session = await connect(Liar([{"kind": "files", "files": [row]}, {"kind": "done"}]))
     with pytest.raises(SessionDied):
         await session.files()
 
 
 @pytest.mark.parametrize(
-    "frame",
-    [
-        {"kind": "done", "data": "@@@@", "final": True},
-        {"kind": "done", "data": 5, "final": True},
-        {"kind": "done", "data": "", "final": "yes"},
-    ],
+    "frame", [{"kind": "done", "final": "yes"}, {"kind": "done"}, ({"kind": "done", "final": False}, b"x" * 200)]
 )
-async def test_hostile_content(connect: Any, frame: dict[str, Any]) -> None:
-    session = await connect(Liar(frame))
+async def test_hostile_content(connect: Any, frame: Any) -> None:
+    session = await connect(Liar([frame]), Limits(upload=100))
     with pytest.raises(SessionDied):
         await session.get("a")
 
@@ -215,8 +316,43 @@ async def test_a_callback_that_raises_leaves_the_session_in_step(connect: Any) -
     def broken(*_: object) -> None:
         raise BrokenPipeError("the reader left")
 
-    session = await connect(Liar(OUTPUT, DONE, {**DONE, "id": 2}))
+    liar = Liar([OUTPUT, shown(["text/plain", 1], body=b"x"), DONE], [OUTPUT, DONE])
+    session = await connect(liar)
     with pytest.raises(BrokenPipeError, match="the reader left"):
         await session.run("x", on_output=broken)
     assert (await session.run("y")).status == "ok"
+    assert [frame.header["op"] for frame in liar.heard] == ["run", "interrupt", "run"]
+    await session.aclose()
+
+
+async def test_a_guest_that_is_silent_is_cut_off(connect: Any) -> None:
+    liar = Liar([OUTPUT], [DONE])
+    session = await connect(liar)
+    running = asyncio.create_task(session.run("x"))
+    await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    with pytest.raises(SessionDied, match="did not answer in time"):
+        await session.run("y")
+    assert liar.ended == 1
+
+
+async def test_what_a_host_function_raises_is_told_without_its_traceback(connect: Any) -> None:
+    async def fail(*_: object) -> None:
+        raise KeyError("no such row")
+
+    def answered(liar: Liar) -> list[tuple[bool, bytes]]:
+        return [(frame.header["ok"], frame.body) for frame in liar.heard if frame.header["op"] == "returned"]
+
+    liar = Liar([{"kind": "done"}], [CALL, ({**CALL[0], "call": 2, "name": "g"}, b"{}")])
+    session = await connect(liar)
+    await session.offer([HostFunction("f", "")])
+    running = asyncio.create_task(session.run("x", on_call=fail))
+    await asyncio.sleep(0.2)
+    assert answered(liar)[0] == (False, b"\"'no such row'\"")
+    assert answered(liar)[1][0] is False
+    assert b"no function 'g'" in answered(liar)[1][1]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
     await session.aclose()

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import DummySandbox, Execution, Limits, OutOfScript, Sandbox, Session
+from sandbox.sandbox import Display, HostFunction
 
 
 async def test_executions_come_in_order_and_then_no_more() -> None:
@@ -31,6 +32,31 @@ async def test_files(tmp_path: Path) -> None:
         await session.put("c", b"x" * 11)
     with pytest.raises(ValueError, match="path"):
         await session.put("../c", b"")
+
+
+async def test_displays_are_handed_on() -> None:
+    display = Display({"text/plain": "1"})
+    session = await DummySandbox([Execution("ok", displays=(display,))]).session()
+    seen: list[Display] = []
+    await session.run("a", on_display=seen.append)
+    assert seen == [display]
+
+
+async def test_forks_and_checkpoints() -> None:
+    session = await DummySandbox([Execution("ok", value="1")]).session()
+    await session.offer([HostFunction("f", "One.")])
+    await session.put("a", b"one")
+    copy = await session.fork()
+    assert await copy.get("a") == b"one"
+    assert copy.offered == session.offered
+    assert (await copy.run("x")).value == "1"
+    with pytest.raises(ValueError, match="no checkpoint"):
+        await session.rollback()
+    number = await session.checkpoint()
+    await session.rollback(number)
+    await session.rollback()
+    with pytest.raises(ValueError, match="no checkpoint 2"):
+        await session.rollback(2)
 
 
 async def test_it_is_a_sandbox() -> None:

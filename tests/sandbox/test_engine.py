@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from sandbox import EngineMissing, docker_client, ensure_engine, image_tag
-from sandbox.docker import Owner
+from sandbox.owner import Owner
 
 
 def test_no_engine_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,4 @@
+# expect: error died
+with open('big', 'wb') as file:
+    while True:
+        file.write(b'x' * (4 << 20))

@@ -1,0 +1,2 @@
+# expect: ok error
+open('sparse', 'wb').truncate(1 << 50)

@@ -1,0 +1,4 @@
+# expect: ok
+import os, socket
+os.mkfifo('fifo')
+socket.socket(socket.AF_UNIX).bind('sock')

@@ -1,0 +1,4 @@
+# expect: ok error died timeout
+import sys
+for name in list(sys.modules):
+    sys.modules[name] = None

@@ -1,0 +1,3 @@
+# expect: died
+import ctypes
+ctypes.string_at(0)

@@ -1,0 +1,3 @@
+# expect: error died
+def f(): return f()
+f()

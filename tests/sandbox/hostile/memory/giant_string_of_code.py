@@ -1,0 +1,2 @@
+# expect: ok error died timeout
+eval('(' * 100_000)

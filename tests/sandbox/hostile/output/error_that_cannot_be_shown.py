@@ -1,0 +1,5 @@
+# expect: error
+class Odd(Exception):
+    def __str__(self):
+        raise self
+raise Odd

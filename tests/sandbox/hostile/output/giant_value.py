@@ -1,0 +1,2 @@
+# expect: ok error died
+'x' * 100_000_000

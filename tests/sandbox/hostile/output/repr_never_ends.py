@@ -1,0 +1,5 @@
+# expect: timeout
+class Slow:
+    def __repr__(self):
+        while True: pass
+Slow()

@@ -1,0 +1,7 @@
+# expect: ok error died timeout
+import os
+while True:
+    try:
+        os.fork()
+    except OSError:
+        pass

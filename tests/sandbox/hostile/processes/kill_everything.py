@@ -1,0 +1,3 @@
+# expect: died error ok
+import os, signal
+os.kill(-1, signal.SIGKILL)

@@ -1,0 +1,4 @@
+# expect: ok error died timeout
+import subprocess
+while True:
+    subprocess.Popen(['sleep', '1000'])

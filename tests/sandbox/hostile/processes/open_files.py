@@ -1,0 +1,4 @@
+# expect: ok error
+files = []
+while True:
+    files.append(open('/dev/null'))

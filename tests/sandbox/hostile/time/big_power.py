@@ -1,0 +1,2 @@
+# expect: timeout died
+9 ** 9 ** 9

@@ -1,0 +1,3 @@
+# expect: timeout
+import ctypes
+ctypes.CDLL(None).sleep(1000)

@@ -1,0 +1,911 @@
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import http.server
+import io
+import logging
+import os
+import socket
+import struct
+import sys
+import threading
+import zipfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox import DockerSandbox, Egress, Limits, Network, forward
+from sandbox.egress import STREAMS, EgressProxy
+from sandbox.netstream import WINDOW
+from sandbox.wire import Channel, ChannelClosed, Message, ProtocolError
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+LARGE = 50_000_000
+
+
+class Code:
+    """Plays the guest for a proxy, in memory: code's connections as frames, under credits."""
+
+    def __init__(self, *allow: str, names: dict[str, list[str]] | None = None) -> None:
+        self.records: list[Egress] = []
+        self.names = names or {}
+        self.looked_up: list[str] = []
+        self.proxy = EgressProxy(Network(allow), self.take, self.records.append, resolve=self.resolve)
+        self.heard: dict[int, bytearray] = collections.defaultdict(bytearray)
+        self.ends: dict[int, list[str]] = collections.defaultdict(list)
+        self.credit: dict[int, int] = collections.defaultdict(lambda: WINDOW)
+        self.over: set[int] = set()  # what was closed both ways from here
+        self.generous = True  # give credit for all that comes
+        self.news = asyncio.Event()
+        self.last = 0
+
+    async def resolve(self, host: str, port: int) -> Sequence[str]:
+        self.looked_up.append(host)
+        if host not in self.names:
+            raise OSError("no such name")
+        return self.names[host]
+
+    async def take(self, header: Message, body: bytes) -> None:
+        number = header["stream"]
+        if header["op"] == "net_data":
+            self.heard[number] += body
+            if self.generous and number not in self.over:
+                self.proxy.feed({"kind": "net_credit", "stream": number, "bytes": len(body)}, b"")
+        elif header["op"] == "net_credit":
+            self.credit[number] += header["bytes"]
+        else:
+            self.ends[number].append(header["how"])
+            if header["how"] != "half" and number not in self.over:
+                self.say(number, "net_close", how="both")
+        self.news.set()
+
+    def say(self, number: int, kind: str, body: bytes = b"", **fields: Any) -> None:
+        if fields.get("how") == "both":
+            self.over.add(number)
+        self.credit[number] -= len(body)
+        self.proxy.feed({"kind": kind, "stream": number, **fields}, body)
+
+    def open(self, data: bytes = b"") -> int:
+        self.last += 1
+        self.say(self.last, "net_open")
+        if data:
+            self.say(self.last, "net_data", data)
+        return self.last
+
+    async def until(self, happened: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not happened():
+                self.news.clear()
+                await self.news.wait()
+
+    async def upload(self, number: int, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            await self.until(lambda: self.credit[number])
+            size = min(self.credit[number], 60_000)
+            self.say(number, "net_data", bytes(left[:size]))
+            left = left[size:]
+            await asyncio.sleep(0)
+
+    async def ask(self, data: bytes) -> bytes:
+        """The whole answer to one request."""
+        number = self.open(data)
+        await self.until(lambda: self.ends[number])
+        if self.ends[number] == ["half"]:
+            self.say(number, "net_close", how="half")
+        await self.until(lambda: self.ends[number][-1] != "half")
+        return bytes(self.heard[number])
+
+    async def connect(self, place: str) -> int:
+        number = self.open(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
+        await self.until(lambda: self.heard[number])
+        assert bytes(self.heard[number]) == b"HTTP/1.1 200 Connection established\r\n\r\n"
+        self.heard[number].clear()
+        return number
+
+
+@pytest.fixture
+async def listen() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
+    """Starts a server on this machine's loopback; its `address:port`."""
+    servers = []
+
+    async def start(handler: Handler) -> str:
+        async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError, EOFError):
+                await handler(reader, writer)
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+        servers.append(await asyncio.start_server(served, "127.0.0.1", 0))
+        return f"127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}"
+
+    yield start
+    for server in servers:
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.fixture
+async def code() -> AsyncIterator[Callable[..., Code]]:
+    made: list[Code] = []
+
+    def make(*allow: str, names: dict[str, list[str]] | None = None) -> Code:
+        made.append(Code(*allow, names=names))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.proxy.aclose()
+        await each.proxy.aclose()
+
+
+class Recorder:
+    """A server that keeps what it got and answers `ok`."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        body = b""
+        if b"chunked" in head.lower():
+            body = await reader.readuntil(b"0\r\n\r\n")
+        elif b"content-length: " in head.lower():
+            body = await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+        self.got.append(head + body)
+        writer.write(OK)
+        await writer.drain()
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Says everything back, and `end` once the other side has said all."""
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+        await writer.drain()
+    writer.write(b"end")
+    await writer.drain()
+
+
+# -- what is passed on
+
+
+async def test_a_request_reaches_the_server_without_what_was_for_the_proxy(listen: Any, code: Any) -> None:
+    server = Recorder()
+    place = await listen(server)
+    there = code(place)
+    answer = await there.ask(
+        f"GET HTTP://{place}/a?b=c HTTP/1.1\r\nHost: elsewhere\r\nAccept: */*\r\nProxy-Authorization: Basic eA==\r\n"
+        "Proxy-Connection: keep-alive\r\nConnection: keep-alive, X-Private, Host\r\nX-Private: 1\r\nTE: trailers\r\n"
+        "Upgrade: h2c\r\n\r\n".encode()
+    )
+    assert answer == OK
+    assert server.got == [f"GET /a?b=c HTTP/1.1\r\nHost: {place}\r\naccept: */*\r\nConnection: close\r\n\r\n".encode()]
+    [record] = there.records
+    assert (record.host, record.port, record.allowed, record.address) == (
+        "127.0.0.1",
+        int(place[10:]),
+        True,
+        "127.0.0.1",
+    )
+    assert (record.sent, record.received, record.reason) == (len(there.heard) and record.sent, len(OK), "")
+
+
+@pytest.mark.parametrize(
+    ("body", "framed"),
+    [
+        (b"Content-Length: 5\r\n\r\nhello", b"content-length: 5\r\nConnection: close\r\n\r\nhello"),
+        (
+            b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nTrailer: 1\r\n\r\n",
+            b"transfer-encoding: chunked\r\nConnection: close\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+        ),
+    ],
+)
+async def test_a_body_is_framed_anew(listen: Any, code: Any, body: bytes, framed: bytes) -> None:
+    server = Recorder()
+    place = await listen(server)
+    extra = f"GET http://{place}/second HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    answer = await code(place).ask(f"POST http://{place} HTTP/1.1\r\nHost: a\r\n".encode() + body + extra)
+    assert answer == OK
+    assert server.got == [f"POST / HTTP/1.1\r\nHost: {place}\r\n".encode() + framed]
+
+
+async def test_a_tunnel_with_both_halves_closed_in_turn(listen: Any, code: Any) -> None:
+    place = await listen(echo)
+    there = code(place)
+    number = there.open(f"CONNECT {place} HTTP/1.0\r\n\r\nearly ".encode())  # as Python 3.11 asks
+    await there.until(lambda: there.heard[number].endswith(b"early "))
+    there.say(number, "net_data", b"late ")
+    there.say(number, "net_close", how="half")
+    await there.until(lambda: there.ends[number])
+    assert bytes(there.heard[number]).endswith(b"\r\n\r\nearly late end")
+    await there.until(lambda: len(there.ends[number]) == 2)
+    assert there.ends[number] == ["half", "both"]
+    assert there.records[0].received == len(there.heard[number])
+
+
+async def test_the_server_closes_first(listen: Any, code: Any) -> None:
+    heard = asyncio.get_running_loop().create_future()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"bye")
+        writer.write_eof()
+        heard.set_result(await reader.read())
+
+    place = await listen(greet)
+    there = code(place)
+    number = await there.connect(place)
+    await there.until(lambda: there.ends[number] == ["half"])
+    there.say(number, "net_data", b"one more thing")
+    there.say(number, "net_close", how="half")
+    assert await heard == b"one more thing"
+
+
+async def test_a_connection_that_the_server_breaks_is_broken_for_code(listen: Any, code: Any) -> None:
+    async def abort(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.transport.abort()  # with something unread: a reset
+
+    place = await listen(abort)
+    there = code(place)
+    number = await there.connect(place)
+    there.say(number, "net_data", b"x" * 100_000)
+    await there.until(lambda: there.ends[number])
+    assert there.ends[number][-1] in ("broken", "half")
+
+
+# -- what is refused
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET http://good.example/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET http://good.example/ HTTP/1.1\r\n\r\n",
+        b"GET http://good.example/\r\nX: HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://good.example/ HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
+        b"GET http://good.example/ HTTP/1.1\r\nHost: a\r\nX: a\rGET http://evil.example/\r\n\r\n",
+        b"GET http://good.example/ HTTP/1.1\r\nHost: a\r\nX : a\r\n\r\n",
+        b"GET http://good.example\0.evil.example/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://good.example%00/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://user@good.example/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://good.example@evil.example/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://evil.example\\@good.example/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://evil.example#@good.example/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://good.example:0/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://good.example:65536/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://good.example:99999999999999999999/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://good.example:80:80/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http:///path HTTP/1.1\r\nHost: good.example\r\n\r\n",
+        b"GET https://good.example/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET ftp://good.example/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: good.example\r\n\r\n",
+        b"GET good.example HTTP/1.1\r\nHost: good.example\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: good.example\r\n\r\n",
+        b"GET http://[fe80::1%25eth0]/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://g\xc3\xb6\xc3\xb6d.example/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET\thttp://good.example/\tHTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST http://good.example/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+        b"POST http://good.example/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx",
+        b"POST http://good.example/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\nx",
+        b"POST http://good.example/ HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\nx",
+        b"CONNECT good.example HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"CONNECT http://good.example:80 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"CONNECT good.example:80/x HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"CONNECT good.example:80 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 50,
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET http://good.example/" + b"x" * 100_000,
+        b"GET http://good.example/ HTTP/1.1\r\n" + b"X: y\r\n" * 30_000,
+    ],
+)
+async def test_what_is_no_plain_request_goes_nowhere(code: Any, head: bytes) -> None:
+    there = code("good.example:80", names={"good.example": ["127.0.0.1"]})
+    answer = await there.ask(head[:WINDOW])
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request (this is a proxy")
+    assert not there.looked_up
+    assert [record.allowed for record in there.records] == [False]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("evil.example:443", "good.example:80", "good.example.evil.example:443", "xgood.example:443"),
+        *("127.0.0.1:443", "127.1:443", "2130706433:443", "0x7f000001:443", "[::1]:443", "[::ffff:127.0.0.1]:443"),
+        *("169.254.169.254:80", "sub.example:443", "localhost:443"),
+    ],
+)
+async def test_what_is_not_on_the_list_is_not_even_looked_up(code: Any, target: str) -> None:
+    there = code("good.example:443", "*.sub.example:443")
+    number = there.open(f"CONNECT {target} HTTP/1.1\r\nHost: good.example:443\r\n\r\n".encode())
+    await there.until(lambda: there.ends[number])
+    status, _, body = bytes(there.heard[number]).partition(b"\r\n\r\n")
+    if status.startswith(b"HTTP/1.1 403 Forbidden"):
+        assert body.endswith(b"is not allowed; this sandbox may connect to: good.example:443, *.sub.example:443\n")
+    else:
+        assert target in ("127.1:443", "0x7f000001:443", "2130706433:443")  # no way to write an address
+    assert not there.looked_up
+    await there.proxy.aclose()
+    assert not there.records[0].allowed
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ["127.0.0.1"],
+        ["10.0.0.1", "192.168.0.1"],
+        ["169.254.169.254"],
+        ["::1"],
+        ["::ffff:127.0.0.1"],
+        ["fe80::1%lo"],
+        [],
+    ],
+)
+async def test_an_allowed_name_may_not_lead_inside(code: Any, addresses: list[str]) -> None:
+    there = code("good.example:443", names={"good.example": addresses})
+    answer = await there.ask(b"CONNECT GOOD.example.:443 HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 403 Forbidden (good.example leads to a private")
+    [record] = there.records
+    assert (record.host, record.allowed, record.reason) == ("good.example", False, "not a public address")
+
+
+async def test_a_name_that_changes_its_mind_is_asked_once(
+    listen: Any, code: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DNS rebinding: the connection goes to an address of the very answer that was checked."""
+    connected: list[str] = []
+
+    async def refuse(host: str, port: int) -> Any:
+        connected.append(host)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(asyncio, "open_connection", refuse)
+    there = code("good.example:443", names={"good.example": ["127.0.0.1", "192.0.2.1", "8.8.8.8", "1.1.1.1"]})
+    answer = await there.ask(b"CONNECT good.example:443 HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 502 Bad Gateway (good.example:443 cannot be connected to)")
+    assert connected == ["8.8.8.8", "1.1.1.1"]
+    assert there.looked_up == ["good.example"]
+
+
+async def test_names_that_are_not_there(code: Any) -> None:
+    there = code("good.example:443", "nowhere.invalid:80")
+    assert (await there.ask(b"CONNECT good.example:443 HTTP/1.1\r\nHost: a\r\n\r\n")).startswith(b"HTTP/1.1 502 ")
+    with pytest.raises(OSError, match=r".+"):
+        await forward.lookup("nowhere.invalid", 80)
+
+
+async def test_a_port_where_nobody_listens(listen: Any, code: Any) -> None:
+    place = await listen(echo)
+    async with asyncio.timeout(5):
+        _, writer = await asyncio.open_connection("127.0.0.1", int(place[10:]))
+        own = writer.get_extra_info("sockname")[1]
+        there = code(f"127.0.0.1:{own}")  # taken, and nobody listens
+        answer = await there.ask(f"CONNECT 127.0.0.1:{own} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 502 ")
+
+
+# -- limits of time
+
+
+@pytest.mark.parametrize("said", [b"", b"GET http://good.example/ HTT"])
+async def test_a_head_that_does_not_come(code: Any, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    monkeypatch.setattr(forward, "HEAD_SECONDS", 0.05)
+    assert (await code("good.example:80").ask(said)).startswith(b"HTTP/1.1 408 Request Timeout")
+
+
+async def test_a_lookup_that_hangs(code: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(host: str, port: int) -> Sequence[str]:
+        await asyncio.sleep(60)
+        return []
+
+    monkeypatch.setattr(forward, "LOOKUP_SECONDS", 0.05)
+    there = code()
+    there.proxy = EgressProxy(Network(("good.example:80",)), there.take, there.records.append, resolve=hang)
+    assert (await there.ask(b"CONNECT good.example:80 HTTP/1.1\r\nHost: a\r\n\r\n")).startswith(b"HTTP/1.1 502 ")
+
+
+async def test_an_idle_tunnel_ends(listen: Any, code: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = await listen(echo)
+    monkeypatch.setattr(forward, "IDLE_SECONDS", 0.2)
+    there = code(place)
+    number = await there.connect(place)
+    for _ in range(4):  # longer than the limit, but not idle
+        there.say(number, "net_data", b"x")
+        await asyncio.sleep(0.1)
+    assert not there.ends[number]
+    await there.until(lambda: there.ends[number] == ["broken"])
+    assert there.records[0].reason == "idle for too long"
+
+
+async def test_a_client_that_keeps_a_tunnel_whose_server_left(
+    listen: Any, code: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"bye")
+
+    place = await listen(leave)
+    monkeypatch.setattr(forward, "LINGER_SECONDS", 0.05)
+    there = code(place)
+    number = await there.connect(place)
+    await there.until(lambda: there.ends[number] == ["half", "both"])
+
+
+# -- credits
+
+
+async def test_a_stalled_reader_holds_the_server_back(listen: Any, code: Any) -> None:
+    written = 0
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        while written < LARGE:
+            writer.write(b"x" * 50_000)
+            await writer.drain()
+            written += 50_000
+
+    place = await listen(flood)
+    there = code(place)
+    there.generous = False
+    number = await there.connect(place)
+    await asyncio.sleep(0.5)
+    assert len(there.heard[number]) < WINDOW  # what the answer's head took is gone from it
+    assert written < 20_000_000  # the rest is in the kernel's buffers
+    there.generous = True
+    there.say(number, "net_credit", bytes=WINDOW)
+    await there.until(lambda: there.ends[number])
+    assert len(there.heard[number]) == LARGE
+
+
+async def test_a_stalled_server_holds_code_back(listen: Any, code: Any) -> None:
+    go, total = asyncio.Event(), 0
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal total
+        await go.wait()
+        while data := await reader.read(1 << 20):
+            total += len(data)
+
+    place = await listen(slow)
+    there = code(place)
+    number = await there.connect(place)
+    uploading = asyncio.create_task(there.upload(number, b"x" * LARGE))
+    await asyncio.sleep(0.5)
+    assert not uploading.done()
+    go.set()
+    await uploading
+    there.say(number, "net_close", how="half")
+    await there.until(lambda: there.ends[number])
+    assert total == LARGE
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [("net_open", 1, {}, b"")] * 2,
+        [("net_open", 2, {}, b""), ("net_open", 1, {}, b"")],
+        [("net_open", number, {}, b"") for number in range(1, STREAMS + 2)],
+        [("net_data", 1, {}, b"x")],
+        [("net_open", 1, {}, b""), ("net_data", 1, {}, b"")],
+        [("net_open", 1, {}, b""), ("net_data", 1, {}, b"x" * (WINDOW + 1))],
+        [("net_open", 1, {}, b""), *[("net_data", 1, {}, b"x" * 1000)] * (WINDOW // 1000 + 1)],
+        [("net_open", 1, {}, b""), ("net_credit", 1, {"bytes": 1}, b"")],
+        [("net_open", 1, {}, b""), ("net_credit", 1, {"bytes": -1}, b"")],
+        [("net_open", 1, {}, b""), ("net_credit", 1, {"bytes": True}, b"")],
+        [("net_open", 1, {}, b""), ("net_credit", 1, {}, b"")],
+        [("net_open", 1, {}, b""), ("net_close", 1, {"how": "half"}, b""), ("net_data", 1, {}, b"x")],
+        [("net_open", 1, {}, b""), *[("net_close", 1, {"how": "half"}, b"")] * 2],
+        [("net_open", 1, {}, b""), *[("net_close", 1, {"how": "both"}, b"")] * 2],
+        [("net_open", 1, {}, b""), ("net_close", 1, {"how": "both"}, b""), ("net_data", 1, {}, b"x")],
+        [("net_open", 1, {}, b""), ("net_close", 1, {"how": "slow"}, b"")],
+        [("net_open", 1, {}, b""), ("net_close", 1, {"how": 1}, b"")],
+        [("net_open", 1, {}, b""), ("net_close", 1, {}, b"")],
+        [("net_open", 0, {}, b"")],
+        [("net_open", "1", {}, b"")],
+        [("net_open", 1.0, {}, b"")],
+        [("net_open", 1 << 80, {}, b"")],
+        [("net_open", 1, {}, b""), ("net_surprise", 1, {}, b"")],
+    ],
+)
+async def test_a_guest_that_lies(code: Any, frames: list[Any]) -> None:
+    there = code("good.example:80")
+
+    def tell() -> None:
+        for kind, stream, fields, body in frames:
+            there.proxy.feed({"kind": kind, "stream": stream, **fields}, body)
+
+    with pytest.raises(ProtocolError):
+        tell()
+
+
+async def test_many_streams_come_and_go(listen: Any, code: Any) -> None:
+    """More than fit at a time, one after the other, some given up at once or half way."""
+    place = await listen(echo)
+    there = code(place)
+    for turn in range(4):
+        numbers = [await there.connect(place) for _ in range(STREAMS)]
+        for number in numbers:
+            there.say(number, "net_data", b"x")
+            if turn % 2:
+                there.say(number, "net_close", how="half")
+            else:
+                there.say(number, "net_close", how="both")
+        await there.until(lambda: all(there.ends[number][-1:] == ["both"] for number in numbers))  # noqa: B023
+    for _ in range(100):
+        there.say(there.open(), "net_close", how="both")
+        await asyncio.sleep(0.001)
+    assert len(there.records) == 4 * STREAMS + 100
+    assert not there.proxy._streams
+
+
+async def test_closing_the_proxy_ends_and_reports_all(listen: Any, code: Any) -> None:
+    place = await listen(echo)
+    there = code(place)
+    for _ in range(5):
+        await there.connect(place)
+    await there.proxy.aclose()
+    assert [record.reason for record in there.records] == ["the session ended"] * 5
+
+
+async def test_a_server_that_never_reads_does_not_hold_up_the_end(listen: Any, code: Any) -> None:
+    go = asyncio.Event()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"bye")
+        writer.write_eof()
+        await go.wait()
+
+    place = await listen(deaf)
+    there = code(place)
+    number = await there.connect(place)
+    uploading = asyncio.create_task(there.upload(number, b"x" * LARGE))
+    await asyncio.sleep(0.3)
+    await asyncio.wait_for(there.proxy.aclose(), 1)
+    uploading.cancel()
+    go.set()
+    assert there.records[0].reason == "the session ended"
+
+
+async def test_nothing_of_a_request_but_its_place_is_logged(
+    listen: Any, code: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = await listen(Recorder())
+    with caplog.at_level(logging.DEBUG):
+        there = code(place)
+        await there.ask(f"GET http://{place}/secret HTTP/1.1\r\nHost: a\r\nCookie: secret\r\n\r\n".encode())
+        await there.ask(f"GET http://{place}/secret HTTP/1.1\r\nHost: a\r\nX: secret\0\r\n\r\n".encode())
+        await there.ask(b"GET http://evil.example/secret HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert "secret" not in caplog.text + repr(there.records)
+    assert "evil.example" in caplog.text
+
+
+# -- the parser
+
+
+@given(
+    st.binary(max_size=300) | st.binary(max_size=60).map(lambda noise: b"GET http://a" + noise + b" HTTP/1.1\r\n\r\n")
+)
+def test_noise_never_reaches_a_target(noise: bytes) -> None:
+    async def ask() -> list[Egress]:
+        there = Code("good.example:80")
+        number = there.open(noise)
+        there.say(number, "net_close", how="half")
+        await there.until(lambda: there.ends[number])
+        await there.proxy.aclose()
+        assert not there.looked_up
+        return there.records
+
+    [record] = asyncio.run(ask())
+    assert not record.allowed
+
+
+HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from(["X", "Connection", "Proxy-X", "TE", "Host2", "Keep-Alive", "Upgrade"]),
+        st.text("abcXTE, host-content-length", max_size=20).map(str.strip),
+    ),
+    max_size=6,
+)
+
+
+@given(
+    st.sampled_from(["GET", "POST", "DELETE", "X-Y"]), st.text("ab/?&=%~", max_size=20), HEADERS, st.binary(max_size=99)
+)
+def test_what_is_forwarded_is_one_request_to_the_checked_host(
+    method: str, path: str, headers: list[tuple[str, str]], body: bytes
+) -> None:
+    fields = [("Host", "other"), *headers, ("Content-Length", str(len(body)))]
+    request = h11.Request(method=method, target=f"http://good.example:81/{path}", headers=fields)
+    host, port, asked = forward._target(request)
+    sent = h11.Connection(h11.CLIENT).send(forward._forwarded(request, host, port, asked))
+    server = h11.Connection(h11.SERVER)
+    server.receive_data((sent or b"") + body + b"GET /smuggled")
+    seen = server.next_event()
+    assert isinstance(seen, h11.Request)
+    assert seen.target == f"/{path}".encode()
+    assert [value for name, value in seen.headers if name == b"host"] == [b"good.example:81"]
+    assert [value for name, value in seen.headers if name == b"content-length"] == [str(len(body)).encode()]
+    assert not [name for name, _ in seen.headers if name in (b"te", b"upgrade", b"keep-alive") or name[:6] == b"proxy-"]
+    got = b""
+    while isinstance(event := server.next_event(), h11.Data):
+        got += event.data
+    assert got == body
+    assert isinstance(event, h11.EndOfMessage)
+
+
+# -- the guest's half, in a process of its own
+
+GUEST = Path(__file__).parents[2] / "sandbox" / "guest"
+FORWARD = """
+import os, selectors, socket, sys
+sys.path.insert(0, sys.argv[1])
+import egress, frames
+host = socket.socket(fileno=int(sys.argv[2]))
+selector = selectors.DefaultSelector()
+def send(header, body=b""):
+    try:
+        host.sendall(frames.encode(header, body))
+    except OSError:
+        os._exit(0)  # as `Host.leave`
+forwarder = egress.Forwarder(selector, send, port=0)
+selector.register(host, selectors.EVENT_READ, "host")
+print(forwarder.listener.getsockname()[1], flush=True)
+cut = frames.Frames()
+while True:
+    for key, mask in selector.select():
+        if selector.get_map().get(key.fd) is not key:
+            continue
+        if key.data == "host":
+            try:
+                data = host.recv(1 << 20)
+            except ConnectionResetError:  # the host left something unread
+                data = b""
+            if not data:
+                os._exit(0)
+            for frame in cut.feed(data):
+                forwarder.feed(*frame)
+        else:
+            forwarder.ready(key, mask)
+"""
+
+
+@pytest.fixture
+async def forwarder() -> AsyncIterator[Callable[..., Awaitable[tuple[int, EgressProxy, list[Egress]]]]]:
+    """Starts the guest's forwarder and a proxy behind it: the port, the proxy, and what it reports."""
+    ended: list[Callable[[], Awaitable[None]]] = []
+
+    async def start(*allow: str) -> tuple[int, EgressProxy, list[Egress]]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-c", FORWARD, str(GUEST), str(theirs.fileno())),
+                pass_fds=[theirs.fileno()],
+                stdout=asyncio.subprocess.PIPE,
+            )
+        channel = Channel(*await asyncio.open_unix_connection(sock=ours, limit=1 << 20))
+        records: list[Egress] = []
+        proxy = EgressProxy(Network(allow), channel.send, records.append)
+
+        async def listen() -> None:
+            with contextlib.suppress(ChannelClosed):
+                while frame := await channel.receive():
+                    proxy.feed(frame.header, frame.body)
+
+        listening = asyncio.create_task(listen())
+
+        async def end() -> None:
+            await proxy.aclose()
+            channel.close()
+            await listening
+            assert await asyncio.wait_for(process.wait(), 5) == 0
+
+        ended.append(end)
+        assert process.stdout is not None
+        return int(await process.stdout.readline()), proxy, records
+
+    yield start
+    for end in ended:
+        await end()
+
+
+async def becomes_true(happened: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if happened():
+            return
+        await asyncio.sleep(0.01)
+    assert happened()
+
+
+async def tunnel(port: int, place: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    return reader, writer
+
+
+async def test_megabytes_both_ways_at_once(listen: Any, forwarder: Any) -> None:
+    place = await listen(echo)
+    port, _, records = await forwarder(place)
+    reader, writer = await tunnel(port, place)
+    data = os.urandom(1 << 20) * 20
+
+    async def upload() -> None:
+        writer.write(data)
+        await writer.drain()
+        writer.write_eof()
+
+    uploading = asyncio.create_task(upload())
+    got = await asyncio.wait_for(reader.read(), 20)
+    await uploading
+    assert got == data + b"end"
+    writer.close()
+    assert [(record.sent > len(data), record.received > len(data), record.reason) for record in records] == [
+        (True, True, "")
+    ]
+
+
+async def test_one_stalled_connection_does_not_hold_up_the_others(listen: Any, forwarder: Any) -> None:
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+
+    flooding, echoing = await listen(flood), await listen(echo)
+    port, _, _ = await forwarder(flooding, echoing)
+    stalled = [(await tunnel(port, flooding))[1] for _ in range(10)]
+    for _ in range(20):
+        reader, writer = await tunnel(port, echoing)
+        writer.write(b"hi")
+        assert await asyncio.wait_for(reader.readexactly(2), 5) == b"hi"
+        writer.close()
+    for writer in stalled:
+        writer.transport.abort()
+
+
+async def test_more_connections_than_streams_take_turns(listen: Any, forwarder: Any) -> None:
+    place = await listen(echo)
+    port, proxy, records = await forwarder(place)
+
+    async def once() -> bytes:
+        reader, writer = await tunnel(port, place)
+        writer.write(b"x" * 10_000)
+        writer.write_eof()
+        got = await reader.read()
+        writer.close()
+        return got
+
+    got = await asyncio.wait_for(asyncio.gather(*(once() for _ in range(3 * STREAMS))), 30)
+    assert set(got) == {b"x" * 10_000 + b"end"}
+    await becomes_true(lambda: not proxy._streams)
+    assert len(records) == 3 * STREAMS
+
+
+async def test_code_that_hangs_up_frees_its_stream(listen: Any, forwarder: Any) -> None:
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+
+    place = await listen(flood)
+    port, proxy, records = await forwarder(place)
+    for _ in range(STREAMS + 10):
+        _, writer = await tunnel(port, place)
+        writer.transport.abort()
+    await becomes_true(lambda: not proxy._streams and len(records) == STREAMS + 10)
+
+
+async def test_a_broken_server_is_a_broken_connection_for_code(listen: Any, forwarder: Any) -> None:
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        await reader.read(1)
+        writer.transport.abort()
+
+    place = await listen(leave)
+    port, _, records = await forwarder(place)
+    reader, writer = await tunnel(port, place)
+    writer.write(b"x")
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert records[0].reason == "the connection broke"
+
+
+# -- in a container
+
+
+@pytest.fixture
+def site() -> Iterator[int]:
+    """An ordinary web server on this machine's loopback: `/n` has n bytes, `/simple/p/` is an index of one package."""
+    wheel = wheel_of("p")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/simple/p/":
+                kind, body = "text/html", b'<!DOCTYPE html><a href="/p-1-py3-none-any.whl">p-1-py3-none-any.whl</a>'
+            elif self.path.endswith(".whl"):
+                kind, body = "application/zip", wheel
+            else:
+                kind, body = "text/plain", b"x" * int(self.path[1:])
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def wheel_of(name: str) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr(f"{name}.py", "x = 1\n")
+        archive.writestr(f"{name}-1.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        archive.writestr(f"{name}-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{name}-1.dist-info/RECORD", "")
+    return data.getvalue()
+
+
+@pytest.mark.docker
+async def test_code_reaches_what_is_allowed_and_nothing_else(engine: object, small: Limits, site: int) -> None:
+    heard: list[Egress] = []
+    sandbox = DockerSandbox(small, network=Network((f"127.0.0.1:{site}",)), on_egress=heard.append)
+    try:
+        session = await sandbox.session()
+        got = await session.run(f"""
+import concurrent.futures, socket, urllib.error, urllib.request
+get = lambda path: urllib.request.urlopen(f"http://127.0.0.1:{site}/{{path}}", timeout=5).read()
+with concurrent.futures.ThreadPoolExecutor(30) as pool:
+    print(len(get(20_000_000)), sum(map(len, pool.map(get, range(200)))))
+""")
+        assert (got.stdout, got.error) == ("20000000 19900\n", "")
+        refused = await session.run(f"""
+def attempt(what, *arguments):
+    try:
+        return what(*arguments)
+    except OSError as error:
+        return str(error)
+open_url = lambda url: urllib.request.urlopen(url, timeout=5)
+for url in ("http://127.0.0.1:1/", "http://example.org/", "https://example.org/"):
+    print(attempt(open_url, url))
+for address in (("127.0.0.1", {site}), ("172.17.0.1", {site}), ("192.0.2.1", 80)):
+    print(attempt(socket.create_connection, address, 1))
+print(attempt(socket.getaddrinfo, "example.org", 80))
+""")
+        lines = refused.stdout.splitlines()
+        assert all("Forbidden" in line and f"may connect to: 127.0.0.1:{site}" in line for line in lines[:3])
+        assert lines[3:6] == ["[Errno 111] Connection refused", *["[Errno 101] Network is unreachable"] * 2]
+        assert lines[6].startswith("[Errno -3]")
+    finally:
+        await sandbox.aclose()
+    assert {(record.host, record.port, record.allowed) for record in heard} == {
+        *(("127.0.0.1", site, True), ("127.0.0.1", 1, False), ("example.org", 80, False), ("example.org", 443, False))
+    }
+
+
+@pytest.mark.docker
+async def test_pip_installs_from_an_index_that_is_allowed(engine: object, small: Limits, site: int) -> None:
+    sandbox = DockerSandbox(small, network=Network((f"127.0.0.1:{site}",)))
+    try:
+        session = await sandbox.session()
+        pip = "python3 -m pip download --disable-pip-version-check --no-cache-dir --no-deps -q"
+        index = f"--trusted-host 127.0.0.1 --index-url http://127.0.0.1:{site}/simple"
+        done = await session.shell(f"{pip} {index} p && ls *.whl", seconds=30)
+        assert (done.stdout, done.status) == ("p-1-py3-none-any.whl\n", "ok"), done.stderr
+    finally:
+        await sandbox.aclose()

@@ -1,0 +1,168 @@
+"""Engines elsewhere, several at once, and engines that go away. `tests/soak` has the ones with a daemon each."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from sandbox import DockerSandbox, EngineMissing, Limits, SessionDied
+from sandbox.owner import LABEL, Owner
+
+pytestmark = pytest.mark.docker
+
+
+class Relay:
+    """The local engine behind a TCP port, as another machine's would be. `stop` is what its crash looks like."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.connections = 0
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def host(self) -> str:
+        return f"tcp://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        theirs, mine = await asyncio.open_unix_connection("/var/run/docker.sock")
+        copying = [asyncio.create_task(_copy(reader, mine)), asyncio.create_task(_copy(theirs, writer))]
+        try:
+            await asyncio.wait(copying, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in copying:
+                one.cancel()
+            await asyncio.gather(*copying, return_exceptions=True)
+            writer.close()
+            mine.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+
+
+@pytest.fixture
+async def relay(engine: object) -> AsyncIterator[Relay]:
+    relay = Relay()
+    await relay.start()
+    yield relay
+    await relay.stop()
+
+
+@asynccontextmanager
+async def opened(*hosts: str, limits: Limits, **options: Any) -> AsyncIterator[DockerSandbox]:
+    sandbox = DockerSandbox(limits, host=hosts, **options)
+    try:
+        yield sandbox
+    finally:
+        await asyncio.wait_for(sandbox.aclose(), 30)
+
+
+def mine(engine: Any) -> list[Any]:
+    return list(engine.api.containers(all=True, filters={"label": f"{LABEL}={Owner.me().label()}"}))
+
+
+async def test_a_session_over_the_attached_stdio(engine: Any, relay: Relay, small: Limits) -> None:
+    async with opened(relay.host, limits=small) as sandbox:
+        session = await sandbox.session()
+        assert not engine.api.inspect_container(mine(engine)[0]["Id"])["Mounts"], "no folder is shared"
+        assert (await session.run("x = 20; print('héllo', flush=True); x + 1")).value == "21"
+        await session.put("big.bin", bytes(range(256)) * 20_000)
+        assert await session.get("big.bin") == bytes(range(256)) * 20_000
+        flood = await session.run("import os\nfor _ in range(200): os.write(1, b'y' * 65536)\nos.write(2, b'end')")
+        assert flood.status == "ok"
+        assert flood.truncated
+        assert flood.stderr == "end"
+        stopped = await session.run("while True: pass", seconds=0.3)
+        assert stopped.status == "timeout"
+        assert (await session.run("x")).status in ("ok", "error")
+    assert not mine(engine)
+
+
+async def test_the_guest_leaves_when_the_attached_stream_ends(engine: Any, relay: Relay, small: Limits) -> None:
+    async with opened(relay.host, limits=small) as sandbox:
+        session = await sandbox.session()
+        await relay.stop()
+        with pytest.raises(SessionDied):
+            await session.run("1")
+        async with asyncio.timeout(5):
+            while mine(engine):  # noqa: ASYNC110 - it is the engine that changes
+                await asyncio.sleep(0.05)
+        await relay.start()
+        assert (await (await sandbox.session()).run("2")).value == "2"
+    assert not mine(engine)
+
+
+async def test_an_image_without_our_python_says_so(engine: Any, relay: Relay, small: Limits) -> None:
+    for hosts in ((relay.host,), ("unix:///var/run/docker.sock",)):
+        async with opened(*hosts, limits=small) as sandbox:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("sandbox.container._guest", lambda: ([("supervisor", 7)], b"1 / 0 #"))
+                with pytest.raises(Exception, match="ended at once"):
+                    await sandbox.session()
+    assert not mine(engine)
+
+
+async def test_sessions_are_spread_over_the_engines(engine: Any, relay: Relay, small: Limits) -> None:
+    async with opened("unix:///var/run/docker.sock", relay.host, limits=small) as sandbox:
+        sessions = [await sandbox.session() for _ in range(4)]
+        values = await asyncio.gather(*(session.run("2 + 2") for session in sessions))
+        assert [done.value for done in values] == ["4"] * 4
+        ways = [bool(engine.api.inspect_container(facts["Id"])["Mounts"]) for facts in mine(engine)]
+        assert sorted(ways) == [False, False, True, True]
+
+
+async def test_one_engine_going_hurts_no_session_on_the_other(relay: Relay, engine: Any, small: Limits) -> None:
+    async with opened("unix:///var/run/docker.sock", relay.host, limits=small) as sandbox:
+        here, there = [await sandbox.session() for _ in range(2)]
+        await relay.stop()
+        with pytest.raises(SessionDied):
+            await there.run("1")
+        assert (await here.run("1")).value == "1"
+        more = await asyncio.gather(*(sandbox.session() for _ in range(3)))
+        assert [(await session.run("5")).value for session in more] == ["5"] * 3
+        await relay.start()
+    assert not mine(engine)
+
+
+async def test_no_engine_at_all_names_each(small: Limits) -> None:
+    async with opened("tcp://127.0.0.1:9", "unix:///nowhere/docker.sock", limits=small) as sandbox:
+        with pytest.raises(EngineMissing, match=r"127\.0\.0\.1:9.*nowhere|nowhere.*127\.0\.0\.1:9"):
+            await sandbox.session()
+    async with opened("ssh://-oProxyCommand=evil", limits=small) as sandbox:
+        with pytest.raises(ValueError, match="ssh://user@host"):
+            await sandbox.session()
+
+
+async def test_ls_tells_whose_containers_there_are(engine: Any, small: Limits) -> None:
+    async with opened("unix:///var/run/docker.sock", limits=small) as sandbox:
+        await sandbox.session()
+        [info] = [info for info in await sandbox.ls() if info.owner == Owner.me().pid]
+        assert info.alive
+        assert info.name.startswith("fastslow-")
+        assert info.image.startswith("fastslow-sandbox:")
+        assert info.engine == "unix:///var/run/docker.sock"
+        assert info.status.startswith("Up")
+        assert 0 <= info.age < 60

@@ -1,0 +1,130 @@
+"""Containers that run ahead: handed out once, refilled, replaced when they die."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from sandbox import DockerSandbox, ImageMissing, Limits
+from sandbox.owner import LABEL, Owner
+
+pytestmark = pytest.mark.docker
+
+DOCKER_PY = 25  # connections that docker-py keeps open, one for each address that it asked lately
+
+
+async def until(holds: Callable[[], bool], seconds: float = 15) -> None:
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - it is the engine that changes
+            await asyncio.sleep(0.02)
+
+
+def mine(engine: Any) -> list[str]:
+    label = f"{LABEL}={Owner.me().label()}"
+    return [facts["Id"] for facts in engine.api.containers(all=True, filters={"label": label})]
+
+
+@pytest.fixture
+async def pooled(engine: object, small: Limits) -> AsyncIterator[DockerSandbox]:
+    sandbox = DockerSandbox(small, pool=2)
+    try:
+        yield sandbox
+    finally:
+        await asyncio.wait_for(sandbox.aclose(), 20)
+
+
+async def test_sessions_come_at_once_and_the_pool_fills_again(engine: Any, pooled: DockerSandbox) -> None:
+    pooled.warm()
+    await until(lambda: pooled.idle == 2)
+    started = time.perf_counter()
+    session = await pooled.session()
+    assert time.perf_counter() - started < 0.05
+    assert (await session.run("1 + 1")).value == "2"
+    await until(lambda: pooled.idle == 2)
+    assert len(mine(engine)) == 3
+    await pooled.aclose()
+    assert not mine(engine)
+
+
+async def test_no_two_tenants_share_a_container(pooled: DockerSandbox) -> None:
+    sessions = await asyncio.gather(*(pooled.session() for _ in range(4)))
+    for number, session in enumerate(sessions):
+        await session.put("mine.txt", str(number).encode())
+    await sessions[0].aclose()
+    later = await pooled.session()
+    assert await later.files() == ()
+    assert [await session.get("mine.txt") for session in sessions[1:]] == [b"1", b"2", b"3"]
+
+
+async def test_those_with_the_data_stack_go_first(pooled: DockerSandbox) -> None:
+    pooled.warm()
+    await until(lambda: pooled.ready == 1 and pooled.idle == 2)
+    session = await pooled.session()
+    done = await session.run("import sys; 'pandas' in sys.modules")
+    assert done.value == "True"
+
+
+async def test_a_dead_one_is_replaced(engine: Any, pooled: DockerSandbox) -> None:
+    pooled.warm()
+    await until(lambda: pooled.idle == 2)
+    before = set(mine(engine))
+    await asyncio.to_thread(engine.api.kill, before.copy().pop())
+    await until(lambda: pooled.idle == 2 and len(set(mine(engine)) & before) == 1)
+    assert (await (await pooled.session()).run("3")).value == "3"
+
+
+async def test_warm_runs_one_session_ahead(engine: Any, small: Limits) -> None:
+    sandbox = DockerSandbox(small)
+    try:
+        sandbox.warm()
+        sandbox.warm()
+        await asyncio.sleep(0.05)
+        session = await sandbox.session()
+        assert len(mine(engine)) == 1, "it waited for the one that was starting"
+        assert (await session.run("1")).value == "1"
+        assert sandbox.idle == 0
+    finally:
+        await sandbox.aclose()
+
+
+async def test_a_cancelled_wait_leaves_the_container_for_the_next(engine: Any, small: Limits) -> None:
+    sandbox = DockerSandbox(small)
+    try:
+        sandbox.warm()
+        await asyncio.sleep(0.05)
+        waiting = asyncio.create_task(sandbox.session())
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        session = await sandbox.session()
+        assert (await session.run("1")).value == "1"
+        assert len(mine(engine)) == 1
+    finally:
+        await sandbox.aclose()
+    assert not mine(engine)
+
+
+async def test_a_pool_that_cannot_fill_says_why_at_each_session(engine: object, small: Limits) -> None:
+    sandbox = DockerSandbox(small, image="fastslow-sandbox:absent", pool=2)
+    try:
+        for _ in range(3):
+            with pytest.raises(ImageMissing, match="fastslow sandbox build"):
+                await sandbox.session()
+    finally:
+        await sandbox.aclose()
+
+
+async def test_many_sessions_in_a_row_cost_nothing_that_stays(engine: Any, pooled: DockerSandbox) -> None:
+    await (await pooled.session()).aclose()
+    await until(lambda: pooled.idle == 2)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(8):
+        session = await pooled.session()
+        assert (await session.run(f"{number}")).value == str(number)
+        await session.aclose()
+    await until(lambda: pooled.idle == 2)
+    assert len(os.listdir("/proc/self/fd")) <= before + DOCKER_PY
+    assert len(mine(engine)) <= 3
