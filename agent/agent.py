@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,14 +17,14 @@ from agent.engine.client import VLLM
 from agent.engine.profiles import Profile
 from agent.engine.types import Engine
 from agent.errors import AgentError
-from agent.events import Event, Exit, Notice, Result, RunFinished, RunStarted, StepFinished
+from agent.events import Event, Exit, NetworkUsed, Notice, Result, RunFinished, RunStarted, StepFinished
 from agent.loop import Branch, Run
 from agent.modes import Kind, ModePolicy, Think
 from agent.plan import PLAN, plan_tool
 from agent.prompts import prompt
 from agent.transcript import System, Transcript, User
 from agent.workspace import Workspace, checked, described
-from sandbox import DockerSandbox, Sandbox, SandboxError
+from sandbox import DockerSandbox, Network, Sandbox, SandboxError
 from tools import Tool, Toolbox
 from tools.builtin import sandbox_tools
 
@@ -54,7 +54,7 @@ class Agent:
         out: str | Path | None = None,
     ) -> None:
         self.engine: Engine = engine if engine is not None else VLLM()
-        self.tools = tuple(tools)
+        self.tools = Toolbox(tools).tools
         self.sandbox: Sandbox | None = DockerSandbox() if sandbox == "docker" else sandbox
         self.think: Think = think
         self.policy = policy
@@ -110,8 +110,9 @@ class Agent:
                     yield said[-1]
                 async with aclosing(trunk.loop()) as events:
                     async for event in events:
-                        said.append(event)
-                        yield event
+                        for each in (event, *_connections(workspace)):
+                            said.append(each)
+                            yield each
                 end, reason = _judged(trunk, output)
             except BudgetSpent as spent:
                 end, reason = Exit.BUDGET, str(spent)
@@ -125,21 +126,14 @@ class Agent:
                     made = await workspace.collect(self.out or Path("fastslow-out") / run_id)
             except (SandboxError, OSError, ValueError) as error:
                 reason = f"{reason}. Files could not be brought out: {error}".lstrip(". ")
-            answer = trunk.outcome.answer if trunk.outcome else _partial(trunk, said)
-            value = output.model_validate_json(answer) if output and end is Exit.ANSWERED else None
-            result = Result(
-                run_id,
-                answer,
-                value,
-                run.plan,
-                made,
-                run.ledger.usage,
-                end,
-                reason,
-                run.ledger.seconds,
-                tuple(said),
-            )
-        yield RunFinished(result)
+            seconds = run.ledger.seconds
+        for each in _connections(workspace):  # those that ended with the session
+            said.append(each)
+            yield each
+        answer = trunk.outcome.answer if trunk.outcome else _partial(trunk, said)
+        value = output.model_validate_json(answer) if output and end is Exit.ANSWERED else None
+        usage, told = run.ledger.usage, tuple(said)
+        yield RunFinished(Result(run_id, answer, value, run.plan, made, usage, end, reason, seconds, told))
         if cancelled:
             raise cancelled
 
@@ -156,7 +150,7 @@ class Agent:
         answer = _answer_tool(output)
         builtin = (
             plan_tool(profile.plan_verbs),
-            *(sandbox_tools(workspace.session) if workspace else ()),
+            *(sandbox_tools(workspace.session, self.tools) if workspace else ()),
             answer,
         )
         offered = [tool for tool in builtin if profile.builtin is None or tool.name in profile.builtin]
@@ -172,6 +166,7 @@ class Agent:
             policy=self.policy or ModePolicy(profile.budgets, self.think),
             ledger=Ledger(self.budget),
             answer_tool=answer,
+            offered=Toolbox(self.tools),
             output=output,
         )
 
@@ -180,18 +175,24 @@ class Agent:
         return RunStarted(run_id, task, self.engine.model, self.engine.profile.name, names, run.files)
 
     def _trunk(self, run: Run, task: str, paths: tuple[Path, ...]) -> Branch:
-        system = "\n\n".join(_system(self.engine.profile, self.sandbox is not None, self.instructions))
+        network = self.sandbox.network if self.sandbox else None
+        system = "\n\n".join(_system(self.engine.profile, network, self.instructions))
         user = f"{task}\n\nFiles:\n{described(paths)}" if paths else task
         planned = self.engine.profile.plan == "forced" and any(tool.name == PLAN.name for tool in run.toolbox.tools)
         transcript = Transcript().append(System(system), User(user))
         return Branch(run, "", transcript, Kind.PLAN, "first turn", force=PLAN.name if planned else None)
 
 
-def _system(profile: Profile, sandboxed: bool, instructions: str) -> list[str]:
-    if sandboxed and profile.code == "fenced":
+def _system(profile: Profile, network: Network | None, instructions: str) -> list[str]:
+    """The parts of the system prompt. network: where code may connect; None where no code runs."""
+    if network is None:
+        parts = [prompt("system")]
+    elif profile.code == "fenced":
         parts = [prompt("fenced")]
     else:
-        parts = [prompt("system"), *([prompt("sandbox")] if sandboxed else [])]
+        parts = [prompt("system"), prompt("sandbox", network="" if network.allow else " without network")]
+    if network and network.allow:
+        parts.append(prompt("network", hosts=", ".join(network.allow)))
     return [*parts, instructions] if instructions else parts
 
 
@@ -213,6 +214,12 @@ def _answer_tool(output: type[BaseModel] | None) -> Tool:
 
 def _ends(**arguments: Any) -> None:
     raise TypeError("the loop carries answers out itself; this tool cannot be run on its own")
+
+
+def _connections(workspace: Workspace | None) -> Iterator[NetworkUsed]:
+    """Those of its code that came to an end since this was asked last."""
+    while workspace and workspace.egress:
+        yield NetworkUsed(workspace.egress.popleft())
 
 
 def _judged(trunk: Branch, output: type[BaseModel] | None) -> tuple[Exit, str]:

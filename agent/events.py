@@ -12,6 +12,7 @@ from agent.engine.types import Reply, Usage
 from agent.modes import Kind, Mode
 from agent.plan import Plan
 from agent.transcript import ToolCall
+from sandbox import Egress
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +85,13 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """arguments: what the tool gets after parsing; for code, `code` holds its text."""
+    """arguments: what the tool gets after parsing; for code, `code` holds its text. parent: the id of the call whose
+    code makes this one, else `""`."""
 
     branch: str
     call: ToolCall
     arguments: Mapping[str, Any]
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,20 @@ class CallOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class CallDisplay:
+    """A figure, a table or the like that a running tool shows people; the model sees text only.
+
+    data: by MIME type, the richest first, text or bytes. Hostile, as `sandbox.Display` is.
+    """
+
+    branch: str
+    call_id: str
+    data: Mapping[str, str | bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class CallFinished:
-    """content: exactly what the model is shown."""
+    """content: exactly what the model is shown; of a call by code, what a model would be. parent: as of the start."""
 
     branch: str
     call_id: str
@@ -111,6 +126,14 @@ class CallFinished:
     ok: bool
     content: str
     seconds: float
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkUsed:
+    """A connection that code in the sandbox asked for is over, or was refused."""
+
+    egress: Egress
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +192,8 @@ Event: TypeAlias = (
     | StepFinished
     | CallStarted
     | CallOutput
+    | CallDisplay
     | CallFinished
+    | NetworkUsed
     | RunFinished
 )

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import re
-import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from agent.budget import Ledger
+from agent.calls import Calls, Items, Outcome
 from agent.engine.types import Delta, Engine, Reply, Request
 from agent.events import (
     CallFinished,
-    CallOutput,
-    CallStarted,
     Event,
     Notice,
     PlanMade,
@@ -32,7 +28,7 @@ from agent.modes import Kind, Mode, ModePolicy
 from agent.plan import PLAN, Plan, Step, run_ready
 from agent.prompts import prompt
 from agent.transcript import Assistant, ToolCall, ToolResult, Transcript, User
-from tools import ArgumentError, Tool, Toolbox, ToolError, clip, on_output, parse_arguments
+from tools import Tool, Toolbox, clip
 
 STEP_TURNS = 8  # model calls that one step may take before it has failed
 RETRIES = 2  # times that a branch asks again for an answer that it cannot use
@@ -44,7 +40,7 @@ FAILURES = 2  # failed calls in a row after which a turn thinks
 
 @dataclass(slots=True)
 class Run:
-    """What all branches of one run share."""
+    """What all branches of one run share. offered: the tools that code in the sandbox may call."""
 
     task: str
     files: tuple[str, ...]
@@ -53,6 +49,7 @@ class Run:
     policy: ModePolicy
     ledger: Ledger
     answer_tool: Tool
+    offered: Toolbox
     output: type[BaseModel] | None = None
     plan: Plan | None = None
     turns: int = 0
@@ -60,15 +57,6 @@ class Run:
     def mode(self, kind: Kind) -> Mode:
         mode, left = self.policy.mode(kind), self.ledger.thinking_left()
         return mode if left is None else Mode(min(mode.budget, left))
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How a branch ended."""
-
-    ok: bool
-    answer: str
-    structured: bool = False
 
 
 @dataclass(slots=True)
@@ -91,9 +79,11 @@ class Branch:
     retries: int = 0
     plans: int = 0
     start: Transcript = field(init=False)
+    calls: Calls = field(init=False)
 
     def __post_init__(self) -> None:
         self.start = self.transcript
+        self.calls = Calls(self.name, self.run.ledger, self.run.offered)
 
     async def loop(self) -> AsyncGenerator[Event, None]:
         """Run turns until there is an outcome. Raises `BudgetSpent`, and what the engine raises."""
@@ -228,28 +218,15 @@ class Branch:
             self.repeats = 0
 
     async def _call(self, call: ToolCall) -> AsyncGenerator[Event, None]:
-        started = time.monotonic()
-        ok, content = False, ""
-        try:
-            tool = self.run.toolbox.get(call.name)
-            arguments = parse_arguments(tool.parameters, call.arguments)
-        except ArgumentError as error:
-            yield CallStarted(self.name, call, {})
-            content = str(error)
-        else:
-            yield CallStarted(self.name, call, arguments)
-            async with aclosing(self._dispatch(tool, call, arguments)) as items:
-                async for item in items:
-                    if isinstance(item, Outcome):
-                        ok, content = item.ok, item.answer
-                    else:
-                        yield item
-        event = CallFinished(self.name, call.id, call.name, ok, clip(content), time.monotonic() - started)
-        yield self._remember(call, event)
+        own = (self.name, call.id)  # a plan's calls come by here, too
+        async with aclosing(self.calls.carry_out(self.run.toolbox, call, self._dispatch)) as items:
+            async for item in items:
+                if isinstance(item, CallFinished) and (item.branch, item.call_id) == own:
+                    yield self._remember(call, item)
+                elif not isinstance(item, Outcome):
+                    yield item
 
-    async def _dispatch(
-        self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]
-    ) -> AsyncGenerator[Event | Outcome, None]:
+    async def _dispatch(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         if tool.name == PLAN.name:
             if self.name:
                 yield Outcome(False, "This is a step of a plan already: do it with the other tools.")
@@ -263,7 +240,7 @@ class Branch:
             self.repeats += 1
             yield Outcome(False, NOT_RUN + before.content.removeprefix(NOT_RUN))
         else:
-            async with aclosing(self._run_tool(tool, call, arguments)) as items:
+            async with aclosing(self.calls.run_tool(tool, call, arguments)) as items:
                 async for item in items:
                     yield item
 
@@ -288,39 +265,11 @@ class Branch:
             return event
         self.repeats += 1
         hint = f"{event.content}\n(The same call gave the same result before. Use it, or do something else.)"
-        return CallFinished(event.branch, event.call_id, event.name, True, hint, event.seconds)
-
-    async def _run_tool(
-        self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]
-    ) -> AsyncGenerator[Event | Outcome, None]:
-        """Run a tool's body in a task of its own, and pass on its output while it runs."""
-        queue: asyncio.Queue[CallOutput | None] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-        context = contextvars.copy_context()
-
-        def pass_on(stream: Literal["stdout", "stderr"], text: str) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, CallOutput(self.name, call.id, stream, text))
-
-        context.run(on_output.set, pass_on)
-        task = loop.create_task(tool.run(arguments), context=context)
-        task.add_done_callback(lambda _: queue.put_nowait(None))
-        try:
-            while True:
-                async with self.run.ledger.in_time():
-                    output = await queue.get()
-                if output is None:
-                    break
-                yield output
-            yield Outcome(True, task.result())
-        except ToolError as error:
-            yield Outcome(False, str(error))
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
+        return replace(event, content=hint)
 
     # --- plans -------------------------------------------------------------------------------
 
-    async def _plan(self, call: ToolCall, arguments: Mapping[str, Any]) -> AsyncGenerator[Event | Outcome, None]:
+    async def _plan(self, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         """Run a plan's steps, each in a branch behind the plan; their results are the plan's result."""
         try:
             plan = Plan.model_validate(arguments)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from agent.errors import ConfigurationError
-from sandbox import Sandbox, Session
+from sandbox import Egress, Sandbox, Session
 
 PREVIEW = 3  # first lines of a text file that the model is shown with its name
 
@@ -48,9 +49,13 @@ def _preview(path: Path) -> str:
 
 
 class Workspace:
-    """A sandbox session that starts in the background, so that its container is up when the first plan is."""
+    """A sandbox session that starts in the background, so that its container is up when the first plan is.
+
+    egress: connections of its code that are over; whoever reads them takes them out.
+    """
 
     def __init__(self, sandbox: Sandbox, files: Sequence[Path]) -> None:
+        self.egress: deque[Egress] = deque()
         self._sandbox = sandbox
         self._files = files
         self._before: dict[str, str] = {}
@@ -70,7 +75,7 @@ class Workspace:
             await session.aclose()
 
     async def _open(self) -> Session:
-        session = await self._sandbox.session()
+        session = await self._sandbox.session(on_egress=self.egress.append)
         try:
             for path in self._files:
                 self._before[path.name] = (await session.put(path.name, path)).digest

@@ -5,18 +5,20 @@ from __future__ import annotations
 from tools.arguments import parse_arguments
 from tools.errors import ArgumentError, ToolDefinitionError, ToolError
 from tools.function import tool
-from tools.result import clip
-from tools.tool import Tool, on_output
+from tools.result import Returned, clip
+from tools.tool import Caller, Tool, caller
 from tools.toolbox import Toolbox
 
 __all__ = [
     "ArgumentError",
+    "Caller",
+    "Returned",
     "Tool",
     "ToolDefinitionError",
     "ToolError",
     "Toolbox",
+    "caller",
     "clip",
-    "on_output",
     "parse_arguments",
     "tool",
 ]

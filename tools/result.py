@@ -1,13 +1,13 @@
-"""What a tool gave back, as text for the model."""
+"""What a tool gave back: as text for the model, as data for code."""
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import to_json
+from pydantic_core import to_json, to_jsonable_python
 
 from tools.lenient import without_surrogates
 
@@ -15,6 +15,14 @@ NO_OUTPUT = "(no output)"
 LIMIT = 8000  # characters of one result that the model is shown
 
 _AS_JSON = (dict, list, tuple, set, frozenset, bool, int, float, BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What a call gave. text: for the model, of any length. data: for code, as JSON can hold it."""
+
+    text: str
+    data: Any
 
 
 def clip(text: str, limit: int = LIMIT) -> str:
@@ -33,6 +41,14 @@ def clip(text: str, limit: int = LIMIT) -> str:
     tail = kept - head
     note = f"\n[... {len(text) - kept} of {len(text)} characters cut ...]\n"
     return text[:head] + note + (text[-tail:] if tail else "")
+
+
+def as_data(value: Any) -> Any:
+    """The value as JSON can hold it; its text where that cannot be."""
+    try:
+        return to_jsonable_python(value, fallback=str, inf_nan_mode="constants", bytes_mode="base64")
+    except ValueError:  # it contains itself
+        return as_text(value)
 
 
 def as_text(value: Any) -> str:

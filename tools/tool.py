@@ -14,16 +14,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.errors import SandboxError
-from sandbox.sandbox import OnOutput
+from sandbox.sandbox import OnCall, OnDisplay, OnOutput
 from tools.errors import ToolDefinitionError, ToolError
-from tools.result import as_text
+from tools.result import Returned, as_data, as_text
 from tools.schema import check_schema
 from tools.strict import strict_form
 
 TIMEOUT = 60.0
 
-on_output: ContextVar[OnOutput | None] = ContextVar("on_output", default=None)
-"""Set by whoever runs a tool and wants to see its output while it comes; tools that stream call it."""
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a tool may tell whoever runs it while it runs, and ask of it: output and displays as they come, and calls
+    that code makes of the host's functions."""
+
+    on_output: OnOutput | None = None
+    on_display: OnDisplay | None = None
+    on_call: OnCall | None = None
+
+
+caller: ContextVar[Caller] = ContextVar("caller", default=Caller())  # noqa: B039 - it is frozen
+"""Set by whoever runs a tool and listens."""
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -91,7 +102,11 @@ class Tool:
         return self._spec
 
     async def run(self, arguments: Mapping[str, Any]) -> str:
-        """Run the body with valid arguments and return its result as text.
+        """`call`, and of what it gave the text."""
+        return (await self.call(arguments)).text
+
+    async def call(self, arguments: Mapping[str, Any]) -> Returned:
+        """Run the body with valid arguments.
 
         Raises ToolError for whatever goes wrong inside of it, written for the model; `SandboxError` passes
         through, as then the sandbox failed and not the tool.
@@ -99,7 +114,8 @@ class Tool:
         scope = asyncio.timeout(self.timeout)
         try:
             async with scope:
-                return as_text(await self._call(arguments))
+                value = await self._run_body(arguments)
+                return Returned(as_text(value), as_data(value))
         except (ToolError, SandboxError):
             raise
         except (Exception, SystemExit) as error:
@@ -109,7 +125,7 @@ class Tool:
                 ) from error
             raise ToolError(f"{self.name} failed: {_said(error)}") from error
 
-    async def _call(self, arguments: Mapping[str, Any]) -> Any:
+    async def _run_body(self, arguments: Mapping[str, Any]) -> Any:
         if inspect.iscoroutinefunction(self.handler):
             return await self.handler(**arguments)
         result = await _in_thread(self.handler, arguments)

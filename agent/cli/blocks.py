@@ -19,6 +19,7 @@ from agent.engine.types import Reply, Usage
 from agent.events import ModeUsage, TurnFinished
 from agent.modes import Mode
 from agent.transcript import ToolCall
+from sandbox import Egress
 
 FOLDED_THOUGHTS = 3  # lines of thinking that stay when it is folded
 FOLDED_OUTPUT = 20  # lines of a tool's output
@@ -89,6 +90,20 @@ def call_head(call: ToolCall, arguments: Mapping[str, Any]) -> Text:
         cut = written[:LONGEST_ARGUMENTS] + ("…" if len(written) > LONGEST_ARGUMENTS else "")
         text.append(f" {cut}", "cyan")
     return text
+
+
+def connection(egress: Egress) -> Text:
+    """One line: where code connected, or wanted to."""
+    where = f"⇄ {one_line(egress.host)}:{egress.port}"
+    if egress.reason:
+        return Text(f"{where}  {'failed' if egress.allowed else 'refused'}: {one_line(egress.reason)}", "yellow")
+    return Text(f"{where}  {size(egress.sent)} out, {size(egress.received)} in, {seconds(egress.seconds)}", "dim")
+
+
+def pictures(data: Mapping[str, str | bytes]) -> Text:
+    """One line for a display with a picture, which a terminal cannot draw; else nothing: its text is in the output."""
+    kinds = [f"{kind} ({size(len(content))})" for kind, content in data.items() if kind.startswith("image/")]
+    return Text(f"▣ {joined(*kinds)}" if kinds else "", "dim")
 
 
 def files_made(files: Sequence[Path]) -> Text:

@@ -1,7 +1,8 @@
-"""Events as JSON, one a line, for programs that watch a run."""
+"""Events as JSON, one a line, for programs that watch a run. Bytes are base64."""
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -45,4 +46,6 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     return str(value) if isinstance(value, str | Path) else value

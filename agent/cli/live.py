@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
@@ -18,9 +19,11 @@ from agent.cli.blocks import (
     badge,
     call_head,
     code_of,
+    connection,
     files_made,
     folded,
     joined,
+    pictures,
     place,
     spoken,
     turn_head,
@@ -28,11 +31,13 @@ from agent.cli.blocks import (
 )
 from agent.cli.text import clean, one_line, seconds
 from agent.events import (
+    CallDisplay,
     CallFinished,
     CallOutput,
     CallStarted,
     Event,
     Exit,
+    NetworkUsed,
     Notice,
     PlanMade,
     Result,
@@ -48,6 +53,7 @@ from agent.plan import Plan
 
 FRAMES = 4  # a second; the model's own server may run on the same cores
 KEPT = 8000  # characters of a growing text that are kept to draw its end
+SHOWN_CALLS = 20  # of those that one piece of code makes; the rest is counted
 CARRIED_OUT_BY_THE_LOOP = {
     "plan",
     "answer",
@@ -86,6 +92,7 @@ class RunView:
         self._plan: Plan | None = None
         self._steps: dict[int, str] = {}
         self._active: dict[str, Activity] = {}
+        self._calls_of: Counter[str] = Counter()  # by the call whose code made them
         self._turns: list[TurnFinished] = []
         self._last_words = ""
         self._plan_carried_out = False
@@ -109,6 +116,10 @@ class RunView:
                 self._turn(event)
             case CallStarted() | CallOutput() | CallFinished():
                 self._call(event)
+            case CallDisplay():
+                self._print(pictures(event.data), indent=2)
+            case NetworkUsed():
+                self._print(connection(event.egress), indent=2)
             case PlanMade() | StepStarted() | StepFinished():
                 self._step(event)
             case RunStarted():
@@ -148,8 +159,9 @@ class RunView:
 
     def _call(self, event: CallStarted | CallOutput | CallFinished) -> None:
         match event:
-            case CallStarted() if event.call.name not in CARRIED_OUT_BY_THE_LOOP:
-                title = call_head(event.call, event.arguments)
+            case CallStarted() if event.parent or event.call.name not in CARRIED_OUT_BY_THE_LOOP:
+                title = Text("tools.") if event.parent else Text()
+                title.append_text(call_head(event.call, event.arguments))
                 if event.branch:
                     title.append(f"  {place(event.branch)}", "dim")
                 self._active[event.call.id] = Activity(title, code=code_of(event.arguments))
@@ -158,6 +170,11 @@ class RunView:
             case CallOutput() if event.call_id in self._active:
                 activity = self._active[event.call_id]
                 activity.text = (activity.text + event.text)[-KEPT:]
+            case CallFinished() if event.parent:
+                called = self._active.pop(event.call_id, None)
+                self._calls_of[event.parent] += 1
+                if self._calls_of[event.parent] <= SHOWN_CALLS:
+                    self._print(self._call_line(event, called), indent=4)
             case CallFinished():
                 shown_already = event.ok or (event.name == "plan" and self._plan_carried_out)
                 if event.name not in CARRIED_OUT_BY_THE_LOOP or not shown_already:
@@ -204,10 +221,16 @@ class RunView:
             self._print(Text(note, "dim"), indent=2)
         self._print(Text(text, "dim italic"), indent=2)
 
-    def _print_call(self, event: CallFinished, activity: Activity | None) -> None:
+    def _call_line(self, event: CallFinished, activity: Activity | None) -> Text:
         mark, style = _MARKS["done" if event.ok else "failed"]
         title = activity.title if activity else Text(one_line(event.name))
-        self._print(Text.assemble((f"{mark} ", style), title, (f"  {seconds(event.seconds)}", "dim")), indent=2)
+        return Text.assemble((f"{mark} ", style), title, (f"  {seconds(event.seconds)}", "dim"))
+
+    def _print_call(self, event: CallFinished, activity: Activity | None) -> None:
+        more = self._calls_of.pop(event.call_id, 0) - SHOWN_CALLS
+        if more > 0:
+            self._print(Text(f"… {more:,} more calls by its code", "dim"), indent=4)
+        self._print(self._call_line(event, activity), indent=2)
         if activity and activity.code:
             self._print(activity.code, indent=4)
         left_out, text = folded(clean(event.content).strip("\n"), FOLDED_OUTPUT)

@@ -12,7 +12,7 @@ import typer
 
 from agent.errors import AgentError, EngineDied
 from agent.modes import Think
-from sandbox.errors import SandboxError
+from sandbox import DockerSandbox, Network, SandboxError
 from tools.errors import ToolError
 
 CANCELLED = 130
@@ -44,6 +44,15 @@ def _think(text: str) -> Think:
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise typer.BadParameter(f"expected auto, never, always or a number of tokens above 0, got {text!r}")
+
+
+def _network(allow: list[str] | None) -> Network:
+    network = Network(tuple(allow or ()))
+    try:
+        DockerSandbox(network=network)  # it checks them
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--allow") from error
+    return network
 
 
 def _version(value: bool) -> None:
@@ -79,6 +88,14 @@ MODEL = Annotated[
 BASE_URL = Annotated[
     str | None,
     typer.Option(metavar="URL", help="A vLLM server of your own, as http://host:8000/v1.", envvar="FASTSLOW_BASE_URL"),
+]
+ALLOW = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Where code may connect, such as index.example:443 or *.example.org:443; one option each, else nowhere.",
+        show_default=False,
+    ),
 ]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -120,6 +137,7 @@ def run(
             show_default=False,
         ),
     ] = None,
+    allow: ALLOW = None,
     show_thinking: Annotated[
         bool, typer.Option("--show-thinking", help="Show all of the thinking, not its end only.")
     ] = False,
@@ -144,6 +162,7 @@ def run(
         out=out,
         json_lines=json_lines,
         show_thinking=show_thinking,
+        network=_network(allow),
     )
     raise typer.Exit(command.run(wanted))
 
@@ -232,18 +251,32 @@ def models(json_output: JSON = False, debug: DEBUG = False) -> None:
 
 @sandbox_app.command()
 def build(
+    packages: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[==V]",
+            help="A Python package more, in an image of its own; one option each, or several in quotes.",
+            show_default=False,
+        ),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="Build on this image: it has python3 >= 3.11 and bash.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Build the image even if it is there.")] = False,
+    json_output: JSON = False,
     debug: DEBUG = False,
 ) -> None:
     """Build the sandbox's image.
 
     Where no Docker engine answers, Debian's is installed and started first (as root).
+    With --json it prints what is inside: base, Python, packages with versions and digests.
 
-    Example: fastslow sandbox build
+    Example: fastslow sandbox build --packages "scikit-learn==1.7 seaborn"
     """
     from agent.cli import sandboxed
 
-    sandboxed.build(force=force)
+    names = [name for text in packages or () for name in text.split()]
+    sandboxed.build(names, base, force=force, as_json=json_output)
 
 
 @sandbox_app.command("exec")
@@ -252,18 +285,19 @@ def execute(
         float, typer.Option(min=0.1, max=86400, metavar="SECONDS", help="Time until the code is stopped.")
     ] = 60.0,
     file: FILES = None,
+    allow: ALLOW = None,
     debug: DEBUG = False,
 ) -> None:
     """Run Python code from standard input in a sandbox.
 
-    Its stdout, stderr and exit status pass through.
+    Its stdout, stderr and exit status pass through, of each stream 20 MB at most.
     Exit status: that of the code; 124 when it was stopped, 137 when it died (of too little memory, say).
 
     Example: fastslow sandbox exec --timeout 10 --file orders.csv < code.py
     """
     from agent.cli import sandboxed
 
-    raise typer.Exit(sandboxed.execute(tuple(file or ()), timeout))
+    raise typer.Exit(sandboxed.execute(tuple(file or ()), timeout, _network(allow)))
 
 
 @sandbox_app.command()
@@ -277,6 +311,30 @@ def prune(debug: DEBUG = False) -> None:
     from agent.cli import sandboxed
 
     sandboxed.prune()
+
+
+@sandbox_app.command()
+def ls(json_output: JSON = False, debug: DEBUG = False) -> None:
+    """List the sandboxes that run or were left behind.
+
+    Example: fastslow sandbox ls
+    """
+    from agent.cli import sandboxed
+
+    sandboxed.ls(as_json=json_output)
+
+
+@sandbox_app.command()
+def probe(json_output: JSON = False, debug: DEBUG = False) -> None:
+    """Try from inside a sandbox what must not work there.
+
+    HELD: the attempt failed, as it should. Exit status 1 if anything is OPEN.
+
+    Example: fastslow sandbox probe
+    """
+    from agent.cli import sandboxed
+
+    raise typer.Exit(sandboxed.probe(as_json=json_output))
 
 
 def main() -> None:

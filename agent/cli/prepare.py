@@ -18,17 +18,20 @@ from agent.engine.models import ModelEntry, accept_licence, default_model, find_
 from agent.engine.profiles import Profile, find_profile
 from agent.engine.server import ServerRecord, running_server, start_server
 from agent.errors import ModelUnavailable
-from sandbox import EngineMissing, build_image, docker_client, ensure_engine
+from sandbox import EngineMissing, build_image, docker_client, ensure_engine, image_tag
 
 
-def prepare_sandbox(phases: Phases, *, force: bool = False) -> str:
+def prepare_sandbox(
+    phases: Phases, *, packages: Sequence[str] = (), base: str | None = None, force: bool = False
+) -> str:
     """Make sure that Docker answers and has the image, whose name is returned. force: build it anew."""
+    image_tag(packages, base)  # refuses wrong names before anything is installed
     _offer_docker()
     with phases.phase("Docker engine", "generated code runs in containers only") as on_progress:
         version = asyncio.run(ensure_engine(on_progress))
         on_progress(f"version {version}", 1.0)
     with phases.phase("Sandbox image", "it holds Python and the data libraries that code uses") as on_progress:
-        return asyncio.run(build_image(on_progress, force=force))
+        return asyncio.run(build_image(on_progress, packages=packages, base=base, force=force))
 
 
 def _offer_docker() -> None:

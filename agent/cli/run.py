@@ -21,7 +21,7 @@ from agent.cli.text import terminal
 from agent.events import Event, Exit, RunFinished
 from agent.modes import Think
 from agent.workspace import checked
-from sandbox import DockerSandbox
+from sandbox import DockerSandbox, Network
 
 CANCELLED = 130
 STATUS = {Exit.ANSWERED: 0, Exit.FAILED: 1, Exit.BUDGET: 1, Exit.CANCELLED: CANCELLED}
@@ -39,6 +39,7 @@ class Wanted:
     out: Path | None
     json_lines: bool
     show_thinking: bool
+    network: Network
 
 
 class JsonLines:
@@ -58,7 +59,7 @@ class JsonLines:
 
 def run(wanted: Wanted) -> int:
     """Set up, carry out, show; returns the exit status."""
-    sandbox = DockerSandbox()
+    sandbox = DockerSandbox(network=wanted.network)
     files = checked(wanted.files, sandbox.limits.upload)
     if wanted.out:
         wanted.out.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from tests.agent.helpers import calls, says
 class BrokenSandbox(DummySandbox):
     """A sandbox whose engine is gone."""
 
-    async def session(self) -> object:  # type: ignore[override]
+    async def session(self, **_: object) -> object:  # type: ignore[override]
         raise SandboxError("no Docker engine answers; start it")
 
 

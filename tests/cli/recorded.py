@@ -6,12 +6,14 @@ from pathlib import Path
 
 from agent.engine.types import Reply, Usage
 from agent.events import (
+    CallDisplay,
     CallFinished,
     CallOutput,
     CallStarted,
     Event,
     Exit,
     ModeUsage,
+    NetworkUsed,
     Notice,
     PlanMade,
     Result,
@@ -26,6 +28,7 @@ from agent.events import (
 from agent.modes import FAST, Kind, Mode
 from agent.plan import Plan, Step
 from agent.transcript import ToolCall
+from sandbox import Egress
 
 THINK = Mode(96)
 THOUGHTS = "\n".join(f"Thought {n} about 売上 and the café's orders." for n in range(1, 8))
@@ -84,6 +87,11 @@ def events(made: tuple[Path, ...] = ()) -> list[Event]:
         *second,
         CallStarted("3", count, {"code": "customers = [1, 2]\n" + HOSTILE}),
         CallOutput("3", count.id, "stderr", HOSTILE + "\n"),
+        CallStarted("3", ToolCall("c3.1", "price", "{}"), {"item": HOSTILE}, count.id),
+        CallFinished("3", "c3.1", "price", True, "2.5", 0.01, count.id),
+        CallDisplay("3", count.id, {"image/svg+xml": HOSTILE, "image/png": b"\x89PNG", "text/plain": HOSTILE}),
+        NetworkUsed(Egress("index.example", 443, True, "192.0.2.1", 1200, 3_400_000, 0.3)),
+        NetworkUsed(Egress("evil.example", 443, False, reason=f"not allowed {HOSTILE}")),
         CallOutput("1", load.id, "stdout", "400\n"),
         CallFinished("1", load.id, "python", True, "\n".join(map(str, range(40))), 0.4),
         StepFinished(1, True, "400"),

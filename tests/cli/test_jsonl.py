@@ -30,6 +30,15 @@ def test_control_sequences_travel_as_escapes() -> None:
     assert json.loads(json.dumps(notice))["text"].endswith(HOSTILE)
 
 
+def test_bytes_are_base64_and_calls_by_code_name_their_parent() -> None:
+    told = [to_json(event) for event in events()]
+    [display] = [one for one in told if one["event"] == "call_display"]
+    assert display["data"]["image/png"] == "iVBORw=="
+    [called] = [one for one in told if one["event"] == "call_started" and one["parent"]]
+    assert (called["call"]["name"], called["parent"]) == ("price", "c3")
+    assert [one["egress"]["allowed"] for one in told if one["event"] == "network_used"] == [True, False]
+
+
 def test_a_mode_has_its_name_and_a_plan_its_steps() -> None:
     by_name = {event_name(event): to_json(event) for event in events()}
     assert by_name["turn_started"]["mode"] == {"budget": 0, "name": "fast"}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -62,10 +67,57 @@ def test_code_that_is_no_text() -> None:
 
 
 def test_output_without_end_is_cut_and_said() -> None:
-    done = execute("print('é' * 5_000_000)")
+    done = execute("print('é' * 12_000_000)")
     assert done.returncode == 0
-    assert 100_000 < len(done.stdout.decode()) < 5_000_000
+    assert 100_000 < len(done.stdout.decode()) < 12_000_000
     assert "was cut" in done.stderr.decode()
+
+
+def test_each_stream_stays_below_20_mb() -> None:
+    code = """
+import sys
+print("a" * 21_000_000, flush=True)
+sys.stderr.write("é" * 9_999_400)
+raise ValueError("b" * 30_000_000)
+"""
+    done = execute(code)
+    assert done.returncode == 1
+    assert (len(done.stdout), 19_999_000 < len(done.stderr) <= 20_000_000) == (20_000_000, True)
+    assert done.stderr.decode().endswith("fastslow: output beyond 20,000,000 bytes was cut\n")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_and_leaves_nothing(number: signal.Signals, status: int) -> None:
+    command = [FASTSLOW, "sandbox", "exec"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(b"print('here', flush=True)\nwhile True: pass")
+        process.stdin.close()
+        assert process.stdout.readline() == b"here\n"
+        process.send_signal(number)
+        assert (process.wait(20), process.stderr.read()) == (status, b"")
+    listed = subprocess.run([FASTSLOW, "sandbox", "ls", "--json"], capture_output=True, check=True)
+    assert process.pid not in [one["owner"] for one in json.loads(listed.stdout)]
+    assert not list(Path(tempfile.gettempdir()).glob(f"fastslow-*-{process.pid}-*"))
+
+
+def test_what_is_allowed_is_reached() -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        here = f"127.0.0.1:{server.server_port}"
+        code = f"import urllib.request\nurllib.request.urlopen('http://{here}/')"
+        done = execute(code, "--allow", here)
+        thread.join()
+    assert done.stderr.decode().endswith("HTTP Error 501: Unsupported method ('GET')\n"), "the server's own answer"
+
+
+def test_an_entry_that_makes_no_sense_is_wrong_usage() -> None:
+    done = execute("1", "--allow", "example.org")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert "--allow" in done.stderr.decode()
 
 
 def test_output_comes_while_the_code_runs() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sandbox import DummySandbox, Execution, Session
-from tools import Tool, ToolError, on_output, parse_arguments
+from tools import Caller, Tool, ToolError, caller, parse_arguments
 from tools.builtin import sandbox_tools
 
 
@@ -41,7 +41,7 @@ async def test_code_says_output_then_value_then_stderr() -> None:
         Execution("ok", truncated=True),
     )
     heard: list[tuple[str, str]] = []
-    on_output.set(lambda stream, text: heard.append((stream, text)))
+    caller.set(Caller(on_output=lambda stream, text: heard.append((stream, text))))
     assert await box.call("python", '{"code": "print(1)\\n42"}') == "a\n42\n[stderr]\ncareful"
     assert heard == [("stdout", "a\n"), ("stderr", "careful\n")]
     assert await box.call("python", '{"code": "x = 1"}') == "(no output: print what you need)"
@@ -60,7 +60,7 @@ async def test_code_says_output_then_value_then_stderr() -> None:
             "a\nStopped after 60 seconds: it took too long. Do less at once.",
         ),
         (
-            Execution("died", state_lost=True, exit_code=137),
+            Execution("died", state="lost", exit_code=137),
             "The interpreter died, most likely of too little memory. Use less of it. "
             "All variables are gone: load and define again what you need.",
         ),

@@ -24,12 +24,13 @@ from pydantic import BaseModel, Field
 from sandbox.errors import SandboxError
 from tools import (
     ArgumentError,
+    Caller,
     Tool,
     Toolbox,
     ToolDefinitionError,
     ToolError,
+    caller,
     clip,
-    on_output,
     parse_arguments,
     tool,
 )
@@ -382,12 +383,12 @@ async def test_cancelling_goes_through() -> None:
 
 async def test_output_reaches_whoever_runs_the_tool() -> None:
     def body() -> None:
-        callback = on_output.get()
+        callback = caller.get().on_output
         assert callback
         callback("stdout", "hi")
 
     heard: list[tuple[str, str]] = []
-    on_output.set(lambda stream, text: heard.append((stream, text)))
+    caller.set(Caller(on_output=lambda stream, text: heard.append((stream, text))))
     await made(body).run({})
     assert heard == [("stdout", "hi")]
 

@@ -8,6 +8,8 @@ from typing import TypeAlias
 from sandbox.sandbox import Execution, Session
 from tools.errors import ToolError
 
+CUT = "[the output was too long; its middle was cut, and the whole is in the folder output]"
+
 OpenSession: TypeAlias = Callable[[], Awaitable[Session]]
 
 
@@ -21,7 +23,7 @@ def reported(execution: Execution, nothing: str) -> str:
         execution.value or "",
         f"[stderr]\n{execution.stderr.rstrip()}" if execution.stderr.strip() else "",
         execution.error.rstrip("\n"),
-        "[the output was too long; its middle was cut]" if execution.truncated else "",
+        CUT if execution.truncated else "",
     ]
     text = "\n".join(part for part in parts if part)
     if execution.status == "ok":
@@ -29,8 +31,15 @@ def reported(execution: Execution, nothing: str) -> str:
     raise ToolError(f"{text}\n{_ended(execution)}".strip())
 
 
+_STATES = {
+    "kept": "",
+    "restored": " Variables are as they were before this code.",
+    "lost": " All variables are gone: load and define again what you need.",
+}
+
+
 def _ended(execution: Execution) -> str:
-    lost = " All variables are gone: load and define again what you need." if execution.state_lost else ""
+    lost = _STATES[execution.state]
     match execution.status:
         case "timeout":
             return f"Stopped after {execution.seconds:.0f} seconds: it took too long. Do less at once.{lost}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tools.builtin.report import OpenSession, reported
 from tools.function import tool
-from tools.tool import Tool, on_output
+from tools.tool import Tool, caller
 
 
 def shell_tool(open_session: OpenSession) -> Tool:
@@ -18,7 +18,7 @@ def shell_tool(open_session: OpenSession) -> Tool:
             command: The command line.
         """
         session = await open_session()
-        execution = await session.shell(command, on_output=on_output.get())
+        execution = await session.shell(command, on_output=caller.get().on_output)
         return reported(execution, "(no output)")
 
     return shell

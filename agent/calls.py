@@ -1,0 +1,127 @@
+"""From a call to its result: the one way to a tool's body, for the model's calls and for those of code that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from agent.budget import Ledger
+from agent.events import CallDisplay, CallFinished, CallOutput, CallStarted, Event
+from agent.transcript import ToolCall
+from sandbox import CallFailed, Display
+from tools import ArgumentError, Caller, Tool, Toolbox, ToolError, caller, clip, parse_arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call or a branch ended. answer: in words. structured: they are JSON that fits what was asked for. data:
+    what a tool returned, for code that called it."""
+
+    ok: bool
+    answer: str
+    structured: bool = False
+    data: Any = None
+
+
+Items: TypeAlias = AsyncGenerator[Event | Outcome, None]
+"""What a call says on its way, and its outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Carries out the calls of one branch. offered: the tools that code in the sandbox may call."""
+
+    branch: str
+    ledger: Ledger
+    offered: Toolbox
+
+    async def carry_out(
+        self,
+        toolbox: Toolbox,
+        call: ToolCall,
+        run: Callable[[Tool, ToolCall, Mapping[str, Any]], Items],
+        parent: str = "",
+    ) -> Items:
+        """Check a call's name and arguments, and let `run` do it. Last come its outcome and the event of it."""
+        started = time.monotonic()
+        outcome = Outcome(False, "it ended without an outcome")
+        try:
+            tool = toolbox.get(call.name)
+            arguments = parse_arguments(tool.parameters, call.arguments)
+        except ArgumentError as error:
+            yield CallStarted(self.branch, call, {}, parent)
+            outcome = Outcome(False, str(error))
+        else:
+            yield CallStarted(self.branch, call, arguments, parent)
+            async with aclosing(run(tool, call, arguments)) as items:
+                async for item in items:
+                    if isinstance(item, Outcome):
+                        outcome = item
+                    else:
+                        yield item
+        yield outcome
+        seconds = time.monotonic() - started
+        yield CallFinished(self.branch, call.id, call.name, outcome.ok, clip(outcome.answer), seconds, parent)
+
+    async def run_tool(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
+        """Run a tool's body in a task of its own; pass on what it says, and what its code calls, meanwhile."""
+        loop = asyncio.get_running_loop()
+        said: asyncio.Queue[Event | None] = asyncio.Queue()
+        numbers = itertools.count(1)
+
+        def say(event: Event | None) -> None:
+            loop.call_soon_threadsafe(said.put_nowait, event)
+
+        def on_output(stream: Literal["stdout", "stderr"], text: str) -> None:
+            say(CallOutput(self.branch, call.id, stream, text))
+
+        def on_display(display: Display) -> None:
+            say(CallDisplay(self.branch, call.id, display.data))
+
+        async def on_call(name: str, given: dict[str, Any]) -> Any:
+            return await self._answer(ToolCall(f"{call.id}.{next(numbers)}", name, json.dumps(given)), call.id, say)
+
+        context = contextvars.copy_context()
+        context.run(caller.set, Caller(on_output, on_display, on_call))
+        task = loop.create_task(tool.call(arguments), context=context)
+        task.add_done_callback(lambda _: say(None))
+        try:
+            while True:
+                async with self.ledger.in_time():
+                    event = await said.get()
+                if event is None:
+                    break
+                yield event
+            returned = task.result()
+            yield Outcome(True, returned.text, data=returned.data)
+        except ToolError as error:
+            yield Outcome(False, str(error))
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _answer(self, call: ToolCall, parent: str, say: Callable[[Event], None]) -> Any:
+        """Carry out a call of code, whose exception CallFailed becomes. A spent budget ends the run all the same."""
+        outcome = Outcome(False, "stopped: the code that called it ended")
+        finished = False
+        try:
+            async with aclosing(self.carry_out(self.offered, call, self.run_tool, parent)) as items:
+                async for item in items:
+                    if isinstance(item, Outcome):
+                        outcome = item
+                    else:
+                        say(item)
+                        finished = isinstance(item, CallFinished)
+        finally:
+            if not finished:
+                say(CallFinished(self.branch, call.id, call.name, False, outcome.answer, 0.0, parent))
+        if not outcome.ok:
+            raise CallFailed(outcome.answer)
+        return outcome.data
