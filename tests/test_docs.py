@@ -124,13 +124,13 @@ def test_the_limits_of_the_sandbox_are_as_told() -> None:
         f"{limits.memory >> 30} GiB of memory",
         f"{limits.cpus:g} CPU",
         f"{limits.pids} processes",
-        f"{limits.seconds:g} s and {limits.output:,} characters",
+        f"{limits.seconds:g} s and {limits.output:,} bytes",
         f"{limits.upload >> 20} MiB a file",
     ):
         assert told in safety
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md", "docs/sandbox.md"])
 def test_links_lead_to_files(name: str) -> None:
     page = ROOT / name
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
@@ -144,3 +144,21 @@ def test_every_module_has_its_line_in_the_architecture() -> None:
         for path in ROOT.glob(f"{room}/**/*.py")
     }
     assert set(re.findall(r"^\| `([a-z0-9_/]+\.py)` \|", ARCHITECTURE, re.MULTILINE)) == modules
+
+
+def test_every_promise_of_the_sandbox_names_a_test_that_exists() -> None:
+    page = (ROOT / "docs" / "sandbox.md").read_text("utf-8")
+    named = re.findall(r"`(tests/[a-z_/]+\.py)::(\w+)`", page)
+    assert len(named) > 25
+    for path, test in named:
+        assert re.search(rf"^(async )?def {test}\(", (ROOT / path).read_text("utf-8"), re.MULTILINE), f"{path}::{test}"
+
+
+@pytest.mark.docker
+def test_python_of_the_sandbox_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "sandbox.md").read_text("utf-8")
+    [block] = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    exec(compile(block, "sandbox.md", "exec"), {"__name__": "page"})
+    said = capsys.readouterr().out
+    assert "['text/html', 'text/plain']" in said
+    assert said.splitlines()[-2:] == ["['6', '3']", "7.5"]
