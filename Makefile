@@ -1,6 +1,7 @@
 # make run     set everything up, then carry out the example (or TASK="…" FILES="a.csv b.csv")
 # make test    set everything up, then run all tests
 # make soak    the tests that take longer than all the others together (as root: some start Docker engines)
+# make bench    measure the sandbox beside four other libraries (as root; writes docs/sandbox-benchmarks.md)
 # make check   formatting, lint, types and import rules
 # make clean   remove what was made in this folder (weights and engine stay in your cache)
 
@@ -8,7 +9,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run test soak check clean setup
+.PHONY: run test soak bench check clean setup
 
 EXAMPLE := examples/data_analysis
 
@@ -35,6 +36,10 @@ test: .venv/installed-dev
 soak: .venv/installed-dev
 	@.venv/bin/fastslow sandbox build
 	@.venv/bin/pytest tests/soak
+
+bench: .venv/installed-dev
+	@.venv/bin/fastslow sandbox build
+	@.venv/bin/python -m benchmarks.sandbox
 
 check: .venv/installed-dev
 	.venv/bin/ruff check

@@ -1,0 +1,1 @@
+"""Measurements that are not tests: each says where it was taken, and with what beside it."""

@@ -1,0 +1,212 @@
+"""What was measured, as a table for people, as JSON, and as a page."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from rich.table import Table
+
+OURS = "fastslow"
+FLOOR = "floor"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A quantity. goal: what we set ourselves for the median; goal_p95: for the 95th percentile. rising: more is
+    better."""
+
+    key: str
+    title: str
+    unit: str = "ms"
+    goal: float | None = None
+    goal_p95: float | None = None
+    rising: bool = False
+
+
+ROWS = (
+    Row("warm", "first result, warm pool", goal=3, goal_p95=10),
+    Row("cold", "first result, cold", goal=350),
+    Row("later", "later `print(1+1)`", goal=0.3),
+    Row("stack", "import numpy, pandas, matplotlib in a started sandbox"),
+    Row("stack_session", "session with numpy, pandas, matplotlib, from the pool", goal=15),
+    Row("fork", "fork of a session", goal=10),
+    Row("fork_100", "fork of a session with 100 MB", goal=10),
+    Row("fork_1000", "fork of a session with 1 GB"),
+    Row("flood", "10 MB of stdout", goal=25),
+    Row("call", "call of a host function from code", goal=0.2),
+    Row("loop", "a loop is gone, after its deadline", goal=100),
+    Row("loop_next", "the next call after that"),
+    Row("stubborn", "one that ignores SIGINT and SIGTERM is gone", goal=100),
+    Row("stubborn_next", "the next call after that"),
+    Row("stop", "end of a sandbox"),
+    Row("memory", "idle sandbox, PSS with its shim", "MB", goal=12),
+    Row("memory_fork", "each further session (fork), PSS", "MB"),
+    Row("refill", "refill of the pool", "/s", goal=4, rising=True),
+    Row("refill_ready", "refill, data stack loaded", "/s", rising=True),
+    Row("slowdown", "work of a live session takes longer meanwhile by", "%", goal=20),
+    Row("floor_run", "floor: `docker run --rm --network none … true`"),
+    Row("floor_exec", "floor: `docker exec … true`"),
+    Row("floor_pipe", "floor: `print(1+1)` by a process of the host, through pipes"),
+    Row("floor_fork", "floor: fork of a small process, and its end"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What one contender showed for one row. inf: it never happened. note: why there are no samples, or too few."""
+
+    row: str
+    contender: str
+    samples: tuple[float, ...]
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.samples)
+
+    @property
+    def p95(self) -> float:
+        """Nearest rank."""
+        return sorted(self.samples)[max(0, math.ceil(0.95 * len(self.samples)) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One run. facts: what machine and which versions, in words. gave_up: seconds after which `never` was said."""
+
+    date: str
+    facts: tuple[str, ...]
+    gave_up: float
+    contenders: tuple[str, ...]
+    series: tuple[Series, ...]
+
+    def find(self, row: str, contender: str) -> Series | None:
+        return next((one for one in self.series if (one.row, one.contender) == (row, contender)), None)
+
+    def to_json(self) -> str:
+        return json.dumps({**asdict(self), "rows": [asdict(row) for row in ROWS]}, indent=1)
+
+
+def number(value: float) -> str:
+    """Three digits that say something.
+
+    >>> number(0.0571), number(3.14159), number(1234.5), number(math.inf)
+    ('0.057', '3.1', '1234', 'never')
+    """
+    if math.isinf(value):
+        return "never"
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 1 else 2 if abs(value) >= 0.1 else 3
+    return f"{value:.{digits}f}"
+
+
+def cell(series: Series | None) -> str:
+    """Median and 95th percentile; the note where there is no number."""
+    if series is None:
+        return ""
+    if not series.samples:
+        return series.note
+    median, p95 = number(series.median), number(series.p95)
+    return median if median == p95 else f"{median} ({p95})"
+
+
+def verdict(row: Row, series: Series | None) -> str:
+    """Whether our goal is met: yes, no, or nothing where there is none."""
+    if row.goal is None:
+        return ""
+    if series is None or not series.samples:
+        return "not measured"
+    met = series.median >= row.goal if row.rising else series.median <= row.goal
+    return "yes" if met and (row.goal_p95 is None or series.p95 <= row.goal_p95) else "no"
+
+
+def goal(row: Row) -> str:
+    if row.goal is None:
+        return ""
+    sign = "≥" if row.rising else "≤"
+    return f"{sign} {row.goal:g}" + (f", p95 {sign} {row.goal_p95:g}" if row.goal_p95 else "")
+
+
+def lines(report: Report) -> list[list[str]]:
+    """The table's cells, its head first."""
+    ours, *peers = report.contenders
+    table = [["median (p95)", "unit", ours, "goal", "met", *peers]]
+    for row in ROWS:
+        mine = report.find(row.key, FLOOR if row.key.startswith("floor") else ours)
+        cells = [cell(report.find(row.key, peer)) for peer in peers]
+        if mine is not None or any(cells):
+            table.append([row.title, row.unit, cell(mine), goal(row), verdict(row, mine), *cells])
+    return table
+
+
+def table(report: Report) -> Table:
+    head, *body = lines(report)
+    shown = Table(*head, box=None)
+    for row in body:
+        shown.add_row(*row)
+    return shown
+
+
+def markdown(report: Report) -> str:
+    """The table alone."""
+    head, *body = lines(report)
+    rule = ["---"] * len(head)
+    return "".join(f"| {' | '.join(row)} |\n" for row in [head, rule, *body])
+
+
+def notes(report: Report) -> list[str]:
+    """What went wrong, by contender."""
+    titles = {row.key: row.title for row in ROWS}
+    return [f"{one.contender}, {titles[one.row]}: {one.note}" for one in report.series if one.note]
+
+
+def page(report: Report) -> str:
+    """docs/sandbox-benchmarks.md."""
+    remarks = [*notes(report)] or ["None."]
+    return PAGE.format(
+        date=report.date,
+        facts=_bullets(report.facts),
+        table=markdown(report),
+        notes=_bullets(remarks),
+        gave_up=f"{report.gave_up:g}",
+        counts=_counts(report),
+    )
+
+
+def _counts(report: Report) -> str:
+    counted = [(name, report.find("cold", name)) for name in report.contenders]
+    return ", ".join(f"{name} {len(series.samples)}" for name, series in counted if series)
+
+
+def _bullets(items: Sequence[str]) -> str:
+    return "".join(f"- {item}\n" for item in items)
+
+
+PAGE = """# What the sandbox costs, beside others
+
+Written by `make bench` on {date}. All contenders were measured in one run on one image, in turns whose order
+rotated; cold starts of each: {counts}. Numbers of other runs, machines or hours are not comparable with these.
+
+{facts}
+{table}
+- **fastslow** runs with every protection on: no network, no capabilities, our list of system calls, limits on memory,
+  processors, processes and disk. The others run as they come: root, on Docker's bridge network, without limits.
+- **Cold** is from nothing to the output of `print(1+1)`; the library is imported before. What a start leaves to do in
+  the background is waited for before the later rows.
+- **State**: fastslow and smolagents keep variables between calls. AutoGen, llm-sandbox and SWE-ReX's `execute` start a
+  new Python for each call, so they import again each time.
+- **10 MB of stdout** counts only if all of it came back.
+- **Gone** is watched from the host, by the process itself: time from the deadline (1 s, as given to the library) until
+  it ended or was interrupted; `never` means not within {gave_up} s. smolagents takes no deadline, so the caller only
+  stopped waiting. The next call must answer rightly within {gave_up} s.
+- **PSS**: proportional set size, of all processes of the container and its shim, once it rests. Ours has numpy, pandas
+  and matplotlib loaded in it at that time, the others have not.
+- **Refill**: containers started ahead after four were taken, and how much longer a piece of pure Python takes in a
+  session that works meanwhile.
+
+## What did not work
+
+{notes}"""

@@ -1,0 +1,146 @@
+"""What all contenders do in turn, each in a fresh sandbox."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import secrets
+import time
+from collections import defaultdict
+
+from docker import DockerClient
+from docker.errors import APIError
+
+from benchmarks.sandbox import processes
+from benchmarks.sandbox.contender import Contender, ContenderFailed
+from benchmarks.sandbox.report import Series
+
+PRINT = "print(1+1)"
+STACK = "import numpy, pandas, matplotlib.pyplot"
+FLOOD = 10_000_000
+LATER = 20
+DEADLINE = 1.0
+GIVE_UP = 5.0
+LEAVE_SECONDS = 3.0  # for a container whose removal goes on in the background
+
+# The process takes a name that the host can watch for, and gives it up if it is interrupted.
+RUNAWAY = """
+import signal
+{ignore}
+with open("/proc/self/comm", "w") as comm:
+    comm.write("{mark}")
+try:
+    while True:
+        pass
+finally:
+    with open("/proc/self/comm", "w") as comm:
+        comm.write("python")
+"""
+IGNORE = "signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+
+
+class Measured:
+    """Samples and notes as they come in."""
+
+    def __init__(self) -> None:
+        self._samples: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        self._notes: dict[tuple[str, str], str] = {}
+
+    def add(self, row: str, contender: str, *samples: float) -> None:
+        self._samples[row, contender] += samples
+
+    def note(self, row: str, contender: str, text: str) -> None:
+        self._notes.setdefault((row, contender), text.splitlines()[0] if text else "no reason given")
+
+    def series(self) -> tuple[Series, ...]:
+        keys = dict.fromkeys([*self._samples, *self._notes])
+        return tuple(Series(*key, tuple(self._samples.get(key, ())), self._notes.get(key, "")) for key in keys)
+
+
+def visit(contender: Contender, client: DockerClient, image: str, measured: Measured) -> None:
+    """One round of one contender, from its start to its end; what fails is noted."""
+    name = contender.name
+    row = "cold"
+    try:
+        started, first = contender.start(image), contender.run(PRINT)
+        _expect(first.head, "2\n")
+        measured.add("cold", name, started.ms + first.ms)
+        container = processes.newest(client, image)
+        processes.rest(container)
+        for row in ("later", "memory", "stack", "flood"):
+            if row == "later":
+                measured.add(row, name, *(contender.run(PRINT).ms for _ in range(LATER)))
+            elif row == "memory":
+                measured.add(row, name, processes.memory(container))
+            elif row == "stack":
+                measured.add(row, name, contender.run(STACK).ms)
+            else:
+                _flood(contender, measured)
+        for row, ignore in (("loop", "pass"), ("stubborn", IGNORE)):
+            if not _runaway(contender, row, ignore, measured):
+                contender.stop()
+                contender.start(image)
+                contender.run(PRINT)
+    except (ContenderFailed, LookupError, PermissionError, ValueError) as error:
+        measured.note(row, name, str(error))
+    _end(contender, client, image, measured)
+
+
+def _flood(contender: Contender, measured: Measured) -> None:
+    answer = contender.run(f"print('x' * {FLOOD})")
+    if answer.bytes >= FLOOD:
+        measured.add("flood", contender.name, answer.ms)
+    else:
+        measured.note("flood", contender.name, f"{answer.bytes} bytes came back")
+
+
+def _runaway(contender: Contender, row: str, ignore: str, measured: Measured) -> bool:
+    """Let code run past its deadline. False when the sandbox is of no use afterwards."""
+    mark = f"loop-{secrets.token_hex(4)}"
+    contender.begin(RUNAWAY.format(ignore=ignore, mark=mark), DEADLINE, DEADLINE + GIVE_UP)
+    end = time.perf_counter() + DEADLINE + GIVE_UP
+    pid, left = None, math.inf
+    while time.perf_counter() < end:
+        if pid is None:
+            pid = processes.find(mark)
+            time.sleep(0.02)
+        elif processes.gone(pid, mark):
+            left = time.perf_counter()
+            break
+        else:
+            time.sleep(0.001)
+    answer = contender.answer()
+    if pid is None:
+        measured.note(row, contender.name, f"it was not seen to run: {answer.error or answer.head}")
+        return False
+    measured.add(row, contender.name, max(0.0, 1000 * (left - answer.began - DEADLINE)))
+    try:
+        following = contender.run(PRINT, GIVE_UP, GIVE_UP)
+        _expect(following.head, "2\n")
+    except (ContenderFailed, ValueError) as error:
+        measured.add(f"{row}_next", contender.name, math.inf)
+        measured.note(f"{row}_next", contender.name, str(error))
+        return False
+    measured.add(f"{row}_next", contender.name, following.ms)
+    return True
+
+
+def _expect(head: str, wanted: str) -> None:
+    if head != wanted:
+        raise ValueError(f"expected the output {wanted!r}, got {head[:60]!r}")
+
+
+def _end(contender: Contender, client: DockerClient, image: str, measured: Measured) -> None:
+    try:
+        measured.add("stop", contender.name, contender.stop().ms)
+    except ContenderFailed as error:
+        measured.note("stop", contender.name, str(error))
+    deadline = time.monotonic() + LEAVE_SECONDS
+    while left := client.api.containers(all=True, filters={"ancestor": image}):
+        if time.monotonic() > deadline:
+            measured.note("stop", contender.name, "left its container behind")
+            for row in left:
+                with contextlib.suppress(APIError):  # one that is being removed
+                    client.api.remove_container(row["Id"], force=True)
+            return
+        time.sleep(0.1)
