@@ -114,12 +114,16 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", default=["all"], metavar="NAME")
     parser.add_argument("--json", action="store_true", help="print every sample as JSON")
     options = parser.parse_args()
-    done = run(options.rounds, options.peers, Console(stderr=True))
+    with prepare.alone():
+        done = run(options.rounds, options.peers, Console(stderr=True))
     PAGE.write_text(report.page(done), "utf-8")
     if options.json:
         print(done.to_json())
     else:
-        Console().print(report.table(done))
+        console = Console()
+        if len(done.contenders) > 1:
+            console.print(report.table(report.side_by_side(done)), "")
+        console.print(report.table(report.against_goals(done)))
         for note in report.notes(done):
             print(note)
 

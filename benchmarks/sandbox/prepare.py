@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -29,6 +31,17 @@ RUN ln -s "$(command -v python3)" /usr/local/bin/python \
 WORKDIR /
 CMD ["bash"]
 """
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One run at a time: two would disturb each other's numbers, and take each other's containers for their own."""
+    with (user_cache_path("fastslow", ensure_exists=True) / "benchmarks.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SystemExit("another run of this benchmark goes on; wait for its end") from error
+        yield
 
 
 def environment(peer: Peer) -> str:

@@ -16,12 +16,13 @@ FLOOR = "floor"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A quantity. goal: what we set ourselves for the median; goal_p95: for the 95th percentile. rising: more is
-    better."""
+    """A quantity, in ms unless its title says otherwise. rising: more is better.
+
+    goal: what we set ourselves for the median; goal_p95: for the 95th percentile.
+    """
 
     key: str
     title: str
-    unit: str = "ms"
     goal: float | None = None
     goal_p95: float | None = None
     rising: bool = False
@@ -39,15 +40,16 @@ ROWS = (
     Row("flood", "10 MB of stdout", goal=25),
     Row("call", "call of a host function from code", goal=0.2),
     Row("loop", "a loop is gone, after its deadline", goal=100),
-    Row("loop_next", "the next call after that"),
-    Row("stubborn", "one that ignores SIGINT and SIGTERM is gone", goal=100),
-    Row("stubborn_next", "the next call after that"),
+    Row("loop_next", "next call after the loop"),
+    Row("stubborn", "a loop that ignores SIGINT and SIGTERM is gone", goal=100),
+    Row("stubborn_next", "next call after that one"),
     Row("stop", "end of a sandbox"),
-    Row("memory", "idle sandbox, PSS with its shim", "MB", goal=12),
-    Row("memory_fork", "each further session (fork), PSS", "MB"),
-    Row("refill", "refill of the pool", "/s", goal=4, rising=True),
-    Row("refill_ready", "refill, data stack loaded", "/s", rising=True),
-    Row("slowdown", "work of a live session takes longer meanwhile by", "%", goal=20),
+    Row("memory", "idle sandbox after a first call, MB", goal=12),
+    Row("memory_pool", "idle sandbox of a pool of four, data stack loaded, MB", goal=12),
+    Row("memory_fork", "each further session (fork), MB"),
+    Row("refill", "refill of the pool, containers a second", goal=4, rising=True),
+    Row("refill_ready", "the same, with their data stack loaded", rising=True),
+    Row("slowdown", "a live session's work takes longer meanwhile, by %", goal=20),
     Row("floor_run", "floor: `docker run --rm --network none … true`"),
     Row("floor_exec", "floor: `docker exec … true`"),
     Row("floor_pipe", "floor: `print(1+1)` by a process of the host, through pipes"),
@@ -130,31 +132,38 @@ def goal(row: Row) -> str:
     return f"{sign} {row.goal:g}" + (f", p95 {sign} {row.goal_p95:g}" if row.goal_p95 else "")
 
 
-def lines(report: Report) -> list[list[str]]:
-    """The table's cells, its head first."""
-    ours, *peers = report.contenders
-    table = [["median (p95)", "unit", ours, "goal", "met", *peers]]
+Lines = list[list[str]]
+"""A table's cells, its head first."""
+
+
+def side_by_side(report: Report) -> Lines:
+    """What all can do."""
+    found = [[row.title, *(cell(report.find(row.key, name)) for name in report.contenders)] for row in ROWS]
+    return [["ms, median (p95)", *report.contenders], *(line for line in found if any(line[2:]))]
+
+
+def against_goals(report: Report) -> Lines:
+    """Ours, with the goals, then the floors."""
+    lines = [["ms, median (p95)", OURS, "goal", "met"]]
     for row in ROWS:
-        mine = report.find(row.key, FLOOR if row.key.startswith("floor") else ours)
-        cells = [cell(report.find(row.key, peer)) for peer in peers]
-        if mine is not None or any(cells):
-            table.append([row.title, row.unit, cell(mine), goal(row), verdict(row, mine), *cells])
-    return table
+        series = report.find(row.key, FLOOR if row.key.startswith("floor") else OURS)
+        if series is not None:
+            lines.append([row.title, cell(series), goal(row), verdict(row, series)])
+    return lines
 
 
-def table(report: Report) -> Table:
-    head, *body = lines(report)
+def table(lines: Lines) -> Table:
+    head, *body = lines
     shown = Table(*head, box=None)
-    for row in body:
-        shown.add_row(*row)
+    for line in body:
+        shown.add_row(*line)
     return shown
 
 
-def markdown(report: Report) -> str:
-    """The table alone."""
-    head, *body = lines(report)
+def markdown(lines: Lines) -> str:
+    head, *body = lines
     rule = ["---"] * len(head)
-    return "".join(f"| {' | '.join(row)} |\n" for row in [head, rule, *body])
+    return "".join(f"| {' | '.join(line)} |\n" for line in [head, rule, *body])
 
 
 def notes(report: Report) -> list[str]:
@@ -169,7 +178,8 @@ def page(report: Report) -> str:
     return PAGE.format(
         date=report.date,
         facts=_bullets(report.facts),
-        table=markdown(report),
+        peers=markdown(side_by_side(report)) if len(report.contenders) > 1 else "",
+        goals=markdown(against_goals(report)),
         notes=_bullets(remarks),
         gave_up=f"{report.gave_up:g}",
         counts=_counts(report),
@@ -187,25 +197,34 @@ def _bullets(items: Sequence[str]) -> str:
 
 PAGE = """# What the sandbox costs, beside others
 
-Written by `make bench` on {date}. All contenders were measured in one run on one image, in turns whose order
-rotated; cold starts of each: {counts}. Numbers of other runs, machines or hours are not comparable with these.
+Written by `make bench` on {date}. All contenders were measured in one run, on one image, in turns whose order
+rotated. Cold starts of each: {counts}. With so few, the 95th percentile of what is taken once a start is the largest.
+Numbers of other runs, machines or hours are not comparable with these.
 
 {facts}
-{table}
+{peers}
 - **fastslow** runs with every protection on: no network, no capabilities, our list of system calls, limits on memory,
-  processors, processes and disk. The others run as they come: root, on Docker's bridge network, without limits.
+  processors (one), processes and disk. The others run as they come: root, on Docker's bridge network, without limits.
 - **Cold** is from nothing to the output of `print(1+1)`; the library is imported before. What a start leaves to do in
-  the background is waited for before the later rows.
+  the background is waited for before what follows.
 - **State**: fastslow and smolagents keep variables between calls. AutoGen, llm-sandbox and SWE-ReX's `execute` start a
-  new Python for each call, so they import again each time.
-- **10 MB of stdout** counts only if all of it came back.
-- **Gone** is watched from the host, by the process itself: time from the deadline (1 s, as given to the library) until
-  it ended or was interrupted; `never` means not within {gave_up} s. smolagents takes no deadline, so the caller only
-  stopped waiting. The next call must answer rightly within {gave_up} s.
-- **PSS**: proportional set size, of all processes of the container and its shim, once it rests. Ours has numpy, pandas
-  and matplotlib loaded in it at that time, the others have not.
-- **Refill**: containers started ahead after four were taken, and how much longer a piece of pure Python takes in a
-  session that works meanwhile.
+  new Python for each call, so they import again each time. A cold session of ours imports once; one of the pool has
+  the data stack in it.
+- **10 MB of stdout** count only if all of it came back.
+- **Gone** is watched on the host, by the process itself: from the deadline, 1 s as given to the library, until it ended
+  or was interrupted. `never`: not within {gave_up} s. smolagents takes no deadline, so its caller only stopped waiting.
+  The next call must answer rightly within {gave_up} s, else it counts as `never`, too.
+- **Idle sandbox**: the proportional set size (PSS) of all processes of the container and its shim, once they rest.
+  No other container of the image runs then, so nothing is shared. None of them has numpy, pandas or matplotlib loaded:
+  ours loads them ahead only while no session has begun, as in a pool.
+
+## Against our goals
+
+{goals}
+- **Idle sandbox of a pool**: the mean of its four containers, which share what they read from files only.
+- **Refill**: until four containers run again after four were taken; then the same while a session works all the time,
+  for how much longer its work (a sum in plain Python) takes.
+- **Floors** are what the machine and the engine take without any library.
 
 ## What did not work
 

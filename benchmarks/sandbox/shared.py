@@ -7,6 +7,7 @@ import math
 import secrets
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
 from docker import DockerClient
 from docker.errors import APIError
@@ -64,23 +65,19 @@ def visit(contender: Contender, client: DockerClient, image: str, measured: Meas
     try:
         started, first = contender.start(image), contender.run(PRINT)
         _expect(first.head, "2\n")
-        measured.add("cold", name, started.ms + first.ms)
+        measured.add(row, name, started.ms + first.ms)
         container = processes.newest(client, image)
         processes.rest(container)
-        for row in ("later", "memory", "stack", "flood"):
-            if row == "later":
-                measured.add(row, name, *(contender.run(PRINT).ms for _ in range(LATER)))
-            elif row == "memory":
-                measured.add(row, name, processes.memory(container))
-            elif row == "stack":
-                measured.add(row, name, contender.run(STACK).ms)
-            else:
-                _flood(contender, measured)
-        for row, ignore in (("loop", "pass"), ("stubborn", IGNORE)):
-            if not _runaway(contender, row, ignore, measured):
-                contender.stop()
-                contender.start(image)
-                contender.run(PRINT)
+        steps: dict[str, Callable[[], object]] = {
+            "later": lambda: measured.add("later", name, *(contender.run(PRINT).ms for _ in range(LATER))),
+            "memory": lambda: measured.add("memory", name, processes.memory(container)),
+            "stack": lambda: measured.add("stack", name, contender.run(STACK).ms),
+            "flood": lambda: _flood(contender, measured),
+            "loop": lambda: _runaway(contender, "loop", "pass", image, measured),
+            "stubborn": lambda: _runaway(contender, "stubborn", IGNORE, image, measured),
+        }
+        for row in steps:
+            steps[row]()
     except (ContenderFailed, LookupError, PermissionError, ValueError) as error:
         measured.note(row, name, str(error))
     _end(contender, client, image, measured)
@@ -94,35 +91,39 @@ def _flood(contender: Contender, measured: Measured) -> None:
         measured.note("flood", contender.name, f"{answer.bytes} bytes came back")
 
 
-def _runaway(contender: Contender, row: str, ignore: str, measured: Measured) -> bool:
-    """Let code run past its deadline. False when the sandbox is of no use afterwards."""
+def _runaway(contender: Contender, row: str, ignore: str, image: str, measured: Measured) -> None:
+    """Let code run past its deadline; where the next call fails, go on in a new sandbox."""
     mark = f"loop-{secrets.token_hex(4)}"
     contender.begin(RUNAWAY.format(ignore=ignore, mark=mark), DEADLINE, DEADLINE + GIVE_UP)
-    end = time.perf_counter() + DEADLINE + GIVE_UP
-    pid, left = None, math.inf
-    while time.perf_counter() < end:
+    seen, ended = _watch(mark, time.perf_counter() + DEADLINE + GIVE_UP)
+    answer = contender.answer()
+    if not seen:
+        raise ValueError(f"the loop was not seen to run: {answer.error or answer.head}")
+    measured.add(row, contender.name, max(0.0, 1000 * (ended - answer.began - DEADLINE)))
+    try:
+        following = contender.run(PRINT, GIVE_UP, GIVE_UP)
+        _expect(following.head, "2\n")
+        measured.add(f"{row}_next", contender.name, following.ms)
+    except (ContenderFailed, ValueError) as error:
+        measured.add(f"{row}_next", contender.name, math.inf)
+        measured.note(f"{row}_next", contender.name, str(error))
+        contender.stop()
+        contender.start(image)
+        contender.run(PRINT)
+
+
+def _watch(mark: str, until: float) -> tuple[bool, float]:
+    """Whether a process of this name ran, and when it ended or gave up the name (inf: not until then)."""
+    pid = None
+    while time.perf_counter() < until:
         if pid is None:
             pid = processes.find(mark)
             time.sleep(0.02)
         elif processes.gone(pid, mark):
-            left = time.perf_counter()
-            break
+            return True, time.perf_counter()
         else:
             time.sleep(0.001)
-    answer = contender.answer()
-    if pid is None:
-        measured.note(row, contender.name, f"it was not seen to run: {answer.error or answer.head}")
-        return False
-    measured.add(row, contender.name, max(0.0, 1000 * (left - answer.began - DEADLINE)))
-    try:
-        following = contender.run(PRINT, GIVE_UP, GIVE_UP)
-        _expect(following.head, "2\n")
-    except (ContenderFailed, ValueError) as error:
-        measured.add(f"{row}_next", contender.name, math.inf)
-        measured.note(f"{row}_next", contender.name, str(error))
-        return False
-    measured.add(f"{row}_next", contender.name, following.ms)
-    return True
+    return pid is not None, math.inf
 
 
 def _expect(head: str, wanted: str) -> None:
