@@ -35,9 +35,12 @@ async def probe(session: Session) -> tuple[Finding, ...]:
         raise SandboxError(f"the posture checks ended early: {execution.error or execution.status}")
     try:
         rows = json.loads(execution.stdout.splitlines()[-1])
-        return tuple(_finding(row) for row in rows)
-    except (IndexError, TypeError, ValueError) as error:
+        findings = tuple(_finding(row) for row in rows)
+    except (IndexError, RecursionError, TypeError, ValueError) as error:
         raise SandboxError(f"the posture checks gave no findings but {execution.stdout[-200:]!r}") from error
+    if not findings:  # nothing tried is nothing held
+        raise SandboxError("the posture checks gave no findings but an empty list")
+    return findings
 
 
 def _finding(row: object) -> Finding:

@@ -15,13 +15,11 @@ async def test_everything_holds(session: DockerSession) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["", "[]x", "[[1, 2, 3, 4]]", '[["a", "b", 1, "c"]]', "{}", '[["a", "b", true]]', "9" * 5000]
+    "said",
+    ["", "[]", "{}", "[]x", "[[1, 2, 3, 4]]", '[["a", "b", 1, "c"]]', '[["a", "b", true]]', "9" * 5000, "[" * 9000],
 )
 async def test_findings_are_not_believed_before_they_are_checked(said: str) -> None:
     session = await DummySandbox([Execution("ok", stdout=said)]).session()
-    if said == "{}":
-        assert await probe(session) == ()
-        return
     with pytest.raises(SandboxError, match="no findings"):
         await probe(session)
 

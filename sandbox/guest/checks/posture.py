@@ -73,12 +73,14 @@ def _():
 check("system calls", "a filter is in force")(lambda: (status("Seccomp") == "2", f"mode {status('Seccomp')}"))
 CALLS = {
     "io_uring": (425, 425, 1, 0),
-    "ptrace": (101, 117, 0, 0, 0, 0),
+    # PTRACE_ATTACH to nobody: PTRACE_TRACEME, where it is let through, stops us at our next signal for good.
+    "ptrace": (101, 117, 16, -1, 0, 0),
     "process_vm_readv": (310, 270, os.getpid(), 0, 0, 0, 0, 0),
     "process_vm_writev": (311, 271, os.getpid(), 0, 0, 0, 0, 0),
     "pidfd_getfd": (438, 438, -1, 0, 0),
     "splice": (275, 76, 0, 0, 0, 0, 0, 0),
     "vmsplice": (278, 75, 0, 0, 0, 0),
+    "sendfile": (40, 71, -1, -1, 0, 0),
     "userfaultfd": (323, 282, 0),
     "keyctl": (250, 219, 0, 0, 0),
     "add_key": (248, 217, 0, 0, 0, 0, 0),
@@ -392,6 +394,13 @@ def _():
     )
     strange = [name for name in os.environ if not name.startswith(own)]
     return not strange, strange or "none"
+
+
+@check("secrets", "no path of the host's control groups")
+def _():
+    with open("/proc/self/cgroup") as file:
+        paths = {line.rstrip("\n").split(":", 2)[2] for line in file}
+    return paths == {"/"}, sorted(paths)
 
 
 @check("secrets", "no process of the host can be seen")
