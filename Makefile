@@ -1,7 +1,7 @@
 # make run     set everything up, then carry out the example (or TASK="…" FILES="a.csv b.csv")
 # make test    set everything up, then run all tests
 # make soak    the tests that take longer than all the others together (as root: some start Docker engines)
-# make bench    measure the sandbox beside four other libraries (as root; writes docs/sandbox-benchmarks.md)
+# make bench   measure the sandbox beside four other libraries (as root; writes docs/sandbox-benchmarks.md)
 # make check   formatting, lint, types and import rules
 # make clean   remove what was made in this folder (weights and engine stay in your cache)
 

@@ -5,80 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 
 import pytest
+from asking import ASK, PYTHON, WEATHER, ask
 from fake_server import Answer, FakeServer, call, delta, said, serving, usage
 
-from agent.engine import connection
 from agent.engine.client import VLLM
 from agent.engine.profiles import PROFILES, find_profile
 from agent.engine.types import Delta, Reply, Request
 from agent.errors import ConfigurationError, ContextOverflow, EngineRefused, EngineUnreachable
 from agent.modes import Mode
 from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
-from tools import Tool
-
-ASK = User("What is the weather in Seoul?")
-
-
-def weather(city: str, unit: str | None = None) -> str:
-    return f"{city}: 20 {unit}"
-
-
-WEATHER = Tool.from_schema(
-    "weather",
-    "Tell the weather.",
-    {
-        "type": "object",
-        "properties": {"city": {"type": "string"}, "unit": {"type": ["string", "null"]}},
-        "required": ["city", "unit"],
-        "additionalProperties": False,
-    },
-    weather,
-)
-CODE = {
-    "type": "object",
-    "properties": {"code": {"type": "string"}},
-    "required": ["code"],
-    "additionalProperties": False,
-}
-PYTHON = Tool.from_schema("python", "Run code.", CODE, lambda code: code)
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeServer]:
-    async with serving(FakeServer()) as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "FIRST_PAUSE", 0.01)
-    monkeypatch.delenv("FASTSLOW_API_KEY", raising=False)
-    monkeypatch.delenv("FASTSLOW_BASE_URL", raising=False)
-
-
-async def ask(
-    fake: FakeServer,
-    *answers: Answer,
-    profile: str = "exaone4",
-    request: Request | None = None,
-    **settings: int,
-) -> tuple[Reply, list[Delta]]:
-    """One turn against the given answers."""
-    fake.answers = list(answers)
-    engine = VLLM(fake.url, profile=profile, probe=False, **settings)
-    try:
-        *deltas, reply = [item async for item in engine.stream(request or Request((ASK,), (WEATHER,)))]
-    finally:
-        await engine.aclose()
-    assert isinstance(reply, Reply)
-    assert all(isinstance(item, Delta) for item in deltas)
-    return reply, [item for item in deltas if isinstance(item, Delta)]
-
 
 # --- what arrives ------------------------------------------------------------------------------------
 
@@ -388,109 +325,6 @@ async def test_context_overflow_said_by_the_server(fake: FakeServer) -> None:
     text = "This model's maximum context length is 16384 tokens. However, you requested 20000 tokens."
     with pytest.raises(ContextOverflow, match="--max-model-len"):
         await ask(fake, Answer(body={"error": {"message": text}}, status=400))
-
-
-# --- faults of the wire ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-async def test_passing_errors_are_retried(fake: FakeServer, status: int) -> None:
-    bad = Answer(body={"error": {"message": "busy"}}, status=status)
-    reply, _ = await ask(fake, bad, bad, said("Yes."))
-    assert reply.content == "Yes."
-    assert reply.notes == ()
-
-
-async def test_retry_after_is_honoured(fake: FakeServer) -> None:
-    started = time.monotonic()
-    busy = Answer(body={}, status=503, headers={"Retry-After": "0.3"})
-    await ask(fake, busy, said("Yes."))
-    assert time.monotonic() - started >= 0.3
-
-
-async def test_retry_after_beyond_reason_is_not_waited_for(fake: FakeServer) -> None:
-    with pytest.raises(EngineRefused, match="503"):
-        await ask(fake, Answer(body={}, status=503, headers={"Retry-After": "3600"}), said("Yes."))
-
-
-async def test_retries_end(fake: FakeServer) -> None:
-    with pytest.raises(EngineRefused, match="answered 500: boom") as caught:
-        await ask(fake, *[Answer(body={"error": {"message": "boom"}}, status=500)] * 3, retries=2)
-    assert caught.value.status == 500
-    assert len(fake.chats) == 3
-
-
-async def test_refusal_is_not_retried(fake: FakeServer) -> None:
-    text = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
-    with pytest.raises(EngineRefused, match="Start the server with --enable-auto-tool-choice"):
-        await ask(fake, Answer(body={"error": {"message": text}}, status=400), said("Yes."))
-    assert len(fake.chats) == 1
-
-
-@pytest.mark.parametrize("polite", [True, False])
-async def test_stream_that_drops_is_started_again(fake: FakeServer, polite: bool) -> None:
-    broken = Answer([delta(content="Half an ans")], drop=not polite, polite=polite)
-    reply, deltas = await ask(fake, broken, said("A whole answer."))
-    assert reply.content == "A whole answer."
-    assert deltas[0].text == "Half an ans"
-    assert "asked for again" in reply.notes[0]
-
-
-async def test_drop_before_anything_arrived_needs_no_note(fake: FakeServer) -> None:
-    reply, _ = await ask(fake, Answer(drop=True), said("Yes."))
-    assert reply.notes == ()
-
-
-async def test_half_an_event_counts_as_drop(fake: FakeServer) -> None:
-    reply, _ = await ask(fake, Answer(['data: {"choices": [{"del\n\n']), said("Yes."))
-    assert reply.content == "Yes."
-
-
-async def test_error_in_mid_stream(fake: FakeServer) -> None:
-    failed = Answer([delta(content="Ha"), {"error": {"message": "engine dead", "code": 500}}])
-    reply, _ = await ask(fake, failed, said("Yes."))
-    assert reply.content == "Yes."
-    with pytest.raises(EngineRefused, match="engine dead"):
-        await ask(fake, failed, failed, retries=1)
-
-
-async def test_stream_that_always_drops_ends_in_a_clear_error(fake: FakeServer) -> None:
-    with pytest.raises(EngineUnreachable, match="broke off"):
-        await ask(fake, *[Answer([delta(content="Ha")], drop=True)] * 3, retries=2)
-
-
-async def test_silence_ends_in_a_clear_error(fake: FakeServer) -> None:
-    fake.answers = [Answer([delta(content="Ha")], hold=True)]
-    engine = VLLM(fake.url, profile="exaone4", probe=False, timeout=0.3)
-    with pytest.raises(EngineUnreachable, match=r"said nothing for 0\.3 s"):
-        [item async for item in engine.stream(Request((ASK,)))]
-    await engine.aclose()
-
-
-async def test_closing_the_generator_closes_the_connection(fake: FakeServer) -> None:
-    fake.answers = [Answer([delta(content="Ha")], hold=True)]
-    engine = VLLM(fake.url, profile="exaone4", probe=False)
-    async with aclosing(engine.stream(Request((ASK,)))) as items:
-        async for _ in items:
-            break
-    await asyncio.wait_for(fake.client_closed.wait(), 2)
-    await engine.aclose()
-
-
-async def test_cancelling_the_task_closes_the_connection(fake: FakeServer) -> None:
-    fake.answers = [Answer([delta(content="Ha")], hold=True)]
-    engine = VLLM(fake.url, profile="exaone4", probe=False)
-
-    async def collect() -> None:
-        [item async for item in engine.stream(Request((ASK,)))]
-
-    task = asyncio.create_task(collect())
-    await asyncio.wait_for(fake.holding.wait(), 2)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await asyncio.wait_for(fake.client_closed.wait(), 2)
-    await engine.aclose()
 
 
 # --- first contact -----------------------------------------------------------------------------------

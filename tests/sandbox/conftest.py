@@ -1,12 +1,14 @@
 """Real containers for the tests marked `docker`: one for each test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
 from sandbox import DockerSandbox, DockerSession, EngineMissing, Limits, docker_client, image_exists
 
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 SMALL = Limits(memory=256 << 20, disk=64 << 20, upload=8 << 20, output=10_000, pids=64, seconds=10)
 
 
@@ -49,3 +51,25 @@ async def living(session: DockerSession, most: int) -> int:
             break
         await asyncio.sleep(0.05)
     return count
+
+
+@pytest.fixture
+async def listen() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
+    """Starts a server on this machine's loopback; its `address:port`."""
+    servers = []
+
+    async def start(handler: Handler) -> str:
+        async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError, EOFError):
+                await handler(reader, writer)
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+        servers.append(await asyncio.start_server(served, "127.0.0.1", 0))
+        return f"127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}"
+
+    yield start
+    for server in servers:
+        server.close()
+        await server.wait_closed()

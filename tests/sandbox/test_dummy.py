@@ -1,8 +1,12 @@
+import inspect
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sandbox import DummySandbox, Execution, Limits, OutOfScript, Sandbox, Session
+from sandbox import DockerSandbox, DockerSession, DummySandbox, Execution, Limits, OutOfScript, Sandbox, Session
+from sandbox.dummy import DummySession
 from sandbox.sandbox import Display, HostFunction
 
 
@@ -59,9 +63,17 @@ async def test_forks_and_checkpoints() -> None:
         await session.rollback(2)
 
 
-async def test_it_is_a_sandbox() -> None:
-    sandbox: Sandbox = DummySandbox()
-    session: Session = await sandbox.session()
-    await session.interrupt()
-    await session.aclose()
-    await sandbox.aclose()
+def _asked(function: Callable[..., Any]) -> list[tuple[str, object]]:
+    """Names and defaults of what a method takes."""
+    return [(one.name, one.default) for one in inspect.signature(function).parameters.values()]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "made"),
+    [(Sandbox, DummySandbox), (Sandbox, DockerSandbox), (Session, DummySession), (Session, DockerSession)],
+)
+def test_the_double_and_the_real_one_take_what_the_interface_says(protocol: type, made: type) -> None:
+    methods = {name: value for name, value in vars(protocol).items() if inspect.isfunction(value) and name[0] != "_"}
+    assert len(methods) >= 2
+    for name, method in methods.items():
+        assert _asked(getattr(made, name)) == _asked(method), name
