@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from sandbox import wire
+from sandbox.egress import EgressProxy
 from sandbox.errors import SessionDied
 from sandbox.sandbox import Limits, OnEgress
 from sandbox.wire import Channel, ChannelClosed, Frame, Message, ProtocolError
@@ -16,12 +17,6 @@ ANSWER_SECONDS = 3.0  # how long beyond its own limits the guest may be silent
 CLOSED = "the session was closed; start another one with `await sandbox.session()`"
 
 log = logging.getLogger(__name__)
-
-
-class Egress(Protocol):
-    """Takes the guest's `net_*` frames, see `sandbox.egress`. Raises ProtocolError for what makes no sense."""
-
-    def feed(self, header: Message, body: bytes) -> None: ...
 
 
 class Request:
@@ -102,7 +97,7 @@ class Connection:
     """
 
     def __init__(
-        self, channel: Channel, limits: Limits, end: Callable[[], Awaitable[None]], egress: Egress | None = None
+        self, channel: Channel, limits: Limits, end: Callable[[], Awaitable[None]], egress: EgressProxy | None = None
     ) -> None:
         self.limits = limits
         self.ready = asyncio.Event()

@@ -21,7 +21,7 @@ from sandbox.egress import EgressProxy
 from sandbox.errors import EngineMissing, ImageMissing, SandboxError, SessionDied
 from sandbox.image import GUEST
 from sandbox.owner import LABEL, Owner
-from sandbox.sandbox import Egress, Limits, Network, OnEgress
+from sandbox.sandbox import Egress, Limits, Network
 from sandbox.stream import Attached, attach
 from sandbox.wire import Channel, Message
 
@@ -46,7 +46,6 @@ class Spec:
     build: str
     runtime: str | None
     network: Network
-    on_egress: OnEgress | None
     owner: Owner
 
 
@@ -192,9 +191,8 @@ async def _boot(
         await engine.remove(name)
 
     def over(used: Egress) -> None:
-        for listener in (spec.on_egress, connection.on_egress):
-            if listener is not None:
-                listener(used)
+        if connection.on_egress is not None:
+            connection.on_egress(used)
 
     egress = EgressProxy(spec.network, tell, over) if spec.network.allow else None
     connection = Connection(channel, spec.limits, end, egress)

@@ -26,7 +26,7 @@ class DockerSandbox:
     image: another one than that of `fastslow sandbox build`; it needs `python3` (3.11 or later) and `bash`.
     packages: pip requirements that the image has besides, baked in by `fastslow sandbox build --packages`.
     runtime: an OCI runtime that the engine knows, such as `"runsc"`; None is the engine's default.
-    network: where code may connect; on_egress hears of each connection of any session, see `session` for those of one.
+    network: where code may connect.
     host: the engine, as `unix://`, `ssh://user@host`, `tcp://host:port` (with tls), or several, which then share the
         sessions; None is what `DOCKER_HOST` names, else the local one. A unix socket stands for this machine.
     pool: how many containers to keep running ahead of their sessions, from the first `session()` or `warm()` on.
@@ -42,7 +42,6 @@ class DockerSandbox:
         image: str | None = None,
         runtime: str | None = None,
         network: Network | None = None,
-        on_egress: OnEgress | None = None,
         host: str | Sequence[str] | None = None,
         tls: TLSConfig | None = None,
         pool: int = 0,
@@ -52,7 +51,7 @@ class DockerSandbox:
         rules(network or Network())  # refuses what makes no sense now and not when code asks
         owner = Owner.me()
         image, build = image or image_tag(packages), build_command(packages)
-        self._spec = Spec(self._limits, image, build, runtime, network or Network(), on_egress, owner)
+        self._spec = Spec(self._limits, image, build, runtime, network or Network(), owner)
         hosts = [host] if host is None or isinstance(host, str) else host
         self._engines = Engines([Engine(name, tls, owner) for name in hosts])
         self._pool = Pool(pool, self._start)

@@ -31,3 +31,11 @@ def workspace_path(path: str) -> str:
     if len(relative.encode()) > 4000 or max(len(part.encode()) for part in parts) > 240:
         raise ValueError("the path is too long; use at most 240 bytes for each name")
     return relative
+
+
+def is_canonical(path: str) -> bool:
+    """Whether it is what `workspace_path` would make of it: a guest that names a file otherwise lies."""
+    try:
+        return workspace_path(path) == path
+    except ValueError:
+        return False

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sandbox import wire
 from sandbox.connection import Connection, Request
 from sandbox.errors import CallFailed
-from sandbox.paths import workspace_path
+from sandbox.paths import is_canonical
 from sandbox.sandbox import Display, Execution, OnCall, OnDisplay, OnOutput, State, Status
 from sandbox.wire import CHUNK, MAX_BODY, Frame, Message, ProtocolError
 
@@ -60,16 +60,9 @@ def _where(summary: Message, total: int) -> str:
     if summary.get("file") is None:
         return ""
     path, saved = wire.text(summary, "file", 5000), wire.integer(summary, "saved", 0, 1 << 60)
-    if not _canonical(path):
+    if not is_canonical(path):
         raise ProtocolError("a file whose path is not in order")
     return f"; the whole is in {path}" if saved >= total else f"; the first {saved:,} bytes are in {path}"
-
-
-def _canonical(path: str) -> bool:
-    try:
-        return workspace_path(path) == path
-    except ValueError:
-        return False
 
 
 class Report:

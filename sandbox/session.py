@@ -13,7 +13,7 @@ from typing import BinaryIO
 from sandbox import stubs, wire
 from sandbox.connection import ANSWER_SECONDS, CLOSED, Connection, Request
 from sandbox.errors import SandboxError, SessionDied
-from sandbox.paths import workspace_path
+from sandbox.paths import is_canonical, workspace_path
 from sandbox.report import Report
 from sandbox.sandbox import Execution, FileInfo, HostFunction, OnCall, OnDisplay, OnOutput
 from sandbox.wire import CHUNK, Frame, Message, ProtocolError
@@ -273,10 +273,6 @@ def _file(row: object) -> FileInfo:
         raise ProtocolError("a file without path, size and digest")
     fields = dict(zip(("path", "size", "digest"), row, strict=True))
     path, digest = wire.text(fields, "path", 5000), wire.text(fields, "digest", DIGEST)
-    try:
-        sound = workspace_path(path) == path
-    except ValueError:
-        sound = False
-    if not sound or len(digest) != DIGEST or set(digest) - set("0123456789abcdef"):
+    if not is_canonical(path) or len(digest) != DIGEST or set(digest) - set("0123456789abcdef"):
         raise ProtocolError("a file whose path or digest is not in order")
     return FileInfo(path, wire.integer(fields, "size", 0, 1 << 50), digest)

@@ -14,7 +14,7 @@ import select
 import socket
 import threading
 
-from frames import MAX_BODY, Frames, encode
+from frames import CHUNK, Frames, encode
 
 PIPE = 1 << 18
 ROOM_FOR_FDS = socket.CMSG_SPACE(3 * array.array("i").itemsize)
@@ -213,8 +213,8 @@ class Control:
                 "process and pass the results on"
             )
         body = json.dumps(arguments, default=plain).encode()
-        if len(body) > MAX_BODY:
-            raise ValueError(f"the arguments of a call are {MAX_BODY >> 20} MiB of JSON at most, got {len(body)} bytes")
+        if len(body) > CHUNK:
+            raise ValueError(f"the arguments of a call are {CHUNK >> 20} MiB of JSON at most, got {len(body)} bytes")
         return body
 
 

@@ -26,36 +26,14 @@ from forks import Fork, fresh_interpreter
 from host import Host
 from loop import READ, WRITE, Loop
 from preload import Preload
-from processes import become_child as become_child  # for the interpreter, too
+from session import Session
 
 GRACE = 0.05  # seconds from the interrupt to the kill
 STARVED = 0.3  # the same where others of this machine left us no processor to end with
 IDLE = 0.03  # seconds without a run before a standby is made
 WORTH = 0.3  # seconds of work after which it is made at once: to lose them would cost more than the copy
-CHECKPOINTS = 8
 BATCH = 1 << 18
 PROXY = "http://127.0.0.1:3128"
-
-
-class Session:
-    """One line of state: an interpreter, and dormant copies of it.
-
-    serial: counts what changes the state; a standby made at the present one can take over.
-    unsaved: seconds of runs since the last standby.
-    changed: what became of the state since the last outcome, for the next one to say.
-    """
-
-    def __init__(self, number):
-        self.number = number
-        self.interpreter = self.execution = self.standby = self.offered = None
-        self.checkpoints = {}
-        self.made = self.serial = 0
-        self.standby_serial = -1
-        self.unsaved = 0.0
-        self.changed = "kept"
-
-    def children(self):
-        return [child for child in (self.interpreter, self.standby, *self.checkpoints.values()) if child is not None]
 
 
 class Supervisor:
@@ -274,11 +252,7 @@ class Supervisor:
             return
 
         def then(copy):
-            session.made += 1
-            session.checkpoints[session.made] = copy
-            if len(session.checkpoints) > CHECKPOINTS:
-                session.checkpoints.pop(min(session.checkpoints)).kill()
-            self.host.done(header["id"], checkpoint=session.made)
+            self.host.done(header["id"], checkpoint=session.keep_checkpoint(copy))
             self.rest(session)
 
         self.copy(header, session.interpreter, then)
@@ -337,34 +311,26 @@ class Supervisor:
     def stand_by(self, session):
         """Make the copy that takes over if the next run has to be killed; a large or threaded one is not copied."""
         child, serial = session.interpreter, session.serial
-        if child is None or session.standby_serial == serial:
+        if child is None or (session.standby is not None and session.standby_serial == serial):
             return
         if child.threads or child.memory - child.base > self.config["memory"] // 4:
-            self.replace_standby(session, None)
+            session.keep_standby(None)
             return
 
         def then(copy, _why):
             if copy is not None:
                 self.watch(copy)
             if self.sessions.get(session.number) is session and session.serial == serial:
-                self.replace_standby(session, copy)
+                session.keep_standby(copy)
             elif copy is not None:
                 copy.kill()
 
         Fork(self.loop, self.config, self.children, child, then)
 
-    def replace_standby(self, session, copy):
-        if session.standby is not None:
-            session.standby.kill()
-        session.standby, session.unsaved = copy, 0.0
-        session.standby_serial = -1 if copy is None else session.serial
-
     def recover(self, session):
         """The interpreter is gone: its standby takes over, or the next run gets a fresh one."""
-        session.interpreter = None
-        standby, usable = session.standby, session.standby_serial == session.serial
-        session.standby, session.standby_serial = None, -1
-        if standby is not None and usable and session.changed != "lost":
+        standby = session.take_standby()
+        if standby is not None and session.changed != "lost":
             self.adopt(session, standby)
             session.changed = "restored"
         else:
@@ -474,7 +440,7 @@ class Supervisor:
                 self.end_strays(child)
                 self.recover(session)
             elif session.standby is child:
-                session.standby, session.standby_serial = None, -1
+                session.standby = None
             session.checkpoints = {key: kept for key, kept in session.checkpoints.items() if kept is not child}
         if child.control is not None:
             self.forget(child)
