@@ -150,7 +150,7 @@ class Agent:
         answer = _answer_tool(output)
         builtin = (
             plan_tool(profile.plan_verbs),
-            *(sandbox_tools(workspace.session, self.tools) if workspace else ()),
+            *(sandbox_tools(workspace.session, self.tools, networked=self._networked) if workspace else ()),
             answer,
         )
         offered = [tool for tool in builtin if profile.builtin is None or tool.name in profile.builtin]
@@ -169,6 +169,10 @@ class Agent:
             offered=Toolbox(self.tools),
             output=output,
         )
+
+    @property
+    def _networked(self) -> bool:
+        return bool(self.sandbox and self.sandbox.network.allow)
 
     def _started(self, run_id: str, task: str, run: Run) -> RunStarted:
         names = tuple(tool.name for tool in run.toolbox.tools)
