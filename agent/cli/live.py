@@ -42,6 +42,7 @@ from agent.events import (
     PlanMade,
     Result,
     RunFinished,
+    RunResumed,
     RunStarted,
     StepFinished,
     StepStarted,
@@ -126,6 +127,9 @@ class RunView:
                 self._print(Text(clean(event.task).strip(), "bold"))
                 about = joined(event.model, f"profile {event.profile}", *event.files)
                 self._print(Text(one_line(about), "dim"))
+            case RunResumed():
+                told = f"↻ resumed after {event.turns} turns and {seconds(event.seconds)}; nothing of it is done again"
+                self._print(Text(told, "dim"))
             case Notice():
                 self._print(Text(f"! {one_line(event.text)}", "yellow"))
             case RunFinished():

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Self
 
 from agent import VLLM, Agent
-from agent.cli.jsonl import to_json
 from agent.cli.live import RunView, View
 from agent.cli.phases import Phases
 from agent.cli.prepare import prepare_sandbox, prepare_server
 from agent.cli.text import terminal
 from agent.events import Event, Exit, RunFinished
+from agent.jsonl import to_json
 from agent.modes import Think
 from agent.workspace import checked
 from sandbox import DockerSandbox, Network
