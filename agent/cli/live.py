@@ -260,6 +260,8 @@ class RunView:
         said = "answered" if good else f"{result.exit}: {one_line(result.reason)}"
         mark = Text("✓ ", "green") if good else Text("✗ ", "red")
         self._print(Text("\n") + mark + Text(f"{said} ({seconds(result.seconds)})"))
+        if not good:
+            self._print(Text(f"It goes on from here with: fastslow resume {one_line(result.run)}", "dim"))
 
     def _markdown(self, text: str) -> RenderableType:
         from rich.markdown import Markdown
