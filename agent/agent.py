@@ -159,7 +159,7 @@ class Agent:
         cancelled: asyncio.CancelledError | None = None
         said: list[Event] = []
         async with AsyncExitStack() as stack:
-            workspace = Workspace(self.sandbox, begun.files, begun.keep, begun.restored) if self.sandbox else None
+            workspace = Workspace(self.sandbox, begun.files, begun.keep, begun.history) if self.sandbox else None
             if workspace and not recorder.replaying:
                 await stack.enter_async_context(workspace)
             run = self._start(engine, begun, workspace, output)
