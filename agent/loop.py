@@ -37,7 +37,7 @@ RETRIES = 2  # times that a branch asks again for an answer that it cannot use
 PLANS = 2  # plans that a model which must plan makes before it answers with what it has
 _FILE = re.compile(r"\b[\w-]+\.(?:csv|html|json|md|parquet|pdf|png|svg|txt|xlsx)\b")
 NOT_RUN = "This exact call failed before, so it was not run again. Change it.\n"
-FAILURES = 2  # failed calls in a row after which a turn thinks
+FAILURES = 2  # turns in a row whose calls all failed, after which one thinks; after one more a step has failed
 
 
 @dataclass(slots=True)
@@ -73,6 +73,7 @@ class Branch:
     kind: Kind
     why: str
     force: str | None = None
+    room: int | None = None
     outcome: Outcome | None = None
     partial: str = ""
     reply: Reply = field(default_factory=Reply)
@@ -133,7 +134,14 @@ class Branch:
         """Have the model continue; `reply` is then what it said."""
         run, mode = self.run, started.mode
         opening = run.engine.profile.openings.get(self.kind, "")
-        request = Request(self.transcript.messages, run.toolbox.tools, mode, force=self.force, opening=opening)
+        request = Request(
+            self.transcript.messages,
+            run.toolbox.tools,
+            mode,
+            answer_tokens=self.room,
+            force=self.force,
+            opening=opening,
+        )
         async with aclosing(run.engine.stream(request)) as stream:
             while True:
                 async with run.ledger.in_time():
@@ -160,7 +168,9 @@ class Branch:
         step = bool(self.name)
         if self.retries < RETRIES:
             if reply.finish == "length":
-                return self._again("Your last answer was cut off for length. Be much shorter.", Kind.ACT, "cut off")
+                self.room = 2 * (self.room or self.run.engine.profile.answer_tokens)
+                hint = "Your last answer was cut off for its length, and nothing of it was run. Be much shorter."
+                return self._again(hint, Kind.ACT, "cut off: twice the room")
             if not reply.content.strip():
                 thought = f"\nYour thoughts so far: {clip(reply.reasoning, 2000)}" if reply.reasoning else ""
                 return self._again(
@@ -223,10 +233,13 @@ class Branch:
                 self.outcome = Outcome(True, f"{self.reply.content.strip()}\nOutput:\n{self.evidence}")
         else:
             self.failures += 1
-        if self.failures >= FAILURES and self.name and self.run.engine.profile.step == "output":
+        error = finished[-1].content.strip()
+        if self.failures > FAILURES and self.name:
+            self.outcome = Outcome(False, f"gave up after {self.failures} failures in a row. The last one: {error}")
+        elif self.failures >= FAILURES and self.name and self.run.engine.profile.step == "output":
             self.transcript = self.start  # small models copy the code that they see, with its mistake
-            error = finished[-1].content.strip().splitlines()[-1:]
-            self._again(f"An attempt failed: {clip(' '.join(error), 500)}", Kind.REPAIR, "failures in a row")
+            last = "".join(error.splitlines()[-1:])
+            self._again(f"An attempt failed: {clip(last, 500)}", Kind.REPAIR, "failures in a row")
         elif self.failures >= FAILURES:
             self._next(Kind.REPAIR, f"{self.failures} failures in a row")
         elif self.repeats >= FAILURES:
