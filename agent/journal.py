@@ -250,6 +250,7 @@ class Journal:
     def _open(self) -> sqlite3.Connection:
         if self._database is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch(0o600)  # it holds what people asked, and their files; its side files take after it
             # Whoever uses one from several threads must take turns; SQLite itself is built to be used so.
             database = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
