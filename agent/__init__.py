@@ -4,8 +4,9 @@ from agent.agent import Agent
 from agent.budget import Budget
 from agent.engine.client import VLLM
 from agent.engine.scripted import ReplayModel, ScriptedModel
-from agent.errors import AgentError
+from agent.errors import AgentError, ConfigurationError, JournalBroken, JournalError, RunBusy, RunUnknown
 from agent.events import Event, Exit, Result
+from agent.journal import Journal
 from agent.modes import Kind, Mode, ModePolicy
 from agent.plan import Plan, Step
 
@@ -14,14 +15,20 @@ __all__ = [
     "Agent",
     "AgentError",
     "Budget",
+    "ConfigurationError",
     "Event",
     "Exit",
+    "Journal",
+    "JournalBroken",
+    "JournalError",
     "Kind",
     "Mode",
     "ModePolicy",
     "Plan",
     "ReplayModel",
     "Result",
+    "RunBusy",
+    "RunUnknown",
     "ScriptedModel",
     "Step",
 ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, aclosing
-from datetime import UTC, datetime
+from contextlib import AsyncExitStack, aclosing, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +16,23 @@ from agent.budget import Budget, BudgetSpent, Ledger
 from agent.engine.client import VLLM
 from agent.engine.profiles import Profile
 from agent.engine.types import Engine
-from agent.errors import AgentError
-from agent.events import Event, Exit, NetworkUsed, Notice, Result, RunFinished, RunStarted, StepFinished
+from agent.errors import AgentError, ConfigurationError, JournalError
+from agent.events import (
+    Event,
+    Exit,
+    NetworkUsed,
+    Notice,
+    Result,
+    RunFinished,
+    RunStarted,
+    StepFinished,
+)
+from agent.journal import Journal
 from agent.loop import Branch, Run
 from agent.modes import Kind, ModePolicy, Think
 from agent.plan import PLAN, plan_tool
 from agent.prompts import prompt
+from agent.start import Start, begin, replayed, resumed
 from agent.transcript import System, Transcript, User
 from agent.workspace import Workspace, checked, described
 from sandbox import DockerSandbox, Network, Sandbox, SandboxError
@@ -39,6 +50,7 @@ class Agent:
         turn that the rules let think. policy: rules of your own instead.
     budget: limits of a run. instructions: added to the system prompt.
     out: folder for the files that a run makes; by default `fastslow-out/<run id>`.
+    journal: where every run is written down as it goes, so that it can be resumed; None keeps nothing.
     """
 
     def __init__(
@@ -52,6 +64,7 @@ class Agent:
         budget: Budget | None = None,
         instructions: str = "",
         out: str | Path | None = None,
+        journal: Journal | Literal["default"] | None = "default",
     ) -> None:
         self.engine: Engine = engine if engine is not None else VLLM()
         self.tools = Toolbox(tools).tools
@@ -61,56 +74,105 @@ class Agent:
         self.budget = budget or Budget()
         self.instructions = instructions
         self.out = None if out is None else Path(out)
+        self.journal: Journal | None = Journal() if journal == "default" else journal
 
-    def run_sync(self, task: str, *, files: Iterable[str | Path] = (), output: type[BaseModel] | None = None) -> Result:
+    def run_sync(
+        self,
+        task: str | None = None,
+        *,
+        files: Iterable[str | Path] = (),
+        output: type[BaseModel] | None = None,
+        resume: str | None = None,
+    ) -> Result:
         """`run` for code without an event loop of its own."""
 
         async def main() -> Result:
             try:
-                return await self.run(task, files=files, output=output)
+                return await self.run(task, files=files, output=output, resume=resume)
             finally:
                 await self.aclose()  # connections belong to this call's event loop
 
         return asyncio.run(main())
 
     async def run(
-        self, task: str, *, files: Iterable[str | Path] = (), output: type[BaseModel] | None = None
+        self,
+        task: str | None = None,
+        *,
+        files: Iterable[str | Path] = (),
+        output: type[BaseModel] | None = None,
+        resume: str | None = None,
     ) -> Result:
         """Carry out a task to its end. Raises what `stream` raises; a bad end is a `Result` that says why."""
-        async with aclosing(self.stream(task, files=files, output=output)) as events:
+        async with aclosing(self.stream(task, files=files, output=output, resume=resume)) as events:
             async for event in events:
                 if isinstance(event, RunFinished):
                     result = event.result
         return result
 
     async def stream(
-        self, task: str, *, files: Iterable[str | Path] = (), output: type[BaseModel] | None = None
+        self,
+        task: str | None = None,
+        *,
+        files: Iterable[str | Path] = (),
+        output: type[BaseModel] | None = None,
+        resume: str | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Carry out a task, saying everything that happens; the last event is always `RunFinished`.
 
         files are copied into the sandbox's workspace. output is a pydantic model that the answer must fit.
+        resume: the id of a run in the journal that did not come to its end, instead of a task: it goes on where it was
+        stopped, killed or failed. What it said before is said again, and no finished call of a tool runs twice. Pass
+        the same tools and `output` as then. One that was answered is only told again.
         Raises `AgentError`, FileNotFoundError or PermissionError when the run cannot start. When the consuming task is
         cancelled, `RunFinished` with the partial result comes first and the cancellation goes on after it.
         """
-        paths = checked(files, self.sandbox.limits.upload if self.sandbox else 0)
-        notices = await self.engine.connect()
-        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        if (task is None) == (resume is None):
+            raise ConfigurationError("a run needs a task, or the id of the run to resume; pass one of them")
+        if task is not None:
+            start = begin(self.journal, task, checked(files, self.sandbox.limits.upload if self.sandbox else 0))
+        else:
+            start = resumed(self._kept, resume or "", self.engine)
+        with start as begun:
+            async with aclosing(self._carry_out(begun, output)) as events:
+                async for event in events:
+                    yield event
+
+    async def replay(self, run: str, *, output: type[BaseModel] | None = None) -> AsyncGenerator[Event, None]:
+        """Carry out a recorded run again without a model, tools or a sandbox, from what the journal holds of it.
+
+        It says what it said then; one that stopped in the middle ends there. Raises `JournalError`.
+        """
+        with replayed(self._kept, run, self.engine) as begun:
+            async with aclosing(self._carry_out(begun, output)) as events:
+                async for event in events:
+                    yield event
+
+    @property
+    def _kept(self) -> Journal:
+        if self.journal is None:
+            raise ConfigurationError("this agent keeps no journal, so no run can be found; pass Agent(journal=...)")
+        return self.journal
+
+    async def _carry_out(self, begun: Start, output: type[BaseModel] | None) -> AsyncGenerator[Event, None]:
+        engine, recorder = begun.engine or self.engine, begun.recorder
+        notices = await engine.connect()
         cancelled: asyncio.CancelledError | None = None
         said: list[Event] = []
         async with AsyncExitStack() as stack:
-            workspace = await stack.enter_async_context(Workspace(self.sandbox, paths)) if self.sandbox else None
-            run = self._start(task, paths, workspace, output)
-            said.append(self._started(run_id, task, run))
-            yield said[-1]
-            trunk = self._trunk(run, task, paths)
+            workspace = Workspace(self.sandbox, begun.files, begun.keep, begun.restored) if self.sandbox else None
+            if workspace and not recorder.replaying:
+                await stack.enter_async_context(workspace)
+            run = self._start(engine, begun, workspace, output)
+            trunk = self._trunk(run, begun.task, begun.files)
+            first: list[Event] = [self._started(run, begun), *begun.resumed, *map(Notice, notices)]
             end, reason = Exit.FAILED, ""
             try:
-                for text in notices:
-                    said.append(Notice(text))
+                for event in first:
+                    said.append(recorder.say(event))
                     yield said[-1]
                 async with aclosing(trunk.loop()) as events:
                     async for event in events:
-                        for each in (event, *_connections(workspace)):
+                        for each in (event, *map(recorder.say, _connections(workspace))):
                             said.append(each)
                             yield each
                 end, reason = _judged(trunk, output)
@@ -123,7 +185,7 @@ class Agent:
             made: tuple[Path, ...] = ()
             try:
                 if workspace:
-                    made = await workspace.collect(self.out or Path("fastslow-out") / run_id)
+                    made = await workspace.collect(self.out or Path("fastslow-out") / begun.run)
             except (SandboxError, OSError, ValueError) as error:
                 reason = f"{reason}. Files could not be brought out: {error}".lstrip(". ")
             seconds = run.ledger.seconds
@@ -133,7 +195,11 @@ class Agent:
         answer = trunk.outcome.answer if trunk.outcome else _partial(trunk, said)
         value = output.model_validate_json(answer) if output and end is Exit.ANSWERED else None
         usage, told = run.ledger.usage, tuple(said)
-        yield RunFinished(Result(run_id, answer, value, run.plan, made, usage, end, reason, seconds, told))
+        result = Result(begun.run, answer, value, run.plan, made, usage, end, reason, seconds, told)
+        with suppress(JournalError):  # it failed before: the reason says so
+            written = recorder.say(RunFinished(result)).result
+            result = replace(written, output=value, events=told)  # of a replayed run the one that it had
+        yield RunFinished(result)
         if cancelled:
             raise cancelled
 
@@ -143,14 +209,12 @@ class Agent:
         if self.sandbox:
             await self.sandbox.aclose()
 
-    def _start(
-        self, task: str, paths: tuple[Path, ...], workspace: Workspace | None, output: type[BaseModel] | None
-    ) -> Run:
-        profile = self.engine.profile
+    def _start(self, engine: Engine, begun: Start, workspace: Workspace | None, output: type[BaseModel] | None) -> Run:
+        profile = engine.profile
         answer = _answer_tool(output)
         builtin = (
             plan_tool(profile.plan_verbs),
-            *(sandbox_tools(workspace.session, self.tools) if workspace else ()),
+            *(sandbox_tools(workspace.session, self.tools, networked=self._networked) if workspace else ()),
             answer,
         )
         offered = [tool for tool in builtin if profile.builtin is None or tool.name in profile.builtin]
@@ -159,26 +223,39 @@ class Agent:
         if not workspace and not self.tools:
             offered = [answer] if output else []  # a plan without tools has nothing to do
         return Run(
-            task=task,
-            files=tuple(path.name for path in paths),
-            engine=self.engine,
+            task=begun.task,
+            files=tuple(path.name for path in begun.files),
+            engine=engine,
             toolbox=Toolbox([*offered, *self.tools]),
             policy=self.policy or ModePolicy(profile.budgets, self.think),
-            ledger=Ledger(self.budget),
+            ledger=Ledger(self.budget, started=time.monotonic() - begun.seconds),
             answer_tool=answer,
             offered=Toolbox(self.tools),
+            recorder=begun.recorder,
+            workspace=workspace,
             output=output,
         )
 
-    def _started(self, run_id: str, task: str, run: Run) -> RunStarted:
-        names = tuple(tool.name for tool in run.toolbox.tools)
-        return RunStarted(run_id, task, self.engine.model, self.engine.profile.name, names, run.files)
+    @property
+    def _networked(self) -> bool:
+        return bool(self.sandbox and self.sandbox.network.allow)
+
+    def _started(self, run: Run, begun: Start) -> RunStarted:
+        names, engine = tuple(tool.name for tool in run.toolbox.tools), run.engine
+        settings = {
+            "think": self.think,
+            "budget": asdict(self.budget),
+            "instructions": self.instructions,
+            "out": str(self.out) if self.out else None,
+            "allow": list(self.sandbox.network.allow) if self.sandbox else [],
+        }
+        return RunStarted(begun.run, begun.task, engine.model, engine.profile.name, names, run.files, settings)
 
     def _trunk(self, run: Run, task: str, paths: tuple[Path, ...]) -> Branch:
         network = self.sandbox.network if self.sandbox else None
-        system = "\n\n".join(_system(self.engine.profile, network, self.instructions))
+        system = "\n\n".join(_system(run.engine.profile, network, self.instructions))
         user = f"{task}\n\nFiles:\n{described(paths)}" if paths else task
-        planned = self.engine.profile.plan == "forced" and any(tool.name == PLAN.name for tool in run.toolbox.tools)
+        planned = run.engine.profile.plan == "forced" and any(tool.name == PLAN.name for tool in run.toolbox.tools)
         transcript = Transcript().append(System(system), User(user))
         return Branch(run, "", transcript, Kind.PLAN, "first turn", force=PLAN.name if planned else None)
 

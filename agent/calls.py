@@ -9,12 +9,14 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from agent.budget import Ledger
 from agent.events import CallDisplay, CallFinished, CallOutput, CallStarted, Event
+from agent.recorder import IN_DOUBT, Recorder
 from agent.transcript import ToolCall
+from agent.workspace import Workspace
 from sandbox import CallFailed, Display
 from tools import ArgumentError, Caller, Tool, Toolbox, ToolError, caller, clip, parse_arguments
 
@@ -36,11 +38,16 @@ Items: TypeAlias = AsyncGenerator[Event | Outcome, None]
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Carries out the calls of one branch. offered: the tools that code in the sandbox may call."""
+    """Carries out the calls of one branch. offered: the tools that code in the sandbox may call.
+
+    What a finished call gave in an earlier life of the run is taken from the recorder, and nothing runs.
+    """
 
     branch: str
     ledger: Ledger
     offered: Toolbox
+    recorder: Recorder
+    workspace: Workspace | None = None
 
     async def carry_out(
         self,
@@ -50,16 +57,16 @@ class Calls:
         parent: str = "",
     ) -> Items:
         """Check a call's name and arguments, and let `run` do it. Last come its outcome and the event of it."""
-        started = time.monotonic()
+        started, say = time.monotonic(), self.recorder.say
         outcome = Outcome(False, "it ended without an outcome")
         try:
             tool = toolbox.get(call.name)
             arguments = parse_arguments(tool.parameters, call.arguments)
         except ArgumentError as error:
-            yield CallStarted(self.branch, call, {}, parent)
+            yield say(CallStarted(self.branch, call, {}, parent))
             outcome = Outcome(False, str(error))
         else:
-            yield CallStarted(self.branch, call, arguments, parent)
+            yield say(CallStarted(self.branch, call, arguments, parent))
             async with aclosing(run(tool, call, arguments)) as items:
                 async for item in items:
                     if isinstance(item, Outcome):
@@ -68,9 +75,24 @@ class Calls:
                         yield item
         yield outcome
         seconds = time.monotonic() - started
-        yield CallFinished(self.branch, call.id, call.name, outcome.ok, clip(outcome.answer), seconds, parent)
+        yield say(CallFinished(self.branch, call.id, call.name, outcome.ok, clip(outcome.answer), seconds, parent))
 
     async def run_tool(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
+        """Run a tool once in the life of a run, however often that is interrupted: take the result that is recorded."""
+        recorded = self.recorder.result(self.branch, call.id)
+        if recorded:
+            within, finished = recorded
+            for event in within:
+                yield event
+            yield Outcome(finished.ok, finished.content)
+        elif self.recorder.in_doubt(self.branch, call.id) and not tool.repeatable:
+            yield Outcome(False, IN_DOUBT)
+        else:
+            async with aclosing(self._run_body(tool, call, arguments)) as items:
+                async for item in items:
+                    yield item
+
+    async def _run_body(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         """Run a tool's body in a task of its own; pass on what it says, and what its code calls, meanwhile."""
         loop = asyncio.get_running_loop()
         said: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -83,7 +105,7 @@ class Calls:
             say(CallOutput(self.branch, call.id, stream, text))
 
         def on_display(display: Display) -> None:
-            say(CallDisplay(self.branch, call.id, display.data))
+            say(self.recorder.say(CallDisplay(self.branch, call.id, display.data)))
 
         async def on_call(name: str, given: dict[str, Any]) -> Any:
             return await self._answer(ToolCall(f"{call.id}.{next(numbers)}", name, json.dumps(given)), call.id, say)
@@ -100,12 +122,16 @@ class Calls:
                     break
                 yield event
             returned = task.result()
-            yield Outcome(True, returned.text, data=returned.data)
+            outcome = Outcome(True, returned.text, data=returned.data)
         except ToolError as error:
-            yield Outcome(False, str(error))
+            outcome = Outcome(False, str(error))
         finally:
             task.cancel()
             await asyncio.wait([task])
+        if self.workspace and tool.effect != "read":
+            outcome = replace(outcome, answer=outcome.answer + self.workspace.told())
+            await self.workspace.save()
+        yield outcome
 
     async def _answer(self, call: ToolCall, parent: str, say: Callable[[Event], None]) -> Any:
         """Carry out a call of code, whose exception CallFailed becomes. A spent budget ends the run all the same."""
@@ -121,7 +147,8 @@ class Calls:
                         finished = isinstance(item, CallFinished)
         finally:
             if not finished:
-                say(CallFinished(self.branch, call.id, call.name, False, outcome.answer, 0.0, parent))
+                ended = CallFinished(self.branch, call.id, call.name, False, outcome.answer, 0.0, parent)
+                say(self.recorder.say(ended))
         if not outcome.ok:
             raise CallFailed(outcome.answer)
         return outcome.data

@@ -7,7 +7,12 @@
     │   ├── EngineRefused          the server answered with an error that a retry does not mend
     │   ├── ContextOverflow        (ValueError) the prompt does not fit the served context
     │   └── EngineDied             the managed server ended; carries its last log lines
-    └── ModelUnavailable           (LookupError) weights absent, damaged, or not licensed for use
+    ├── ModelUnavailable           (LookupError) weights absent, damaged, or not licensed for use
+    └── JournalError               the record of runs
+        ├── JournalBroken          its file cannot be read or written; what was written before is kept
+        ├── JournalEnded           a replayed run wants more than was recorded
+        ├── RunBusy                another process carries the run out
+        └── RunUnknown             (LookupError) no such run
 
 `tools.ToolError` and `sandbox.SandboxError` are the bases of the other two rooms. A run that merely ends badly
 (budget spent, cancelled, model gave up) raises nothing: its `Result` says why.
@@ -54,3 +59,23 @@ class EngineDied(EngineError):
 
 class ModelUnavailable(AgentError, LookupError):
     """Weights that are not there, not whole, or not licensed for the use."""
+
+
+class JournalError(AgentError):
+    """The record of runs failed, or cannot give what was asked of it."""
+
+
+class JournalBroken(JournalError):
+    """The journal's file cannot be read or written: the disk is full, say."""
+
+
+class JournalEnded(JournalError):
+    """A replayed run wants a reply or a result that was never recorded."""
+
+
+class RunBusy(JournalError):
+    """Two processes cannot carry out one run."""
+
+
+class RunUnknown(JournalError, LookupError):
+    """The journal holds no such run."""

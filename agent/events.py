@@ -17,7 +17,8 @@ from sandbox import Egress
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """run: a unique, sortable id. tools: names offered to the model. files: names of those given."""
+    """run: a unique, sortable id. tools: names offered to the model. files: names of those given. settings: of the
+    agent, as JSON can hold them: what it takes to make another one like it."""
 
     run: str
     task: str
@@ -25,6 +26,19 @@ class RunStarted:
     profile: str
     tools: tuple[str, ...]
     files: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResumed:
+    """A run goes on that ended, or was killed, before. What it said then comes first, and is not done again.
+
+    turns: model calls whose replies the journal holds. seconds: for which the run was carried out before.
+    """
+
+    run: str
+    turns: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +197,7 @@ class RunFinished:
 
 Event: TypeAlias = (
     RunStarted
+    | RunResumed
     | Notice
     | TurnStarted
     | TurnDelta

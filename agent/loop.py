@@ -27,7 +27,9 @@ from agent.events import (
 from agent.modes import Kind, Mode, ModePolicy
 from agent.plan import PLAN, Plan, Step, run_ready
 from agent.prompts import prompt
+from agent.recorder import IN_DOUBT, Recorder
 from agent.transcript import Assistant, ToolCall, ToolResult, Transcript, User
+from agent.workspace import Workspace
 from tools import Tool, Toolbox, clip
 
 STEP_TURNS = 8  # model calls that one step may take before it has failed
@@ -50,6 +52,8 @@ class Run:
     ledger: Ledger
     answer_tool: Tool
     offered: Toolbox
+    recorder: Recorder = field(default_factory=Recorder)
+    workspace: Workspace | None = None
     output: type[BaseModel] | None = None
     plan: Plan | None = None
     turns: int = 0
@@ -83,7 +87,8 @@ class Branch:
 
     def __post_init__(self) -> None:
         self.start = self.transcript
-        self.calls = Calls(self.name, self.run.ledger, self.run.offered)
+        run = self.run
+        self.calls = Calls(self.name, run.ledger, run.offered, run.recorder, run.workspace)
 
     async def loop(self) -> AsyncGenerator[Event, None]:
         """Run turns until there is an outcome. Raises `BudgetSpent`, and what the engine raises."""
@@ -106,11 +111,27 @@ class Branch:
                     yield event
 
     async def _turn(self) -> AsyncGenerator[Event, None]:
-        run = self.run
+        run, say = self.run, self.run.recorder.say
         run.ledger.check()
         run.turns += 1
-        mode, turn = run.mode(self.kind), run.turns
-        yield TurnStarted(self.name, turn, self.kind, mode, self.why)
+        started = say(TurnStarted(self.name, run.turns, self.kind, run.mode(self.kind), self.why))
+        yield started
+        finished = run.recorder.reply(self.name)
+        if finished is None:
+            async with aclosing(self._ask(started)) as deltas:
+                async for delta in deltas:
+                    yield delta
+            finished = say(TurnFinished(self.name, started.turn, started.mode, self.reply))
+        self.reply = finished.reply
+        run.ledger.add(finished.mode, self.reply)
+        self.partial = self.reply.content or self.partial
+        yield finished
+        for note in self.reply.notes:
+            yield say(Notice(note))
+
+    async def _ask(self, started: TurnStarted) -> AsyncGenerator[TurnDelta, None]:
+        """Have the model continue; `reply` is then what it said."""
+        run, mode = self.run, started.mode
         opening = run.engine.profile.openings.get(self.kind, "")
         request = Request(self.transcript.messages, run.toolbox.tools, mode, force=self.force, opening=opening)
         async with aclosing(run.engine.stream(request)) as stream:
@@ -120,14 +141,9 @@ class Branch:
                 if item is None:
                     break
                 if isinstance(item, Delta):
-                    yield TurnDelta(self.name, turn, item.kind, item.text)
+                    yield TurnDelta(self.name, started.turn, item.kind, item.text)
                 else:
                     self.reply = item
-        run.ledger.add(mode, self.reply)
-        self.partial = self.reply.content or self.partial
-        yield TurnFinished(self.name, turn, mode, self.reply)
-        for note in self.reply.notes:
-            yield Notice(note)
 
     def _calls(self) -> tuple[ToolCall, ...]:
         """The calls to carry out: a plan stands alone, since its steps branch off right behind it."""
@@ -236,7 +252,7 @@ class Branch:
                     yield item
         elif tool.name == self.run.answer_tool.name:
             yield self._answer(arguments)
-        elif (before := self.results.get((call.name, call.arguments))) and not before.ok:
+        elif (before := self.results.get((call.name, call.arguments))) and _failed(before):
             self.repeats += 1
             yield Outcome(False, NOT_RUN + before.content.removeprefix(NOT_RUN))
         else:
@@ -279,7 +295,7 @@ class Branch:
         if self.run.engine.profile.step == "output":
             plan = plan.model_copy(update={"steps": (*plan.steps, self._last_step(plan))})
         self.run.plan = plan
-        yield PlanMade(plan)
+        yield self.run.recorder.say(PlanMade(plan))
         outcomes: dict[int, Outcome] = {}
         async with aclosing(
             run_ready(
@@ -311,7 +327,8 @@ class Branch:
         self, call: ToolCall, plan: Plan, number: int, outcomes: dict[int, Outcome]
     ) -> AsyncGenerator[Event, None]:
         do, needs = plan.steps[number - 1].do, plan.needs(number)
-        yield StepStarted(number, do)
+        say = self.run.recorder.say
+        yield say(StepStarted(number, do))
         if failed := [n for n in needs if not outcomes[n].ok]:
             outcomes[number] = Outcome(False, f"not done, because step {failed[0]} failed")
         else:
@@ -329,7 +346,7 @@ class Branch:
                 async for event in events:
                     yield event
             outcomes[number] = branch.outcome or Outcome(False, branch.partial)
-        yield StepFinished(number, outcomes[number].ok, outcomes[number].answer)
+        yield say(StepFinished(number, outcomes[number].ok, outcomes[number].answer))
 
 
 def _problems(error: ValidationError) -> str:
@@ -347,6 +364,11 @@ def _listed(plan: Plan, outcomes: Mapping[int, Outcome]) -> str:
         f"Step {n}: {plan.steps[n - 1].do}\n{'Result' if outcome.ok else 'FAILED'}: {clip(outcome.answer, 2000)}\n"
         for n, outcome in sorted(outcomes.items())
     )
+
+
+def _failed(before: CallFinished) -> bool:
+    """Whether it is known to have gone wrong; one in doubt may be called again, once the model has looked."""
+    return not before.ok and before.content != IN_DOUBT
 
 
 def _said(reply: Reply) -> tuple[Assistant, ...]:

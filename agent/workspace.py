@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from agent.errors import ConfigurationError
-from sandbox import Egress, Sandbox, Session
+from sandbox import Egress, Sandbox, SandboxError, Session
 
 PREVIEW = 3  # first lines of a text file that the model is shown with its name
+LOST_VARIABLES = "\n(The interpreter was started anew: variables and imports are gone, files are as they were.)"
+LOST_FILES = "\n(These files could not be kept and are gone: {}.)"
+
+Keep: TypeAlias = Callable[[Mapping[str, str | None], Mapping[str, bytes]], None]
 
 
 def checked(files: Iterable[str | Path], largest: int) -> tuple[Path, ...]:
@@ -48,17 +56,39 @@ def _preview(path: Path) -> str:
     return ", first lines:\n" + "\n".join(line[:200] for line in lines)
 
 
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a workspace starts with when its run goes on. files: contents by path, None for one that was too large to
+    keep. cells: the code that ran in the interpreter, in order, and whether it succeeded; None where it must not run
+    again."""
+
+    files: Mapping[str, bytes | None]
+    cells: tuple[tuple[str, bool], ...] | None
+
+
 class Workspace:
     """A sandbox session that starts in the background, so that its container is up when the first plan is.
 
     egress: connections of its code that are over; whoever reads them takes them out.
+    keep: writes the workspace down: the digests of all files by path, and the contents that are new.
+    restored: files and variables of an earlier session that take the place of `files`' first state.
     """
 
-    def __init__(self, sandbox: Sandbox, files: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        files: Sequence[Path],
+        keep: Keep | None = None,
+        restored: Restored | None = None,
+    ) -> None:
         self.egress: deque[Egress] = deque()
         self._sandbox = sandbox
         self._files = files
+        self._keep = keep
+        self._restored = restored
         self._before: dict[str, str] = {}
+        self._kept: dict[str, str] = {}
+        self._told = ""
         self._opening: asyncio.Task[Session] | None = None
 
     async def __aenter__(self) -> Workspace:
@@ -79,10 +109,55 @@ class Workspace:
         try:
             for path in self._files:
                 self._before[path.name] = (await session.put(path.name, path)).digest
+            if self._restored:
+                await self._restore(session, self._restored)
         except BaseException:
             await session.aclose()
             raise
         return session
+
+    async def _restore(self, session: Session, restored: Restored) -> None:
+        """Run the cells again for the sake of the variables, then put the files as they were, whatever those did."""
+        gone = "" if restored.cells is not None else LOST_VARIABLES
+        for code, ok in restored.cells or ():
+            if (await session.run(code)).status != ("ok" if ok else "error"):
+                gone = LOST_VARIABLES
+                break
+        there = {info.path for info in await session.files()}
+        for path, content in restored.files.items():
+            if content is not None:
+                self._kept[path] = (await session.put(path, content)).digest
+        if extra := there - restored.files.keys():
+            await session.shell("rm -f -- " + " ".join(shlex.quote(path) for path in extra))
+        lost = [path for path, content in restored.files.items() if content is None and path not in there]
+        self._told = gone + (LOST_FILES.format(", ".join(lost)) if lost else "")
+
+    def told(self) -> str:
+        """What the model must be told of a restored session, once; mostly nothing."""
+        told, self._told = self._told, ""
+        return told
+
+    async def save(self) -> None:
+        """Write down what a call left, if it left anything."""
+        if self._keep is None or not self._is_open:
+            return
+        session = await self.session()
+        with suppress(SandboxError):  # it died: whoever runs something in it next will hear of that
+            files: dict[str, str | None] = {info.path: info.digest for info in await session.files()}
+            changed = {}
+            for path, digest in files.items():
+                if digest not in (self._kept.get(path), self._before.get(path)):
+                    try:
+                        changed[path] = await session.get(path)
+                    except (OSError, ValueError):  # gone meanwhile, or too large
+                        files[path] = None
+            self._keep(files, changed)
+            self._kept = {path: digest for path, digest in files.items() if digest}
+
+    @property
+    def _is_open(self) -> bool:
+        opening = self._opening
+        return bool(opening and opening.done() and not opening.cancelled() and not opening.exception())
 
     async def session(self) -> Session:
         """The session, once it is up; raises `SandboxError` when it could not start."""
@@ -92,9 +167,9 @@ class Workspace:
 
     async def collect(self, out: Path) -> tuple[Path, ...]:
         """Copy the files that the run made or changed to `out`; none when no session ever came up."""
-        if self._opening is None or not self._opening.done() or self._opening.cancelled() or self._opening.exception():
+        if self._opening is None or not (self._is_open or self._restored):
             return ()
-        session = self._opening.result()
+        session = await self.session()
         collected = []
         for info in await session.files():
             if self._before.get(info.path) == info.digest:

@@ -44,3 +44,9 @@ def vllm_url() -> Iterator[str]:
     yield record.base_url
     if before is None or before.pid != record.pid:
         stop_server(record)
+
+
+@pytest.fixture(autouse=True)
+def journal_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes its runs beside those of whoever runs the tests."""
+    monkeypatch.setattr("agent.journal.default_path", lambda: tmp_path_factory.mktemp("journal") / "runs.db")

@@ -6,12 +6,13 @@ from tools.arguments import parse_arguments
 from tools.errors import ArgumentError, ToolDefinitionError, ToolError
 from tools.function import tool
 from tools.result import Returned, clip
-from tools.tool import Caller, Tool, caller
+from tools.tool import Caller, Effect, Tool, caller
 from tools.toolbox import Toolbox
 
 __all__ = [
     "ArgumentError",
     "Caller",
+    "Effect",
     "Returned",
     "Tool",
     "ToolDefinitionError",

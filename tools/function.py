@@ -13,15 +13,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
 
 from tools.errors import ArgumentError, ToolDefinitionError
-from tools.tool import TIMEOUT, Tool
+from tools.tool import TIMEOUT, Effect, Tool
 
 
 @overload
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
-def tool(*, name: str | None = None, timeout: float | None = TIMEOUT) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
-    function: Callable[..., Any] | None = None, /, *, name: str | None = None, timeout: float | None = TIMEOUT
+    *, name: str | None = None, timeout: float | None = TIMEOUT, effect: Effect | None = None
+) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    timeout: float | None = TIMEOUT,
+    effect: Effect | None = None,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a function: name, summary, type hints and `Args:` become what the model is told.
 
@@ -41,11 +48,11 @@ def tool(
     ['a']
     """
     if function is None:
-        return lambda decorated: _make(decorated, name, timeout)
-    return _make(function, name, timeout)
+        return lambda decorated: _make(decorated, name, timeout, effect)
+    return _make(function, name, timeout, effect)
 
 
-def _make(function: Callable[..., Any], name: str | None, timeout: float | None) -> Tool:
+def _make(function: Callable[..., Any], name: str | None, timeout: float | None, effect: Effect | None) -> Tool:
     if not callable(function) or isinstance(function, type):
         raise ToolDefinitionError(f"a tool is made of a function, got {function!r}; pass a function or a Tool")
     described = parse(inspect.getdoc(function) or "", style=DocstringStyle.GOOGLE)
@@ -60,7 +67,7 @@ def _make(function: Callable[..., Any], name: str | None, timeout: float | None)
     text = "\n".join(filter(None, [described.short_description, described.long_description]))
     chosen = name or str(getattr(function, "__name__", type(function).__name__))
     try:
-        return Tool(chosen, text, parameters, _coercing(function, model), timeout)
+        return Tool(chosen, text, parameters, _coercing(function, model), timeout, effect)
     except ToolDefinitionError as error:
         raise _wrong(function, f"is no tool: {error}") from error
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from sandbox.errors import SandboxError
 from sandbox.sandbox import OnCall, OnDisplay, OnOutput
@@ -21,6 +21,9 @@ from tools.schema import check_schema
 from tools.strict import strict_form
 
 TIMEOUT = 60.0
+
+Effect: TypeAlias = Literal["read", "sandbox", "outside"]
+"""What a call may change: nothing at all; nothing but the sandbox, which goes with the run; anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,9 @@ class Tool:
         server is sent its strict form (`spec`).
     handler: called as `handler(**arguments)`; sync (then in a thread of its own) or async.
     timeout: seconds that one call may take, None for tools that keep to a limit of their own.
+    effect: what a call may change. `"read"` and `"sandbox"` are never asked about, and run again where a crash left it
+        open whether they ran; `"outside"` asks first. None, not said: the tool is allowed, since somebody passed it in,
+        and is never run again without being sure.
     """
 
     name: str
@@ -55,6 +61,7 @@ class Tool:
     parameters: Mapping[str, Any]
     handler: Callable[..., Any] = field(repr=False)
     timeout: float | None = TIMEOUT
+    effect: Effect | None = None
     _spec: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -93,9 +100,15 @@ class Tool:
         handler: Callable[..., Any],
         *,
         timeout: float | None = TIMEOUT,
+        effect: Effect | None = None,
     ) -> Tool:
         """A tool from a raw JSON schema. Raises ToolDefinitionError."""
-        return cls(name, description, parameters, handler, timeout)
+        return cls(name, description, parameters, handler, timeout, effect)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a second call does no harm where nobody knows how far the first one came."""
+        return self.effect in ("read", "sandbox")
 
     def spec(self) -> dict[str, Any]:
         """The tool as an element of a request's `tools`. Always the same object: do not change it."""

@@ -42,6 +42,7 @@ from agent.events import (
     PlanMade,
     Result,
     RunFinished,
+    RunResumed,
     RunStarted,
     StepFinished,
     StepStarted,
@@ -126,6 +127,9 @@ class RunView:
                 self._print(Text(clean(event.task).strip(), "bold"))
                 about = joined(event.model, f"profile {event.profile}", *event.files)
                 self._print(Text(one_line(about), "dim"))
+            case RunResumed():
+                told = f"↻ resumed after {event.turns} turns and {seconds(event.seconds)}; nothing of it is done again"
+                self._print(Text(told, "dim"))
             case Notice():
                 self._print(Text(f"! {one_line(event.text)}", "yellow"))
             case RunFinished():
@@ -256,6 +260,8 @@ class RunView:
         said = "answered" if good else f"{result.exit}: {one_line(result.reason)}"
         mark = Text("✓ ", "green") if good else Text("✗ ", "red")
         self._print(Text("\n") + mark + Text(f"{said} ({seconds(result.seconds)})"))
+        if not good:
+            self._print(Text(f"It goes on from here with: fastslow resume {one_line(result.run)}", "dim"))
 
     def _markdown(self, text: str) -> RenderableType:
         from rich.markdown import Markdown

@@ -99,6 +99,12 @@ ALLOW = Annotated[
 ]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
+RUN = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or `last`.", show_default=False)
+]
+SHOW_THINKING = Annotated[bool, typer.Option("--show-thinking", help="Show all of the thinking, not its end only.")]
+JSON_LINES = Annotated[bool, typer.Option("--json", help="Print one event a line, as JSON.")]
+
 
 @app.callback()
 def top(
@@ -127,7 +133,7 @@ def run(
             help="Which turns think: as the model's profile says, none, all, or with N tokens each.",
         ),
     ] = "auto",
-    json_lines: Annotated[bool, typer.Option("--json", help="Print one event a line, as JSON.")] = False,
+    json_lines: JSON_LINES = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -138,9 +144,7 @@ def run(
         ),
     ] = None,
     allow: ALLOW = None,
-    show_thinking: Annotated[
-        bool, typer.Option("--show-thinking", help="Show all of the thinking, not its end only.")
-    ] = False,
+    show_thinking: SHOW_THINKING = False,
     debug: DEBUG = False,
 ) -> None:
     """Carry out a task. Whatever is missing for it (Docker, engine, weights, server) is set up first.
@@ -165,6 +169,86 @@ def run(
         network=_network(allow),
     )
     raise typer.Exit(command.run(wanted))
+
+
+@app.command()
+def resume(
+    run: RUN = "last",
+    model: MODEL = None,
+    base_url: BASE_URL = None,
+    json_lines: JSON_LINES = False,
+    show_thinking: SHOW_THINKING = False,
+    debug: DEBUG = False,
+) -> None:
+    """Go on with a run that did not come to its end.
+
+    It was stopped, killed, failed, or ran out of its budget, which it then gets once more. What is paid for is not
+    asked again, and no finished call of a tool runs twice.
+    Exit status: as that of run.
+
+    Example: fastslow resume last
+    """
+    from agent.cli import runs as command
+
+    status = command.resume(run, model=model, base_url=base_url, json_lines=json_lines, show_thinking=show_thinking)
+    raise typer.Exit(status)
+
+
+@app.command("runs")
+def list_runs(json_output: JSON = False, debug: DEBUG = False) -> None:
+    """List all runs of the journal, the latest first.
+
+    Example: fastslow runs --json
+    """
+    from agent.cli import runs as command
+
+    command.runs(as_json=json_output)
+
+
+@app.command()
+def show(
+    run: RUN = "last", json_lines: JSON_LINES = False, show_thinking: SHOW_THINKING = False, debug: DEBUG = False
+) -> None:
+    """Show what a run did, from the journal.
+
+    Example: fastslow show last --show-thinking
+    """
+    from agent.cli import runs as command
+
+    command.show(run, as_json=json_lines, show_thinking=show_thinking)
+
+
+@app.command()
+def fork(
+    run: RUN,
+    at: Annotated[int, typer.Option(min=1, metavar="TURN", help="The turn that is taken anew.", show_default=False)],
+    debug: DEBUG = False,
+) -> None:
+    """Copy a run as it was before one of its turns.
+
+    Prints the id of the copy, which `resume` carries on.
+
+    Example: fastslow fork last --at 3
+    """
+    from agent.cli import runs as command
+
+    command.fork(run, at)
+
+
+@app.command()
+def replay(
+    run: RUN = "last", json_lines: JSON_LINES = False, show_thinking: SHOW_THINKING = False, debug: DEBUG = False
+) -> None:
+    """Carry out a run again from its record alone.
+
+    Without model, tools and sandbox. Shows whether this version of the loop still does what it did then.
+    Exit status: as that of run.
+
+    Example: fastslow replay last --json
+    """
+    from agent.cli import runs as command
+
+    raise typer.Exit(command.replay(run, as_json=json_lines, show_thinking=show_thinking))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`fastslow run`: set up what is missing, carry out the task, show it."""
+"""`fastslow run` and `resume`: set up what is missing, carry out the task, show it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import json
 import os
 import signal
 import sys
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from agent import VLLM, Agent
-from agent.cli.jsonl import to_json
+from agent import VLLM, Agent, Budget
 from agent.cli.live import RunView, View
 from agent.cli.phases import Phases
 from agent.cli.prepare import prepare_sandbox, prepare_server
 from agent.cli.text import terminal
 from agent.events import Event, Exit, RunFinished
+from agent.jsonl import to_json
 from agent.modes import Think
 from agent.workspace import checked
 from sandbox import DockerSandbox, Network
@@ -29,9 +30,10 @@ STATUS = {Exit.ANSWERED: 0, Exit.FAILED: 1, Exit.BUDGET: 1, Exit.CANCELLED: CANC
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The command line of one run. base_url: a server that is not ours; None uses the managed one."""
+    """The command line of one run. base_url: a server that is not ours; None uses the managed one. resume: the run of
+    the journal that goes on, instead of a task."""
 
-    task: str
+    task: str | None
     files: tuple[Path, ...]
     model: str | None
     base_url: str | None
@@ -40,6 +42,9 @@ class Wanted:
     json_lines: bool
     show_thinking: bool
     network: Network
+    budget: Budget | None = None
+    instructions: str = ""
+    resume: str | None = None
 
 
 class JsonLines:
@@ -70,12 +75,24 @@ def run(wanted: Wanted) -> int:
     else:
         prepare_server(phases, wanted.model)
         engine = VLLM()
-    agent = Agent(engine=engine, sandbox=sandbox, think=wanted.think, out=wanted.out)
-    view: View = JsonLines() if wanted.json_lines else RunView(terminal(), show_thinking=wanted.show_thinking)
-    return asyncio.run(carry_out(agent, wanted.task, files, view, phases))
+    agent = Agent(
+        engine=engine,
+        sandbox=sandbox,
+        think=wanted.think,
+        budget=wanted.budget,
+        instructions=wanted.instructions,
+        out=wanted.out,
+    )
+    view = view_of(as_json=wanted.json_lines, show_thinking=wanted.show_thinking)
+    events = agent.stream(wanted.task, files=files, resume=wanted.resume)
+    return asyncio.run(carry_out(agent, events, view, phases))
 
 
-async def carry_out(agent: Agent, task: str, files: tuple[Path, ...], view: View, phases: Phases) -> int:
+def view_of(*, as_json: bool, show_thinking: bool) -> View:
+    return JsonLines() if as_json else RunView(terminal(), show_thinking=show_thinking)
+
+
+async def carry_out(agent: Agent, said: AsyncGenerator[Event, None], view: View, phases: Phases) -> int:
     status = STATUS[Exit.FAILED]
     _cancel_on_signals()
     try:
@@ -84,7 +101,7 @@ async def carry_out(agent: Agent, task: str, files: tuple[Path, ...], view: View
             await agent.engine.connect()
             on_progress(f"{agent.engine.model}, profile {agent.engine.profile.name}", None)
         with view:
-            async with aclosing(agent.stream(task, files=files)) as events:
+            async with aclosing(said) as events:
                 async for event in events:
                     view.show(event)
                     if isinstance(event, RunFinished):

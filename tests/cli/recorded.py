@@ -18,6 +18,7 @@ from agent.events import (
     PlanMade,
     Result,
     RunFinished,
+    RunResumed,
     RunStarted,
     StepFinished,
     StepStarted,
@@ -75,6 +76,7 @@ def events(made: tuple[Path, ...] = ()) -> list[Event]:
     answering = Reply("**South** sells most: `55,937.95`.", usage=usage(cached=500))
     told: list[Event] = [
         RunStarted("20260101-1", "Which region sells most?", "m", "instruct", ("plan", "python"), ("orders.csv",)),
+        RunResumed("20260101-1", 2, 75.0),
         Notice(f"the server is old {HOSTILE}"),
         *turn(1, "", THINK, planning, Kind.PLAN),
         CallStarted("", plan, {}),

@@ -25,6 +25,11 @@ COMMANDS = [
     ["down"],
     ["status"],
     ["models"],
+    ["runs"],
+    ["resume"],
+    ["show"],
+    ["fork"],
+    ["replay"],
     ["sandbox", "build"],
     ["sandbox", "exec"],
     ["sandbox", "prune"],
@@ -251,7 +256,7 @@ plan = ToolCall("p", "plan", '{"goal": "Wait", "steps": [{"do": "Wait."}, {"do":
 model = Closed([Reply(calls=(plan,)), Reply("The first step gave 42."), forever])
 agent = Agent(engine=model, sandbox=None, tools=[wait])
 view = JsonLines() if sys.argv[1] == "json" else RunView(terminal())
-sys.exit(asyncio.run(carry_out(agent, "Wait.", (), view, Phases(terminal(stderr=True)))))
+sys.exit(asyncio.run(carry_out(agent, agent.stream("Wait."), view, Phases(terminal(stderr=True)))))
 '''
 
 

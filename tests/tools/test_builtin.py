@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sandbox import DummySandbox, Execution, Session
-from tools import Caller, Tool, ToolError, caller, parse_arguments
+from tools import Caller, Tool, ToolError, caller, parse_arguments, tool
 from tools.builtin import sandbox_tools
 
 
@@ -32,6 +32,20 @@ def test_names_and_laziness() -> None:
     assert list(box.tools) == ["python", "shell", "read_file", "write_file", "list_files"]
     assert all(tool.spec()["function"]["strict"] for tool in box.tools.values())
     assert box.session is None
+
+
+async def test_effects_name_what_a_call_can_reach() -> None:
+    @tool(effect="read")
+    def look() -> str:
+        """Look."""
+        return ""
+
+    def effects(*functions: Tool, networked: bool = False) -> list[str | None]:
+        return [tool.effect for tool in sandbox_tools(Box().open, functions, networked=networked)]
+
+    assert effects() == ["sandbox", "sandbox", "read", "sandbox", "read"]
+    assert effects(look) == [None, "sandbox", "read", "sandbox", "read"]
+    assert effects(networked=True) == [None, None, "read", "sandbox", "read"]
 
 
 async def test_code_says_output_then_value_then_stderr() -> None:

@@ -17,7 +17,7 @@ LINES = 200  # lines read when no number is given
 def file_tools(open_session: OpenSession) -> tuple[Tool, ...]:
     """Reading, writing and listing the workspace's files."""
 
-    @tool
+    @tool(effect="read")
     async def read_file(path: str, start_line: int = 1, lines: int = LINES) -> str:
         """Read a text file.
 
@@ -29,7 +29,7 @@ def file_tools(open_session: OpenSession) -> tuple[Tool, ...]:
         data = await _get(await open_session(), path)
         return _excerpt(path, data, max(start_line, 1), max(lines, 1))
 
-    @tool
+    @tool(effect="sandbox")
     async def write_file(path: str, content: str) -> str:
         """Write a text file, replacing what it held.
 
@@ -44,7 +44,7 @@ def file_tools(open_session: OpenSession) -> tuple[Tool, ...]:
             raise ToolError(f"{path} was not written: {error}") from error
         return f"Wrote {info.path} ({info.size} bytes)."
 
-    @tool
+    @tool(effect="read")
     async def list_files() -> str:
         """List the files in the working folder with their sizes."""
         return _listed(await (await open_session()).files())

@@ -35,7 +35,7 @@ def python_tool(open_session: OpenSession, functions: Sequence[Tool] = ()) -> To
             told_to.append(session)
         return session
 
-    @tool(timeout=None)  # the sandbox stops code at its own limit
+    @tool(timeout=None, effect="sandbox")  # the sandbox stops code at its own limit
     async def python(code: str) -> str:
         """Run Python code and see its output. Variables stay defined for the next call.
 

@@ -10,7 +10,7 @@ from tools.tool import Tool, caller
 def shell_tool(open_session: OpenSession) -> Tool:
     """Runs a command in the session's workspace."""
 
-    @tool(timeout=None)  # the sandbox stops commands at its own limit
+    @tool(timeout=None, effect="sandbox")  # the sandbox stops commands at its own limit
     async def shell(command: str) -> str:
         """Run a bash command in the working folder and see its output.
 

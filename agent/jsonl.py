@@ -1,4 +1,4 @@
-"""Events as JSON, one a line, for programs that watch a run. Bytes are base64."""
+"""Events as JSON, one a line, for programs that watch a run and for the journal. Bytes are base64."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
-from agent.events import Event, Result
+from agent.events import CallDisplay, Event, Result
 from agent.modes import Mode
 
 
@@ -25,9 +26,42 @@ def to_json(event: Event) -> dict[str, Any]:
     return {"event": event_name(event), **_fields(event)}
 
 
+def from_json(told: Mapping[str, Any]) -> Event:
+    """The event that `to_json` told. ValueError for anything else.
+
+    >>> from_json({"event": "notice", "text": "Mind the gap."})
+    Notice(text='Mind the gap.')
+    """
+    kind = _KINDS.get(told.get("event", ""))
+    if kind is None:
+        raise ValueError(f"an event is one of {', '.join(_KINDS)}, got {told.get('event')!r}")
+    if kind is CallDisplay:
+        shown = {mime: base64.b64decode(data) if _binary(mime) else data for mime, data in told["data"].items()}
+        return CallDisplay(told["branch"], told["call_id"], shown)
+    event: Event = _adapter(told["event"]).validate_python(told)
+    return event
+
+
 def event_name(event: Event) -> str:
     """`TurnStarted` -> `turn_started`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    return _snake(type(event).__name__)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+_KINDS: Mapping[str, type[Any]] = {_snake(kind.__name__): kind for kind in get_args(Event)}
+
+
+def _binary(mime: str) -> bool:
+    """Whether a display's data are bytes: of all that the sandbox shows only pictures are, and SVG is text."""
+    return mime.startswith("image/") and mime != "image/svg+xml"
+
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_KINDS[kind])
 
 
 def _fields(value: Any) -> dict[str, Any]:

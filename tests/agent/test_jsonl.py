@@ -1,11 +1,14 @@
 """Events as JSON lines: every kind, and all that is in it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from agent.cli.jsonl import event_name, to_json
+import pytest
+
 from agent.events import Event, RunFinished
+from agent.jsonl import event_name, from_json, to_json
 from tests.cli.recorded import HOSTILE, events
 
 
@@ -20,6 +23,22 @@ def test_every_event_is_one_line_of_json_with_all_fields() -> None:
         assert "\n" not in line
         assert told.pop("event") == event_name(event)
         assert set(told) == set(type(event).__dataclass_fields__)
+
+
+def test_every_event_comes_back_from_its_line() -> None:
+    for event in events((Path("out/revenue.png"),)):
+        again = from_json(json.loads(json.dumps(to_json(event))))
+        if isinstance(event, RunFinished):
+            event = RunFinished(replace(event.result, events=()))
+        assert again == event
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"event": "no_such"}, {"event": "notice"}, {"event": "turn_started", "turn": "x"}]
+)
+def test_what_is_no_event_is_refused(told: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"an event is one of|validation error"):
+        from_json(told)
 
 
 def test_control_sequences_travel_as_escapes() -> None:
