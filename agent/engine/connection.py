@@ -6,10 +6,11 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, NoReturn
 
 import httpx
@@ -25,6 +26,7 @@ PATIENCE = 300.0  # for a server that is away or full: a restart loads weights f
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0  # for what generates nothing: /models, /tokenize, the text of an error
 LARGEST = 256 << 20  # bytes of one answer; 128K tokens are 30 MB when each is an event of its own
+SHARED = 8  # connections of one httpx client
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", "[::1]"}
 _AWAY = {429, 502, 503, 504}
 _JSON = {"Content-Type": "application/json"}
@@ -84,6 +86,32 @@ class Retries:
         return self._used > self._most or self._stalls > 1
 
 
+class Clients:
+    """httpx clients of a few connections each, made as they are needed.
+
+    httpx compares all connections of a client with one another for each request, so 128 of them in one client cost
+    five times the CPU of 128 in sixteen (https://github.com/encode/httpcore/pull/1035).
+    """
+
+    def __init__(self, make: Callable[[], httpx.AsyncClient]) -> None:
+        self._make = make
+        self._busy: dict[httpx.AsyncClient, int] = {}
+
+    @contextmanager
+    def one(self) -> Iterator[httpx.AsyncClient]:
+        """The first client with room, so that few requests use few connections over and over."""
+        client = next((each for each, busy in self._busy.items() if busy < SHARED), None) or self._make()
+        self._busy[client] = self._busy.get(client, 0) + 1
+        try:
+            yield client
+        finally:
+            self._busy[client] -= 1
+
+    async def aclose(self) -> None:
+        for client in self._busy:
+            await client.aclose()
+
+
 class Connection:
     """One server, for one event loop. The key is in its headers and nowhere else."""
 
@@ -105,7 +133,8 @@ class Connection:
         self.timeout = timeout
         self._retries = retries
         self._key = api_key = api_key.strip() if api_key else None  # a file's line break is no part of it
-        self._client = httpx.AsyncClient(
+        make = partial(
+            httpx.AsyncClient,
             auth=(url.username, url.password) if url.userinfo else None,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
             # who reads a stream counts the seconds of silence and knows what they mean; this is behind it
@@ -113,10 +142,12 @@ class Connection:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
             transport=transport,
             trust_env=url.host not in _LOOPBACK,  # a proxy has no way to this machine
+            verify=httpx.create_ssl_context(trust_env=url.host not in _LOOPBACK),
         )
+        self._clients = Clients(make)
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        await self._clients.aclose()
 
     async def get(self, url: str, retries: int | None = None) -> httpx.Response:
         return await self._call("GET", url, None, retries)
@@ -131,8 +162,9 @@ class Connection:
         seconds = min(ANSWER_SECONDS, self.timeout)
         while True:
             try:
-                async with asyncio.timeout(seconds):
-                    response = await self._client.request(method, url, content=_encoded(body), headers=_JSON)
+                with self._clients.one() as client:
+                    async with asyncio.timeout(seconds):
+                        response = await client.request(method, url, content=_encoded(body), headers=_JSON)
                 self._check(response.status_code, response.headers, response.content)
             except TimeoutError:
                 await retries.wait(TryAgain(EngineUnreachable(f"{url} gave no answer within {seconds:g} s")))
@@ -150,17 +182,20 @@ class Connection:
         shown. Closing the generator closes the connection, which makes vLLM stop generating.
         """
         try:
-            async with self._client.stream("POST", url, content=_encoded(body), headers=_JSON) as response:
+            async with AsyncExitStack() as stack:
+                client = stack.enter_context(self._clients.one())
+                sent = client.stream("POST", url, content=_encoded(body), headers=_JSON)
+                response = await stack.enter_async_context(sent)
                 if not response.is_success:
                     self._check(response.status_code, response.headers, await _beginning(response))
                 kind = response.headers.get("content-type", "")
-                async with aclosing(self._parts(response)) as parts:
-                    if "text/event-stream" not in kind:
-                        yield self._whole(kind, b"".join([part async for part in parts]))
-                        return
-                    async with aclosing(events(parts)) as said:
-                        async for event in said:
-                            yield self._event(event)
+                parts = await stack.enter_async_context(aclosing(self._parts(response)))
+                if "text/event-stream" not in kind:
+                    yield self._whole(kind, b"".join([part async for part in parts]))
+                    return
+                said = await stack.enter_async_context(aclosing(events(parts)))
+                async for event in said:
+                    yield self._event(event)
         except httpx.HTTPError as error:
             raise self._failure(error) from error
 
