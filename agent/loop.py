@@ -12,9 +12,11 @@ from pydantic import BaseModel, ValidationError
 
 from agent.budget import Ledger, StepSpent
 from agent.calls import Calls, Items, Outcome
+from agent.compaction import Shorter, stream_fitting
 from agent.engine.types import Delta, Engine, Reply, Request
 from agent.events import (
     CallFinished,
+    Compacted,
     Event,
     Notice,
     PlanMade,
@@ -125,8 +127,8 @@ class Branch:
         for note in self.reply.notes:
             yield say(Notice(note))
 
-    async def _ask(self, started: TurnStarted) -> AsyncGenerator[TurnDelta, None]:
-        """Have the model continue; `reply` is then what it said."""
+    async def _ask(self, started: TurnStarted) -> AsyncGenerator[TurnDelta | Compacted, None]:
+        """Have the model continue, on a shorter history where this one is too long; `reply` is then what it said."""
         run, mode = self.run, started.mode
         opening = run.engine.profile.openings.get(self.kind, "")
         request = Request(
@@ -137,13 +139,16 @@ class Branch:
             force=self.force,
             opening=opening,
         )
-        async with aclosing(run.engine.stream(request)) as stream:
+        async with aclosing(stream_fitting(run.engine, request)) as stream:
             while True:
                 async with self.ledger.in_time():
                     item = await anext(stream, None)
                 if item is None:
                     break
-                if isinstance(item, Delta):
+                if isinstance(item, Shorter):
+                    self.transcript = item.transcript
+                    yield run.recorder.say(Compacted(self.name, item.before, item.after))
+                elif isinstance(item, Delta):
                     yield TurnDelta(self.name, started.turn, item.kind, item.text)
                 else:
                     self.reply = item
@@ -191,7 +196,7 @@ class Branch:
         *earlier, last = self.transcript.messages
         match last:
             case ToolResult():
-                last = ToolResult(last.call_id, last.name, f"{last.content}\n\n{hint}")
+                last = replace(last, content=f"{last.content}\n\n{hint}")
             case User():
                 last = User(f"{last.content}\n\n{hint}")
             case _:
@@ -215,7 +220,7 @@ class Branch:
                     finished[event.call_id] = event
                 yield event
         self.transcript = self.transcript.append(
-            *(ToolResult(call.id, call.name, finished[call.id].content) for call in calls)
+            *(ToolResult(call.id, call.name, finished[call.id].content, finished[call.id].ok) for call in calls)
         )
         self._judge([finished[call.id] for call in calls])
 

@@ -19,6 +19,7 @@ from agent.modes import Mode
 from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
 from tools import Tool
 
+TEMPLATE_TOKENS = 1024  # what a chat template adds of its own, generously
 LEAST_ANSWER = 32  # tokens; with less room than this a turn is not worth sending
 
 
@@ -51,6 +52,12 @@ def size(message: Message) -> int:
     if isinstance(message, Assistant):
         text += message.reasoning + "".join(call.name + call.arguments for call in message.calls)
     return len(text.encode("utf-8", "replace")) + 64
+
+
+def most_tokens(request: Request) -> int:
+    """A bound of the prompt's tokens, for nothing: no tokenizer makes more tokens than a text has bytes."""
+    tools = sum(len(json.dumps(tool.spec())) for tool in request.tools)
+    return TEMPLATE_TOKENS + tools + sum(map(size, request.messages))
 
 
 def _encode_assistant(message: Assistant, renders_calls: bool, replay: bool) -> dict[str, Any] | None:
