@@ -51,7 +51,8 @@ async def test_a_sandbox_that_cannot_start_ends_the_run_with_the_remedy() -> Non
 
 def test_a_binary_file_has_no_preview(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"\0\1")
-    assert described([tmp_path / "a.bin"]) == "a.bin (2 bytes)"
+    assert described([Given("a.bin", tmp_path / "a.bin")]) == "a.bin (2 bytes)"
+    assert described([Given("b.txt", b"one\ntwo")]) == "b.txt (7 bytes), first lines:\none\ntwo"
 
 
 @pytest.mark.parametrize(
