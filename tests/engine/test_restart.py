@@ -16,7 +16,7 @@ import pytest
 from asking import ASK, WEATHER
 from fake_server import Answer, FakeServer, delta, said, serving
 
-from agent.engine import client, record
+from agent.engine import reach, record
 from agent.engine.client import VLLM
 from agent.engine.record import ServerRecord
 from agent.engine.types import Delta, Reply, Request
@@ -28,7 +28,7 @@ STALLED = Answer([delta([1], content="Ha")], hold=True)
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FASTSLOW_HOME", str(tmp_path))
-    monkeypatch.setattr(client, "RESTART_SECONDS", 0.6)
+    monkeypatch.setattr(reach, "RESTART_SECONDS", 0.6)
     (tmp_path / "log").write_text("INFO serving\nERROR the last words\n")
     return tmp_path
 
