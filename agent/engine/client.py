@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from agent.engine.connection import PATIENCE, RETRIES, Connection, Retries, TryAgain, decode
+from agent.engine.connection import Connection, decode
 from agent.engine.fenced import STOP, stops_at_opening
 from agent.engine.mend import count_usage, first_words, mend, needs_raw
 from agent.engine.probe import Finding, identity, load, probe, save
@@ -22,6 +22,7 @@ from agent.engine.profiles import FALLBACK, PROFILES, Profile, find_profile
 from agent.engine.reach import Reach
 from agent.engine.received import Received, as_count, as_mapping, as_text
 from agent.engine.recording import RecordingTransport
+from agent.engine.retries import PATIENCE, RETRIES, Retries, TryAgain
 from agent.engine.schedule import CONCURRENCY, Scheduler
 from agent.engine.types import Delta, Finish, Reply, Request
 from agent.engine.wire import encode_history, encode_request, size, template_kwargs

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import httpx
 
-from agent.engine.connection import PATIENCE, Connection
+from agent.engine.connection import Connection
 from agent.engine.record import ServerRecord, log_tail, running_server, server_status
+from agent.engine.retries import PATIENCE
 from agent.errors import ConfigurationError, EngineDied, EngineUnreachable
 
 RESTART_SECONDS = 30.0  # for somebody to start the managed server again, once it ended
