@@ -84,7 +84,7 @@ class Connection:
             auth=(url.username, url.password) if url.userinfo else None,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
             # who reads a stream counts the seconds of silence and knows what they mean; this is behind it
-            timeout=httpx.Timeout(timeout, read=timeout + 1, connect=CONNECT_SECONDS, pool=None),
+            timeout=httpx.Timeout(timeout + 1, connect=CONNECT_SECONDS, pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
             transport=transport,
             trust_env=url.host not in _LOOPBACK,  # a proxy has no way to this machine
