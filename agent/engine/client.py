@@ -36,6 +36,7 @@ FIRST_RETRIES = 2  # at first contact: a wrong address should be told soon
 # Silence between two pieces of an answer. vLLM sends each token as it comes, those of calls too (`return_token_ids`),
 # so what may lie between is others' prompts: at most 2,048 tokens a step on a CPU, done in 2 minutes at 17 tokens/s.
 STALL_SECONDS = 120.0
+COUNT_SECONDS = 5.0  # for the count of tokens behind a whole answer; it goes out at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,8 @@ class VLLM:
     ) -> Mapping[str, Any] | None:
         """The next piece of an answer, None at its end. The first may take long, as the server may have a queue."""
         flows = received.started or bool(received.token_ids)
-        seconds = min(STALL_SECONDS, self._timeout) if flows else self._timeout
+        limit = COUNT_SECONDS if received.whole else STALL_SECONDS
+        seconds = min(limit, self._timeout) if flows else self._timeout
         try:
             async with asyncio.timeout(seconds):
                 return await anext(chunks, None)
@@ -237,7 +239,9 @@ class VLLM:
         served, request = self._known, turn.request
         body = encode_request(request, served.profile, served.model, await self._left(request), served.budgeted)
         if request.mode.thinks and self._ranks:
-            body["priority"] = 1  # vLLM takes lower ones first; others than 0 only with --scheduling-policy priority
+            # Lower ones go first. Without --scheduling-policy priority vLLM 0.32 takes no notice of it (tried), while
+            # its description of the field announces an error.
+            body["priority"] = 1
         if not turn.stops:
             body.pop("stop", None)
         return body

@@ -258,6 +258,14 @@ async def test_a_drop_behind_the_finish_costs_nothing(fake: FakeServer) -> None:
     assert len(fake.chats) == 1
 
 
+async def test_silence_behind_the_finish_costs_little(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "COUNT_SECONDS", 0.1)
+    whole = Answer([delta([1], content="Yes."), delta([2], finish="stop")], hold=True)
+    reply, _ = await asyncio.wait_for(ask(fake, whole), 20)
+    assert (reply.content, reply.notes, reply.usage.answer) == ("Yes.", (), 2)
+    assert len(fake.chats) == 1
+
+
 async def test_a_moved_address_is_a_clear_error(fake: FakeServer) -> None:
     moved = Answer(body={}, status=307, headers={"Location": "http://127.0.0.1:1/v1/chat/completions"})
     with pytest.raises(EngineRefused, match="answered 307"):
