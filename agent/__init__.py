@@ -1,7 +1,7 @@
 """fastslow: agents on hybrid-reasoning open models that think slowly to plan and act fast to call tools."""
 
 from agent.agent import Agent
-from agent.budget import Budget
+from agent.budget import Budget, Prices, StepBudget
 from agent.engine.client import VLLM
 from agent.engine.scripted import ReplayModel, ScriptedModel
 from agent.errors import AgentError, ConfigurationError, JournalBroken, JournalError, RunBusy, RunUnknown
@@ -26,12 +26,14 @@ __all__ = [
     "Mode",
     "ModePolicy",
     "Plan",
+    "Prices",
     "ReplayModel",
     "Result",
     "RunBusy",
     "RunUnknown",
     "ScriptedModel",
     "Step",
+    "StepBudget",
     "Task",
     "run_many",
 ]

@@ -3,47 +3,116 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
-from agent.engine.types import Reply
+from agent.engine.types import Reply, Usage
 from agent.events import ModeUsage
 from agent.modes import Mode
+from agent.plan import PLAN
+from tools import ToolError
+
+NEARLY = 0.9  # of a limit; the model is then told to finish
+NOT_COUNTED = {PLAN.name, "answer"}  # calls that the loop carries out itself
+LIMITS = ("turns", "tokens", "thinking_tokens", "tool_calls", "seconds", "cost")
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """Limits of one run; None is no limit.
+class Prices:
+    """What a million tokens cost, in any currency: of a prompt, of a prompt's part that the server had in its prefix
+    cache, and generated ones, thinking included. The server is the user's own, so nobody else knows.
+
+    >>> Prices(prompt=1.0, cached=0.1, generated=4.0).cost(Usage(prompt=2_000_000, cached=1_000_000, answer=500_000))
+    3.1
+    """
+
+    prompt: float
+    cached: float
+    generated: float
+
+    def __post_init__(self) -> None:
+        for price in fields(self):
+            value = getattr(self, price.name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"a price is 0 or more for a million tokens, got {price.name}={value}")
+
+    def cost(self, usage: Usage) -> float:
+        cached = min(usage.cached, usage.prompt)
+        generated = usage.thinking + usage.answer
+        spent = (usage.prompt - cached) * self.prompt + cached * self.cached + generated * self.generated
+        return spent / 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StepBudget:
+    """Limits of one step of a plan, which fails when it reaches one; None is no limit. Units are those of `Budget`."""
+
+    turns: int | None = 8
+    tokens: int | None = None
+    thinking_tokens: int | None = None
+    tool_calls: int | None = None
+    seconds: float | None = None
+    cost: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in LIMITS:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"a budget's {name} must be above 0 or None for no limit, got {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget(StepBudget):
+    """Limits of one run, which ends when it reaches one; None is no limit.
 
     turns: model calls. tokens: generated tokens, thinking included. thinking_tokens: of these, spent on thinking.
-    seconds: wall clock of the whole run.
+    tool_calls: calls that the model makes; those that its code makes are not counted. seconds: wall clock.
+    cost: of all model calls, by `prices`. step: limits of each step of a plan.
+
+    What a turn spends is known when it has ended, so turns side by side may go over a limit by one each. One call of a
+    tool has the tool's own `timeout`, and what is left of its step's and its run's seconds.
     """
 
     turns: int | None = 60
-    tokens: int | None = None
-    thinking_tokens: int | None = None
-    seconds: float | None = None
+    step: StepBudget = field(default_factory=StepBudget)
+    prices: Prices | None = None
 
     def __post_init__(self) -> None:
-        for limit in fields(self):
-            value = getattr(self, limit.name)
-            if value is not None and value <= 0:
-                raise ValueError(f"a budget's {limit.name} must be above 0 or None for no limit, got {value}")
+        StepBudget.__post_init__(self)  # super() does not find its class where that has slots
+        if self.prices is None and (self.cost or self.step.cost):
+            raise ValueError("a budget's cost needs prices; pass Budget(cost=..., prices=Prices(...))")
 
 
 class BudgetSpent(Exception):
     """Ends a run from wherever it is; the text says which limit was reached."""
 
 
+class StepSpent(ToolError):
+    """Ends a step from wherever it is. A ToolError: a call that it stops has failed as others do, and the turn after
+    it is not begun."""
+
+
 @dataclass(slots=True)
 class Ledger:
-    """What was spent so far, by mode, against one budget."""
+    """What was spent so far, by mode, against one budget. A step has a part of its own, which counts for both.
+
+    started: by the monotonic clock; earlier than now for a run that goes on. run: of a step's part the whole.
+    """
 
     budget: Budget
     usage: dict[str, ModeUsage] = field(default_factory=dict)
+    tool_calls: int = 0
     started: float = field(default_factory=time.monotonic)
+    run: Ledger | None = None
+    warned: bool = False
+
+    @property
+    def limits(self) -> StepBudget:
+        return self.budget.step if self.run else self.budget
 
     @property
     def turns(self) -> int:
@@ -53,39 +122,102 @@ class Ledger:
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
+    def step(self) -> Ledger:
+        """The part of a step that begins now."""
+        return Ledger(self.budget, run=self)
+
     def add(self, mode: Mode, reply: Reply) -> None:
+        """Count a reply; replies are all that a ledger is made of, but for its clock."""
         row = self.usage.get(mode.name, ModeUsage())
         self.usage[mode.name] = ModeUsage(row.turns + 1, row.usage + reply.usage)
+        self.tool_calls += sum(call.name not in NOT_COUNTED for call in reply.calls)
+        if self.run:
+            self.run.add(mode, reply)
 
     def check(self) -> None:
-        """Raises `BudgetSpent` before a turn that the budget does not allow."""
-        thinking = sum(row.usage.thinking for row in self.usage.values())
-        answer = sum(row.usage.answer for row in self.usage.values())
-        spent = {
-            "turns": self.turns,
-            "tokens": thinking + answer,
-            "thinking_tokens": thinking,
-            "seconds": self.seconds,
-        }
-        for name, value in spent.items():
-            limit = getattr(self.budget, name)
-            if limit is not None and value >= limit:
-                raise BudgetSpent(f"the budget of {limit:g} {name.replace('_', ' ')} is spent ({value:.0f} used)")
+        """Raises `BudgetSpent`, or `StepSpent`, before a turn that the limits do not allow.
+
+        A turn after the last tool call is allowed, as an answer needs none.
+        """
+        for part in self._parts():
+            for name, value, limit in part._limited():
+                if name != "tool_calls" and value >= limit:
+                    raise part._spent(name, value, limit)
+
+    def check_calls(self) -> None:
+        """Raises the same before a turn's calls are carried out, when they are more than the limits allow."""
+        for part in self._parts():
+            limit = part.limits.tool_calls
+            if limit is not None and part.tool_calls > limit:
+                raise part._spent("tool_calls", part.tool_calls, limit)
+
+    def warning(self) -> str:
+        """What to tell the model when a limit is near: once, else nothing."""
+        if self.warned:
+            return ""
+        for part in self._parts():
+            for name, value, limit in part._limited():
+                near = min(NEARLY * limit, limit - 1) if name == "turns" else NEARLY * limit
+                if value >= near:
+                    self.warned = True
+                    what = "this step" if part.run else "this task"
+                    used = f"{_number(value)} of {_number(limit)} {_unit(name)}"
+                    return f"\n[{used} that {what} may take are used. Finish now, with what you have.]"
+        return ""
+
+    def anew(self) -> Budget:
+        """The same budget once more, beside what is used of it."""
+        raised: dict[str, Any] = {name: limit + used for name, used, limit in self._limited()}
+        return replace(self.budget, **raised)
 
     def thinking_left(self) -> int | None:
         """Thinking tokens that a turn may still take; None is no limit."""
-        if self.budget.thinking_tokens is None:
-            return None
-        return max(0, self.budget.thinking_tokens - sum(row.usage.thinking for row in self.usage.values()))
+        left = [
+            limit - value for p in self._parts() for name, value, limit in p._limited() if name == "thinking_tokens"
+        ]
+        return max(0, int(min(left))) if left else None
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
-        """Bound one wait by what is left of the run's seconds; raises `BudgetSpent` when they are over."""
-        left = None if self.budget.seconds is None else max(0.0, self.budget.seconds - self.seconds)
+        """Bound one wait by the seconds that are left; raises `BudgetSpent` or `StepSpent` when they are over."""
+        ends = [(part.started + part.limits.seconds, part) for part in self._parts() if part.limits.seconds is not None]
+        end, part = min(ends, key=lambda one: one[0], default=(None, self))
         try:
-            async with asyncio.timeout(left) as timeout:
+            async with asyncio.timeout(None if end is None else max(0.0, end - time.monotonic())) as timeout:
                 yield
         except TimeoutError:
             if not timeout.expired():
                 raise
-            raise BudgetSpent(f"the budget of {self.budget.seconds:g} seconds is spent") from None
+            raise part._spent("seconds", part.seconds, part.limits.seconds or 0) from None
+
+    def _parts(self) -> tuple[Ledger, ...]:
+        return (self.run, self) if self.run else (self,)
+
+    def _limited(self) -> Iterator[tuple[str, float, float]]:
+        """Each limit that there is: its name, what is used of it, and what may be."""
+        total = sum((row.usage for row in self.usage.values()), Usage())
+        prices = self.budget.prices
+        used: dict[str, float] = {
+            "turns": self.turns,
+            "tokens": total.thinking + total.answer,
+            "thinking_tokens": total.thinking,
+            "tool_calls": self.tool_calls,
+            "seconds": self.seconds,
+            "cost": prices.cost(total) if prices else 0.0,
+        }
+        for name in LIMITS:
+            limit = getattr(self.limits, name)
+            if limit is not None:
+                yield name, used[name], limit
+
+    def _spent(self, name: str, value: float, limit: float) -> BudgetSpent | StepSpent:
+        text = f"budget of {_number(limit)} {_unit(name)} is spent ({_number(value)} used)"
+        return StepSpent(f"the step's {text}") if self.run else BudgetSpent(f"the {text}")
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def _unit(name: str) -> str:
+    return "units of cost" if name == "cost" else name.replace("_", " ")

@@ -17,8 +17,13 @@ from agent.events import CallDisplay, CallFinished, CallOutput, CallStarted, Eve
 from agent.recorder import IN_DOUBT, Recorder
 from agent.transcript import ToolCall
 from agent.workspace import Workspace
-from sandbox import CallFailed, Display
+from sandbox import CallFailed, Display, SandboxError
 from tools import ArgumentError, Caller, Tool, Toolbox, ToolError, caller, clip, parse_arguments
+
+DIED = (
+    "The sandbox ended while this ran: it was killed, or took more memory than there is. It was started again, and "
+    "files and variables are as they were before this call. Do less at once."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,10 @@ class Calls:
             outcome = Outcome(True, returned.text, data=returned.data)
         except ToolError as error:
             outcome = Outcome(False, str(error))
+        except SandboxError:
+            if self.workspace is None or not await self.workspace.renew():
+                raise
+            outcome = Outcome(False, DIED)
         finally:
             task.cancel()
             await asyncio.wait([task])

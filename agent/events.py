@@ -144,6 +144,16 @@ class CallFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Compacted:
+    """A branch's history neared the end of the context and goes on in a shorter one. before, after: tokens of its
+    prompt."""
+
+    branch: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkUsed:
     """A connection that code in the sandbox asked for is over, or was refused."""
 
@@ -209,6 +219,7 @@ Event: TypeAlias = (
     | CallOutput
     | CallDisplay
     | CallFinished
+    | Compacted
     | NetworkUsed
     | RunFinished
 )

@@ -10,11 +10,13 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from agent.budget import Ledger
+from agent.budget import Ledger, StepSpent
 from agent.calls import Calls, Items, Outcome
+from agent.compaction import Shorter, stream_fitting
 from agent.engine.types import Delta, Engine, Reply, Request
 from agent.events import (
     CallFinished,
+    Compacted,
     Event,
     Notice,
     PlanMade,
@@ -32,12 +34,11 @@ from agent.transcript import Assistant, ToolCall, ToolResult, Transcript, User
 from agent.workspace import Workspace
 from tools import Tool, Toolbox, clip
 
-STEP_TURNS = 8  # model calls that one step may take before it has failed
 RETRIES = 2  # times that a branch asks again for an answer that it cannot use
 PLANS = 2  # plans that a model which must plan makes before it answers with what it has
 _FILE = re.compile(r"\b[\w-]+\.(?:csv|html|json|md|parquet|pdf|png|svg|txt|xlsx)\b")
 NOT_RUN = "This exact call failed before, so it was not run again. Change it.\n"
-FAILURES = 2  # failed calls in a row after which a turn thinks
+FAILURES = 2  # turns in a row whose calls all failed, after which one thinks; after one more a step has failed
 
 
 @dataclass(slots=True)
@@ -58,8 +59,8 @@ class Run:
     plan: Plan | None = None
     turns: int = 0
 
-    def mode(self, kind: Kind) -> Mode:
-        mode, left = self.policy.mode(kind), self.ledger.thinking_left()
+    def mode(self, kind: Kind, ledger: Ledger) -> Mode:
+        mode, left = self.policy.mode(kind), ledger.thinking_left()
         return mode if left is None else Mode(min(mode.budget, left))
 
 
@@ -73,6 +74,7 @@ class Branch:
     kind: Kind
     why: str
     force: str | None = None
+    room: int | None = None
     outcome: Outcome | None = None
     partial: str = ""
     reply: Reply = field(default_factory=Reply)
@@ -83,38 +85,34 @@ class Branch:
     retries: int = 0
     plans: int = 0
     start: Transcript = field(init=False)
+    ledger: Ledger = field(init=False)
     calls: Calls = field(init=False)
 
     def __post_init__(self) -> None:
         self.start = self.transcript
         run = self.run
-        self.calls = Calls(self.name, run.ledger, run.offered, run.recorder, run.workspace)
+        self.ledger = run.ledger.step() if self.name else run.ledger
+        self.calls = Calls(self.name, self.ledger, run.offered, run.recorder, run.workspace)
 
     async def loop(self) -> AsyncGenerator[Event, None]:
-        """Run turns until there is an outcome. Raises `BudgetSpent`, and what the engine raises."""
-        turns = 0
+        """Run turns until there is an outcome. Raises `BudgetSpent`, `StepSpent`, and what the engine raises."""
         while self.outcome is None:
-            turns += 1
-            if self.name and turns > STEP_TURNS:
-                self.outcome = Outcome(
-                    False, f"gave up after {STEP_TURNS} turns. Last output: {self.evidence or self.partial}"
-                )
-                return
             async with aclosing(self._turn()) as events:
                 async for event in events:
                     yield event
             if not self.reply.calls:
                 self._accept(self.reply)
                 continue
+            self.ledger.check_calls()
             async with aclosing(self._act(self._calls())) as events:
                 async for event in events:
                     yield event
 
     async def _turn(self) -> AsyncGenerator[Event, None]:
         run, say = self.run, self.run.recorder.say
-        run.ledger.check()
+        self.ledger.check()
         run.turns += 1
-        started = say(TurnStarted(self.name, run.turns, self.kind, run.mode(self.kind), self.why))
+        started = say(TurnStarted(self.name, run.turns, self.kind, run.mode(self.kind, self.ledger), self.why))
         yield started
         finished = run.recorder.reply(self.name)
         if finished is None:
@@ -123,24 +121,34 @@ class Branch:
                     yield delta
             finished = say(TurnFinished(self.name, started.turn, started.mode, self.reply))
         self.reply = finished.reply
-        run.ledger.add(finished.mode, self.reply)
+        self.ledger.add(finished.mode, self.reply)
         self.partial = self.reply.content or self.partial
         yield finished
         for note in self.reply.notes:
             yield say(Notice(note))
 
-    async def _ask(self, started: TurnStarted) -> AsyncGenerator[TurnDelta, None]:
-        """Have the model continue; `reply` is then what it said."""
+    async def _ask(self, started: TurnStarted) -> AsyncGenerator[TurnDelta | Compacted, None]:
+        """Have the model continue, on a shorter history where this one is too long; `reply` is then what it said."""
         run, mode = self.run, started.mode
         opening = run.engine.profile.openings.get(self.kind, "")
-        request = Request(self.transcript.messages, run.toolbox.tools, mode, force=self.force, opening=opening)
-        async with aclosing(run.engine.stream(request)) as stream:
+        request = Request(
+            self.transcript.messages,
+            run.toolbox.tools,
+            mode,
+            answer_tokens=self.room,
+            force=self.force,
+            opening=opening,
+        )
+        async with aclosing(stream_fitting(run.engine, request)) as stream:
             while True:
-                async with run.ledger.in_time():
+                async with self.ledger.in_time():
                     item = await anext(stream, None)
                 if item is None:
                     break
-                if isinstance(item, Delta):
+                if isinstance(item, Shorter):
+                    self.transcript = item.transcript
+                    yield run.recorder.say(Compacted(self.name, item.before, item.after))
+                elif isinstance(item, Delta):
                     yield TurnDelta(self.name, started.turn, item.kind, item.text)
                 else:
                     self.reply = item
@@ -160,7 +168,12 @@ class Branch:
         step = bool(self.name)
         if self.retries < RETRIES:
             if reply.finish == "length":
-                return self._again("Your last answer was cut off for length. Be much shorter.", Kind.ACT, "cut off")
+                self.room = 2 * (self.room or self.run.engine.profile.answer_tokens)
+                hint = "Your last answer was cut off for its length, and nothing of it was run. Be much shorter."
+                return self._again(hint, Kind.ACT, "cut off: twice the room")
+            if reply.finish == "repetition":
+                hint = "Your last answer went round in circles and was stopped. Say it once, in few words."
+                return self._again(hint, Kind.ACT, "went in circles")
             if not reply.content.strip():
                 thought = f"\nYour thoughts so far: {clip(reply.reasoning, 2000)}" if reply.reasoning else ""
                 return self._again(
@@ -186,7 +199,7 @@ class Branch:
         *earlier, last = self.transcript.messages
         match last:
             case ToolResult():
-                last = ToolResult(last.call_id, last.name, f"{last.content}\n\n{hint}")
+                last = replace(last, content=f"{last.content}\n\n{hint}")
             case User():
                 last = User(f"{last.content}\n\n{hint}")
             case _:
@@ -210,7 +223,7 @@ class Branch:
                     finished[event.call_id] = event
                 yield event
         self.transcript = self.transcript.append(
-            *(ToolResult(call.id, call.name, finished[call.id].content) for call in calls)
+            *(ToolResult(call.id, call.name, finished[call.id].content, finished[call.id].ok) for call in calls)
         )
         self._judge([finished[call.id] for call in calls])
 
@@ -223,10 +236,13 @@ class Branch:
                 self.outcome = Outcome(True, f"{self.reply.content.strip()}\nOutput:\n{self.evidence}")
         else:
             self.failures += 1
-        if self.failures >= FAILURES and self.name and self.run.engine.profile.step == "output":
+        error = finished[-1].content.strip()
+        if self.failures > FAILURES and self.name:
+            self.outcome = Outcome(False, f"gave up after {self.failures} failures in a row. The last one: {error}")
+        elif self.failures >= FAILURES and self.name and self.run.engine.profile.step == "output":
             self.transcript = self.start  # small models copy the code that they see, with its mistake
-            error = finished[-1].content.strip().splitlines()[-1:]
-            self._again(f"An attempt failed: {clip(' '.join(error), 500)}", Kind.REPAIR, "failures in a row")
+            last = "".join(error.splitlines()[-1:])
+            self._again(f"An attempt failed: {clip(last, 500)}", Kind.REPAIR, "failures in a row")
         elif self.failures >= FAILURES:
             self._next(Kind.REPAIR, f"{self.failures} failures in a row")
         elif self.repeats >= FAILURES:
@@ -273,15 +289,16 @@ class Branch:
         return self.outcome
 
     def _remember(self, call: ToolCall, event: CallFinished) -> CallFinished:
-        """Notice a call that gives word for word what it gave before."""
+        """Notice a call that gives word for word what it gave before, and a budget that nears its end."""
         key = (call.name, call.arguments)
         before = self.results.get(key)
         self.results[key] = event
-        if before is None or not event.ok or before.content != event.content:
-            return event
-        self.repeats += 1
-        hint = f"{event.content}\n(The same call gave the same result before. Use it, or do something else.)"
-        return replace(event, content=hint)
+        hints = ""
+        if before is not None and event.ok and before.content == event.content:
+            self.repeats += 1
+            hints = "\n(The same call gave the same result before. Use it, or do something else.)"
+        hints += self.ledger.warning()
+        return replace(event, content=event.content + hints) if hints else event
 
     # --- plans -------------------------------------------------------------------------------
 
@@ -342,11 +359,16 @@ class Branch:
                 Kind.ACT,
                 "a step",
             )
-            async with aclosing(branch.loop()) as events:
-                async for event in events:
-                    yield event
+            try:
+                async with aclosing(branch.loop()) as events:
+                    async for event in events:
+                        yield event
+            except StepSpent as spent:
+                branch.outcome = Outcome(False, f"gave up: {spent}. Last output: {branch.evidence or branch.partial}")
             outcomes[number] = branch.outcome or Outcome(False, branch.partial)
-        yield say(StepFinished(number, outcomes[number].ok, outcomes[number].answer))
+        ended = say(StepFinished(number, outcomes[number].ok, outcomes[number].answer))
+        outcomes[number] = Outcome(ended.ok, ended.result)
+        yield ended
 
 
 def _problems(error: ValidationError) -> str:

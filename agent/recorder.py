@@ -13,12 +13,14 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from agent.budget import StepSpent
 from agent.errors import JournalEnded
 from agent.events import (
     CallDisplay,
     CallFinished,
     CallOutput,
     CallStarted,
+    Compacted,
     Event,
     NetworkUsed,
     Notice,
@@ -54,7 +56,7 @@ class Recorder:
         self._said: defaultdict[Key, deque[Event]] = defaultdict(deque)
         self._results: dict[Key, deque[CallFinished]] = defaultdict(deque)
         self._within: dict[Key, list[Event]] = defaultdict(list)  # what was said in a call, by the call
-        self._replies: dict[str, deque[TurnFinished]] = defaultdict(deque)
+        self._replies: dict[str, deque[TurnFinished | StepFinished]] = defaultdict(deque)  # up to the end of a step
         open_calls: set[Key] = set()
         for event in past:
             match event:
@@ -67,8 +69,10 @@ class Recorder:
                 case CallStarted() | CallFinished() if event.parent:
                     self._within[event.branch, event.parent].append(event)
                     continue
-                case NetworkUsed():
+                case NetworkUsed() | Compacted():
                     continue
+                case StepFinished():
+                    self._replies[str(event.step)].append(event)
                 case CallStarted():
                     open_calls.add((event.branch, event.call.id))
                 case CallFinished():
@@ -82,15 +86,22 @@ class Recorder:
         if isinstance(event, PASSING):
             return event
         if known := self._said.get(_key(event)):
+            if isinstance(event, StepFinished):
+                while not isinstance(self._replies[str(event.step)].popleft(), StepFinished):
+                    pass
             return known.popleft()  # type: ignore[return-value]  # the key holds the type
         if self._write:
             self._write(event)
         return event
 
     def reply(self, branch: str) -> TurnFinished | None:
-        """The next reply of a branch that was paid for already."""
+        """The next reply of a branch that was paid for already. Raises `StepSpent` where a step's time was over."""
         if past := self._replies.get(branch):
-            return past.popleft()
+            following = past[0]
+            if isinstance(following, StepFinished):
+                raise StepSpent(following.result)
+            past.popleft()
+            return following
         if self.replaying:
             raise JournalEnded("the journal holds no further reply of the model")
         return None

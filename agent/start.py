@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,22 +11,25 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from agent.calls import DIED
 from agent.engine.profiles import Profile, find_profile
 from agent.engine.scripted import ScriptedModel
 from agent.engine.types import Engine
-from agent.errors import ConfigurationError
+from agent.errors import ConfigurationError, RunUnknown
 from agent.events import CallFinished, CallStarted, Exit, RunResumed, TurnFinished
 from agent.journal import Journal, Written
-from agent.recorder import Recorder
+from agent.recorder import IN_DOUBT, Recorder
 from agent.workspace import Keep, Restored
+from tools.builtin import was_undone
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """A run that is about to be carried out.
 
-    keep, restored: of its workspace. resumed: what to say first of a run that goes on, at most one event. seconds: for
-    which it was carried out before. engine: takes the place of the agent's.
+    keep, history: of its workspace. resumed: what to say first of a run that goes on, at most one event. seconds: for
+    which it was carried out before. spent: the replies that used its budget up: it gets that once more. engine: takes
+    the place of the agent's.
     """
 
     run: str
@@ -34,9 +37,10 @@ class Start:
     files: tuple[Path, ...]
     recorder: Recorder
     keep: Keep | None = None
-    restored: Restored | None = None
+    history: Callable[[], Restored | None] | None = None
     resumed: tuple[RunResumed, ...] = ()
     seconds: float = 0.0
+    spent: tuple[TurnFinished, ...] = ()
     engine: Engine | None = None
 
 
@@ -53,7 +57,8 @@ def begin(journal: Journal | None, task: str, files: tuple[Path, ...]) -> Iterat
         yield Start(run, task, files, Recorder())
         return
     with journal.hold(run):
-        yield Start(run, task, files, Recorder(journal.writer(run, files)), partial(journal.save, run))
+        recorder = Recorder(journal.writer(run, files))
+        yield Start(run, task, files, recorder, partial(journal.save, run), partial(_restored, journal, run))
 
 
 @contextmanager
@@ -72,9 +77,10 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
             _materialized(written, folder),
             Recorder(journal.writer(run), written.events),
             partial(journal.save, run),
-            _restored(written),
+            partial(_restored, journal, run),
             (RunResumed(run, turns, written.seconds),),
             written.seconds,
+            written.spent,
         )
 
 
@@ -110,13 +116,21 @@ def _materialized(written: Written, folder: str) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def _restored(written: Written) -> Restored | None:
+def _restored(journal: Journal, run: str) -> Restored | None:
     """What a new session needs to stand where the last one stood; None where nothing ran in it."""
-    results = {(e.branch, e.call_id): e for e in written.events if isinstance(e, CallFinished) and not e.parent}
-    begun = [e for e in written.events if isinstance(e, CallStarted)]
-    ran = [(e, results[e.branch, e.call.id]) for e in begun if (e.branch, e.call.id) in results and not e.parent]
-    cells = tuple((str(e.arguments["code"]), end.ok) for e, end in ran if e.call.name == "python" and e.arguments)
+    try:
+        written = journal.read(run)
+    except RunUnknown:  # it is about to begin
+        return None
     if written.workspace is None:
         return None
-    alone = not any(e.parent for e in begun) and not written.started.settings.get("allow")
-    return Restored(written.workspace, cells if alone or not cells else None)
+    begun = {(e.branch, e.call.id): e for e in written.events if isinstance(e, CallStarted) and not e.parent}
+    ends = [e for e in written.events if isinstance(e, CallFinished) and not e.parent and e.name == "python"]
+    cells = [
+        (str(begun[end.branch, end.call_id].arguments.get("code", "")), end.ok)
+        for end in ends
+        if not was_undone(end.content) and not end.content.startswith((DIED, IN_DOUBT))
+    ]
+    called = any(isinstance(e, CallStarted) and e.parent for e in written.events)
+    alone = not called and not written.started.settings.get("allow")
+    return Restored(written.workspace, tuple(cells) if alone or not cells else None)

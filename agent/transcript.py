@@ -44,9 +44,12 @@ class Assistant:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
+    """What a call gave, as the model is shown it."""
+
     call_id: str
     name: str
     content: str
+    ok: bool = True
 
 
 Message: TypeAlias = System | User | Assistant | ToolResult

@@ -14,6 +14,8 @@ from typing import TypeAlias
 from agent.errors import ConfigurationError
 from sandbox import Egress, Sandbox, SandboxError, Session
 
+RENEWALS = 3  # sessions that may take the place of a dead one in a run
+PAUSES = (1.0, 4.0, 15.0)  # seconds between tries to start one: an engine is restarted within some seconds
 PREVIEW = 3  # first lines of a text file that the model is shown with its name
 LOST_VARIABLES = "\n(The interpreter was started anew: variables and imports are gone, files are as they were.)"
 LOST_FILES = "\n(These files could not be kept and are gone: {}.)"
@@ -71,7 +73,7 @@ class Workspace:
 
     egress: connections of its code that are over; whoever reads them takes them out.
     keep: writes the workspace down: the digests of all files by path, and the contents that are new.
-    restored: files and variables of an earlier session that take the place of `files`' first state.
+    history: what was written down, for a session that takes the place of an earlier one.
     """
 
     def __init__(
@@ -79,23 +81,33 @@ class Workspace:
         sandbox: Sandbox,
         files: Sequence[Path],
         keep: Keep | None = None,
-        restored: Restored | None = None,
+        history: Callable[[], Restored | None] | None = None,
     ) -> None:
         self.egress: deque[Egress] = deque()
         self._sandbox = sandbox
         self._files = files
         self._keep = keep
-        self._restored = restored
+        self._history = history
+        self._restored: Restored | None = None
+        self._renewals = RENEWALS
+        self._renewing = asyncio.Lock()
         self._before: dict[str, str] = {}
         self._kept: dict[str, str] = {}
         self._told = ""
         self._opening: asyncio.Task[Session] | None = None
 
     async def __aenter__(self) -> Workspace:
-        self._opening = asyncio.create_task(self._open())
+        self._start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._end()
+
+    def _start(self) -> None:
+        self._restored = self._history() if self._history else None
+        self._opening = asyncio.create_task(self._open())
+
+    async def _end(self) -> None:
         if self._opening is None:
             return
         if not self._opening.done():
@@ -103,6 +115,32 @@ class Workspace:
         [session] = await asyncio.gather(self._opening, return_exceptions=True)
         if not isinstance(session, BaseException):
             await session.aclose()
+
+    async def renew(self) -> bool:
+        """Put another session in the place of one that died, files and variables as they were written down last.
+
+        False where nothing is written down, or where sessions die again and again. Raises `SandboxError` when none can
+        be started.
+        """
+        async with self._renewing:
+            with suppress(SandboxError):
+                await (await self.session()).files()
+                return True  # of the calls that it took with it another one was faster
+            if self._history is None or not self._renewals:
+                return False
+            self._renewals -= 1
+            await self._end()
+            for pause in (*PAUSES, None):
+                self._start()
+                try:
+                    await self.session()
+                except SandboxError:  # the engine may be on its way up again
+                    if pause is None:
+                        raise
+                    await asyncio.sleep(pause)
+                else:
+                    break
+            return True
 
     async def _open(self) -> Session:
         session = await self._sandbox.session(on_egress=self.egress.append)

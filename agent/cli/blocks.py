@@ -16,7 +16,7 @@ from rich.text import Text
 from agent.cli.text import clean, one_line, seconds, size
 from agent.engine.fenced import first_block
 from agent.engine.types import Reply, Usage
-from agent.events import ModeUsage, TurnFinished
+from agent.events import Compacted, ModeUsage, TurnFinished
 from agent.modes import Mode
 from agent.transcript import ToolCall
 from sandbox import Egress
@@ -90,6 +90,12 @@ def call_head(call: ToolCall, arguments: Mapping[str, Any]) -> Text:
         cut = written[:LONGEST_ARGUMENTS] + ("…" if len(written) > LONGEST_ARGUMENTS else "")
         text.append(f" {cut}", "cyan")
     return text
+
+
+def compacted(event: Compacted) -> Text:
+    """One line: how much shorter a history became."""
+    sizes = f"{event.before:,} to {event.after:,} tokens"
+    return Text(f"⇣ {joined(f'history shortened from {sizes}', place(event.branch))}", "dim")
 
 
 def connection(egress: Egress) -> Text:

@@ -19,6 +19,7 @@ from agent.cli.blocks import (
     badge,
     call_head,
     code_of,
+    compacted,
     connection,
     files_made,
     folded,
@@ -35,6 +36,7 @@ from agent.events import (
     CallFinished,
     CallOutput,
     CallStarted,
+    Compacted,
     Event,
     Exit,
     NetworkUsed,
@@ -80,6 +82,7 @@ class Activity:
     thinking: str = ""
     text: str = ""
     code: Text | None = None
+    branch: str = ""
     started: float = field(default_factory=time.monotonic)
 
 
@@ -121,6 +124,8 @@ class RunView:
                 self._print(pictures(event.data), indent=2)
             case NetworkUsed():
                 self._print(connection(event.egress), indent=2)
+            case Compacted():
+                self._print(compacted(event))
             case PlanMade() | StepStarted() | StepFinished():
                 self._step(event)
             case RunStarted():
@@ -144,7 +149,7 @@ class RunView:
             case TurnStarted():
                 where = joined(key, place(event.branch))
                 title = Text.assemble((f"{where} ", "bold"), badge(event.mode), (f"  {event.reason}", "dim"))
-                self._active[key] = Activity(title)
+                self._active[key] = Activity(title, branch=event.branch)
             case TurnDelta():
                 activity = self._active.setdefault(key, Activity(Text(key)))
                 if event.kind == "thinking":
@@ -197,6 +202,8 @@ class RunView:
                 self._steps[event.step] = "running"
                 self._print(Text.assemble(("▸ ", "yellow"), f"step {event.step}: {one_line(event.do)}"))
             case StepFinished():
+                for key in [key for key, active in self._active.items() if active.branch == str(event.step)]:
+                    del self._active[key]  # a turn that the step's time did not suffice for
                 self._steps[event.step] = "done" if event.ok else "failed"
                 mark, style = _MARKS[self._steps[event.step]]
                 said = " done" if event.ok else f" failed: {one_line(event.result)[:300]}"

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from rich.table import Table
 from rich.text import Text
 
@@ -98,7 +99,7 @@ def resume(name: str, **options: Any) -> int:
         think=settings.get("think", "auto"),
         out=Path(out) if out else None,
         network=Network(tuple(settings.get("allow", ()))),
-        budget=Budget(**settings.get("budget", {})),
+        budget=TypeAdapter(Budget).validate_python(settings.get("budget", {})),
         instructions=settings.get("instructions", ""),
         resume=run,
         **options,

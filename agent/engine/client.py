@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -25,13 +24,12 @@ from agent.engine.recording import RecordingTransport
 from agent.engine.retries import PATIENCE, RETRIES, Retries, TryAgain
 from agent.engine.schedule import CONCURRENCY, Scheduler
 from agent.engine.types import Delta, Finish, Reply, Request
-from agent.engine.wire import encode_history, encode_request, size, template_kwargs
+from agent.engine.wire import encode_history, encode_request, most_tokens, template_kwargs
 from agent.errors import ConfigurationError, EngineRefused, EngineUnreachable
 from agent.modes import FAST, Mode
 from agent.transcript import Message
 from tools import Tool
 
-TEMPLATE_TOKENS = 1024  # what a chat template adds of its own, generously
 FIRST_RETRIES = 2  # at first contact: a wrong address should be told soon
 # Silence between two pieces of an answer. vLLM sends each token as it comes, those of calls too (`return_token_ids`),
 # so what may lie between is others' prompts: at most 2,048 tokens a step on a CPU, done in 2 minutes at 17 tokens/s.
@@ -272,15 +270,13 @@ class VLLM:
         return as_count((await server.post(f"{server.root}/tokenize", body)).get("count"))
 
     async def _left(self, request: Request) -> int:
-        """Tokens of the context behind the prompt; counted on the server only when it may be tight.
-
-        No tokenizer makes more tokens than a text has bytes, so a prompt of few bytes needs no count.
-        """
+        """Tokens of the context behind the prompt; counted on the server only when it may be tight."""
         context, profile = self._known.context, self._known.profile
         wanted = request.mode.budget + (request.answer_tokens or profile.answer_tokens)
-        tools = sum(len(json.dumps(tool.spec())) for tool in request.tools)
-        if not context or TEMPLATE_TOKENS + tools + sum(map(size, request.messages)) + wanted <= context:
+        if not context or most_tokens(request) + wanted <= context:
             return wanted
+        if request.counted is not None:
+            return context - request.counted
         try:
             return context - await self.count(request.messages, request.tools, request.mode)
         except (EngineRefused, EngineUnreachable):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,6 +14,11 @@ from agent.engine.client import VLLM
 from agent.engine.profiles import Profile, Sampling
 from agent.engine.recording import ReplayTransport
 from agent.engine.types import Delta, Reply, Request
+from agent.engine.wire import encode_history
+from agent.errors import ContextOverflow
+from agent.modes import FAST, Mode
+from agent.transcript import Message
+from tools import Tool
 
 Scripted: TypeAlias = Reply | Callable[[Request], Reply | Awaitable[Reply]]
 
@@ -30,15 +36,24 @@ class ScriptedModel:
     """Gives the replies of a script, one a call, and keeps the requests.
 
     A function in the script gets the request and returns the reply, now or after a wait; it may raise. A call
-    behind the end of the script raises AssertionError.
+    behind the end of the script raises AssertionError. context: tokens of four characters each; a prompt that fills
+    it raises ContextOverflow.
 
     >>> model = ScriptedModel([Reply("Hello."), lambda request: Reply(request.messages[-1].content)])
     """
 
-    def __init__(self, replies: Iterable[Scripted], *, profile: Profile = SCRIPTED, model: str = "scripted") -> None:
+    def __init__(
+        self,
+        replies: Iterable[Scripted],
+        *,
+        profile: Profile = SCRIPTED,
+        model: str = "scripted",
+        context: int = 131_072,
+    ) -> None:
         self._replies = list(replies)
         self.model = model
         self.profile = profile
+        self.context = context
         self.requests: list[Request] = []
 
     async def connect(self) -> tuple[str, ...]:
@@ -51,6 +66,8 @@ class ScriptedModel:
             raise AssertionError(
                 f"the script has {len(self._replies)} replies, and a further one was asked for: {request}"
             )
+        if await self.count(request.messages, request.tools) >= self.context:
+            raise ContextOverflow(f"the prompt leaves nothing of the {self.context} tokens of the context")
         scripted = self._replies[number]
         answer = scripted if isinstance(scripted, Reply) else scripted(request)
         reply = await answer if inspect.isawaitable(answer) else answer
@@ -59,6 +76,10 @@ class ScriptedModel:
         if reply.content:
             yield Delta("text", reply.content)
         yield reply
+
+    async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
+        said = encode_history(messages, self.profile)
+        return (len(json.dumps(said, ensure_ascii=False)) + sum(len(json.dumps(tool.spec())) for tool in tools)) // 4
 
     async def aclose(self) -> None:
         return

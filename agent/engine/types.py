@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -23,6 +23,7 @@ class Request:
     force: name of the one tool that must be called.
     opening: first words of the thinking, for chat templates that take them.
     schema: JSON schema that the content must obey (no tool can be called then).
+    counted: tokens of the prompt, where `Engine.count` told them already.
     """
 
     messages: tuple[Message, ...]
@@ -32,6 +33,7 @@ class Request:
     force: str | None = None
     opening: str = ""
     schema: Mapping[str, Any] | None = None
+    counted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,10 @@ class Engine(Protocol):
     def profile(self) -> Profile:
         """The model family's facts. Known once `connect` returned."""
 
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and answer may have together; 0 is not known. Known once `connect` returned."""
+
     async def connect(self) -> tuple[str, ...]:
         """Reach the server, find model and profile, probe once; returns notices for the user. Idempotent."""
 
@@ -102,6 +108,9 @@ class Engine(Protocol):
 
         Closing the generator aborts the request on the server.
         """
+
+    async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
+        """Tokens of a prompt. Raises EngineRefused where the server does not count."""
 
     async def aclose(self) -> None:
         """Close connections. The server goes on."""

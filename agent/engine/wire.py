@@ -24,6 +24,7 @@ from tools import Tool
 # Code and data repeat less than that. A check costs the server 10 microseconds a token (vLLM's `check_stop`, measured).
 REPETITION = {"min_pattern_size": 32, "max_pattern_size": 64, "min_count": 8}
 CACHED = 4096  # messages: the histories of 256 runs; each holds its text for as long
+TEMPLATE_TOKENS = 1024  # what a chat template adds of its own, generously
 LEAST_ANSWER = 32  # tokens; with less room than this a turn is not worth sending
 
 
@@ -56,6 +57,12 @@ def size(message: Message) -> int:
     if isinstance(message, Assistant):
         text += message.reasoning + "".join(call.name + call.arguments for call in message.calls)
     return len(text.encode("utf-8", "replace")) + 64
+
+
+def most_tokens(request: Request) -> int:
+    """A bound of the prompt's tokens, for nothing: no tokenizer makes more tokens than a text has bytes."""
+    tools = sum(len(json.dumps(tool.spec())) for tool in request.tools)
+    return TEMPLATE_TOKENS + tools + sum(map(size, request.messages))
 
 
 def _encode_assistant(message: Assistant, renders_calls: bool, replay: bool) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from agent import Agent, ConfigurationError, Exit, Journal, JournalBroken, RunBusy, RunUnknown, ScriptedModel
+from agent import Agent, Budget, ConfigurationError, Exit, Journal, JournalBroken, RunBusy, RunUnknown, ScriptedModel
 from agent.engine.types import Reply, Request
 from agent.events import CallFinished, CallStarted, Event, Notice, RunFinished, RunResumed, TurnFinished, TurnStarted
 from agent.modes import FAST
@@ -231,6 +231,20 @@ async def test_a_cancelled_run_goes_on(journal: Journal) -> None:
     assert (result.answer, result.exit) == ("3", Exit.ANSWERED)
 
 
+async def test_a_run_out_of_budget_gets_it_once_more(journal: Journal) -> None:
+    def some(*script: Any) -> Agent:
+        return agent(journal, *script, budget=Budget(turns=2))
+
+    adding = [calls(("add", {"a": 1, "b": n})) for n in range(6)]
+    assert (await some(*adding[:2]).run("the task")).exit is Exit.BUDGET
+    assert (await some(*adding[2:4]).run(resume="last")).exit is Exit.BUDGET
+    with pytest.raises(SystemError):
+        await some(adding[4], crash).run(resume="last")
+    result = await some(says("done")).run(resume="last")
+    assert (result.answer, result.exit) == ("done", Exit.ANSWERED)
+    assert sum(row.turns for row in result.usage.values()) == 6
+
+
 async def test_an_answered_run_is_only_told_again(journal: Journal) -> None:
     first = await agent(journal, calls(("add", {"a": 1, "b": 2})), says("3")).run("the task")
     rows = len(journal.read(first.run).events)
@@ -343,7 +357,7 @@ async def test_a_run_without_a_journal_leaves_nothing(tmp_path: Path, monkeypatc
     await agent(None, says("1")).run("one")
     assert not (tmp_path / "runs.db").exists()
     await Agent(engine=ScriptedModel([says("1")]), sandbox=None).run("one")
-    assert (tmp_path / "runs.db").exists()
+    assert (tmp_path / "runs.db").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_newer_file_is_left_alone(journal: Journal) -> None:

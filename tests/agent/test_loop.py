@@ -152,10 +152,31 @@ async def test_an_empty_reply_is_asked_for_again_with_the_thoughts_quoted() -> N
     assert not any(isinstance(message, Assistant) for message in model.requests[1].messages)
 
 
-async def test_a_cut_off_answer_is_asked_for_again_shorter() -> None:
-    result, model = await run([says("A very lo", finish="length"), says("Short.")])
+async def test_a_cut_off_answer_is_asked_for_again_with_more_room() -> None:
+    result, model = await run([says("A very lo", finish="length"), says("A ve", finish="length"), says("Short.")])
     assert result.answer == "Short."
     assert "cut off" in model.requests[1].messages[-1].content
+    room = SCRIPTED.answer_tokens
+    assert [request.answer_tokens for request in model.requests] == [None, 2 * room, 4 * room]
+
+
+async def test_an_answer_that_goes_in_circles_is_asked_for_again() -> None:
+    result, model = await run([says("so so so so", finish="repetition"), says("So.")])
+    assert result.answer == "So."
+    assert "in circles" in model.requests[1].messages[-1].content
+    result, _ = await run([says("so so", finish="repetition")] * 3)
+    assert result.exit is Exit.FAILED, "the text of a circle is no answer"
+
+
+async def test_the_second_failure_thinks_and_the_third_ends_the_step() -> None:
+    wrong = [calls(("fail", {"why": f"wrong {n}"})) for n in range(3)]
+    result, _ = await run([plan("a step"), *wrong, says("It could not be done.")])
+    [step] = [event for event in result.events if isinstance(event, StepFinished)]
+    assert not step.ok
+    assert step.result.startswith("gave up after 3 failures in a row")
+    assert "wrong 2" in step.result
+    assert [turn.mode.thinks for turn in turns(result) if turn.branch] == [False, False, True]
+    assert result.answer == "It could not be done."
 
 
 async def test_a_model_that_never_answers_fails_with_the_reason() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tools.builtin.files import file_tools
 from tools.builtin.python import python_tool
-from tools.builtin.report import OpenSession
+from tools.builtin.report import OpenSession, was_undone
 from tools.builtin.shell import shell_tool
 from tools.tool import Tool
 
@@ -29,4 +29,4 @@ def sandbox_tools(
     return (python, shell, *file_tools(open_session))
 
 
-__all__ = ["OpenSession", "sandbox_tools"]
+__all__ = ["OpenSession", "sandbox_tools", "was_undone"]

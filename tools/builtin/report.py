@@ -31,6 +31,8 @@ def reported(execution: Execution, nothing: str) -> str:
     raise ToolError(f"{text}\n{_ended(execution)}".strip())
 
 
+STOPPED = "Stopped after"
+DIED = "The interpreter died"
 _STATES = {
     "kept": "",
     "restored": " Variables are as they were before this code.",
@@ -38,13 +40,18 @@ _STATES = {
 }
 
 
+def was_undone(text: str) -> bool:
+    """Whether `reported` told of code that left nothing in the interpreter, or that would take as long again."""
+    return any(line.startswith((STOPPED, DIED)) for line in text.splitlines()[-2:])
+
+
 def _ended(execution: Execution) -> str:
     lost = _STATES[execution.state]
     match execution.status:
         case "timeout":
-            return f"Stopped after {execution.seconds:.0f} seconds: it took too long. Do less at once.{lost}"
+            return f"{STOPPED} {execution.seconds:.0f} seconds: it took too long. Do less at once.{lost}"
         case "died":
-            return f"The interpreter died, most likely of too little memory. Use less of it.{lost}"
+            return f"{DIED}, most likely of too little memory. Use less of it.{lost}"
         case _:
             code = "" if execution.exit_code in (0, 1) else f"Exit code {execution.exit_code}."
             return f"{code}{lost}".strip() or ("" if execution.error else "It failed.")
