@@ -105,7 +105,8 @@ async def in_mid_answer(server: Managed, turns: int = 1) -> tuple[VLLM, list[asy
     return engine, tasks
 
 
-async def test_goes_on_at_another_port(home: Path) -> None:
+async def test_goes_on_at_another_port(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "RESTART_SECONDS", 10.0)
     async with managed() as first, managed() as second:
         first.write_record(home)
         engine, tasks = await in_mid_answer(first, 3)
@@ -161,8 +162,8 @@ async def test_another_model_in_its_place(home: Path) -> None:
     async with managed() as first, managed() as second:
         first.write_record(home)
         engine, [task] = await in_mid_answer(first)
-        await first.end()
         second.write_record(home, model="/models/other", served_name="other")
+        await first.end()
         with pytest.raises(EngineDied, match="one of other was started in its place"):
             await asyncio.wait_for(task, 20)
         assert not second.fake.chats
