@@ -86,7 +86,8 @@ def compact(messages: Sequence[Message], target: int, limit: int) -> tuple[Messa
     """
     kept = list(messages)
     turns, newest, errors = _turns(kept), *_latest(kept)
-    others = [turn for turn in turns if turn not in _plans(kept, turns)]
+    plans = _plans(kept, turns)
+    others = [turn for turn in turns if turn not in plans]
     past = [turn for turn in others if newest.isdisjoint(turn)]
     results = [n for turn in others for n in turn[1:] if n not in newest]
     _shorten(kept, sorted([*results, *(turn.start for turn in past)]), target, _stand_in)
