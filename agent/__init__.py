@@ -7,6 +7,7 @@ from agent.engine.scripted import ReplayModel, ScriptedModel
 from agent.errors import AgentError, ConfigurationError, JournalBroken, JournalError, RunBusy, RunUnknown
 from agent.events import Event, Exit, Result
 from agent.journal import Journal
+from agent.many import Task, run_many
 from agent.modes import Kind, Mode, ModePolicy
 from agent.plan import Plan, Step
 
@@ -33,4 +34,6 @@ __all__ = [
     "ScriptedModel",
     "Step",
     "StepBudget",
+    "Task",
+    "run_many",
 ]

@@ -16,7 +16,7 @@ from functools import partial
 
 from agent.engine.types import Delta, Engine, Reply, Request
 from agent.engine.wire import most_tokens, size
-from agent.errors import ContextOverflow, EngineRefused
+from agent.errors import ContextOverflow, EngineRefused, EngineUnreachable
 from agent.plan import PLAN
 from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, Transcript, User
 from tools import clip
@@ -126,7 +126,7 @@ async def _counted(engine: Engine, request: Request) -> tuple[int, Request]:
     """Tokens of the prompt, and the request that tells them to the engine; where it cannot count, an estimate."""
     try:
         tokens = await engine.count(request.messages, request.tools, request.mode)
-    except EngineRefused:
+    except (EngineRefused, EngineUnreachable):  # one that is away is waited for with the turn itself
         return most_tokens(request) // BYTES_A_TOKEN, replace(request, counted=None)
     except ContextOverflow:
         return max(engine.context, most_tokens(request) // BYTES_A_TOKEN), replace(request, counted=None)

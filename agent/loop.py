@@ -171,6 +171,9 @@ class Branch:
                 self.room = 2 * (self.room or self.run.engine.profile.answer_tokens)
                 hint = "Your last answer was cut off for its length, and nothing of it was run. Be much shorter."
                 return self._again(hint, Kind.ACT, "cut off: twice the room")
+            if reply.finish == "repetition":
+                hint = "Your last answer went round in circles and was stopped. Say it once, in few words."
+                return self._again(hint, Kind.ACT, "went in circles")
             if not reply.content.strip():
                 thought = f"\nYour thoughts so far: {clip(reply.reasoning, 2000)}" if reply.reasoning else ""
                 return self._again(

@@ -32,6 +32,7 @@ MMDEBSTRAP = (
 )
 DEBIAN_BASE = f"fastslow-base:{SUITE}-{hashlib.sha256(repr(MMDEBSTRAP).encode()).hexdigest()[:8]}"
 PULL_SECONDS = 15
+LOOK_SECONDS = 60
 OLDEST_PYTHON = (3, 11)
 
 PROBE = """
@@ -91,12 +92,12 @@ async def own_base(client: DockerClient, name: str, on_progress: OnProgress) -> 
 
 def examine(client: DockerClient, name: str) -> Base:
     """Run the base once, locked up, to see what it offers. ImageBuildFailed when that is not enough."""
-    from docker.errors import APIError, ContainerError
+    from docker.errors import APIError
 
     needs = f"the base {name!r} must have python3 >= 3.11, bash, glibc and libstdc++"
     try:
         facts = client.images.get(name).attrs
-        said = client.containers.run(
+        container = client.containers.create(  # `run` forgets one that cannot be started
             name,
             ["-I", "-c", PROBE],
             entrypoint=["python3"],
@@ -107,12 +108,19 @@ def examine(client: DockerClient, name: str) -> Base:
             read_only=True,
             pids_limit=64,
             mem_limit="256m",
-            remove=True,
             use_config_proxy=False,
         )
+        try:
+            container.start()
+            status = container.wait(timeout=LOOK_SECONDS)["StatusCode"]
+            said = container.logs().decode("utf-8", "replace")
+        finally:
+            container.remove(force=True)
+        if status:
+            raise ValueError(said)
         major, minor, micro, machine, libc, version, missing = json.loads(said)
         glibc = int(version.split(".")[1]) if libc == "glibc" else 0
-    except (ContainerError, APIError, ValueError, AttributeError) as error:
+    except (APIError, OSError, ValueError, AttributeError) as error:
         said_why = getattr(error, "explanation", None) or error
         raise ImageBuildFailed(f"{needs}; running python3 in it failed: {str(said_why)[:500]}") from error
     if (major, minor) < OLDEST_PYTHON or not glibc or missing:

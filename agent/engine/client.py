@@ -7,13 +7,13 @@ import os
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from agent.engine.connection import RETRIES, Connection, Retries, TryAgain, decode
+from agent.engine.connection import PATIENCE, RETRIES, Connection, Retries, TryAgain, decode
 from agent.engine.fenced import STOP, stops_at_opening
 from agent.engine.mend import count_usage, first_words, mend, needs_raw
 from agent.engine.probe import Finding, identity, load, probe, save
@@ -21,7 +21,8 @@ from agent.engine.profiles import FALLBACK, PROFILES, Profile, find_profile
 from agent.engine.received import Received, as_count, as_mapping, as_text
 from agent.engine.record import ServerRecord, log_tail, running_server, server_status
 from agent.engine.recording import RecordingTransport
-from agent.engine.types import Delta, Reply, Request
+from agent.engine.schedule import CONCURRENCY, Scheduler
+from agent.engine.types import Delta, Finish, Reply, Request
 from agent.engine.wire import encode_history, encode_request, most_tokens, template_kwargs
 from agent.errors import ConfigurationError, EngineDied, EngineRefused, EngineUnreachable
 from agent.modes import FAST, Mode
@@ -29,6 +30,10 @@ from agent.transcript import Message
 from tools import Tool
 
 FIRST_RETRIES = 2  # at first contact: a wrong address should be told soon
+# Silence between two pieces of an answer. vLLM sends each token as it comes, those of calls too (`return_token_ids`),
+# so what may lie between is others' prompts: at most 2,048 tokens a step on a CPU, done in 2 minutes at 17 tokens/s.
+STALL_SECONDS = 120.0
+RESTART_SECONDS = 30.0  # for somebody to start the managed server again, once it ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +56,30 @@ class _Served:
         return all(finding.ok for finding in self.findings if finding.name == "budget")
 
 
+@dataclass(slots=True)
+class _Turn:
+    """One call of the model while it goes on. stops: whether the stop string is sent, where the turn has one."""
+
+    request: Request
+    retries: Retries
+    started: float
+    received: Received = field(default_factory=Received)
+    notes: list[str] = field(default_factory=list)
+    stops: bool = True
+    done: bool = False
+
+
 class VLLM:
     """A model on a vLLM server. Implements `Engine`.
 
     base_url: ends in /v1; None takes FASTSLOW_BASE_URL, else the server that `fastslow up` started.
     model: a served id; None takes the only one. api_key: None takes FASTSLOW_API_KEY; it is never shown.
     profile: a profile or its name; None finds it by the model's id.
-    timeout: seconds of silence after which a server counts as dead. retries: of one call.
+    timeout: seconds that a server may take to begin an answer, or to go on with one (2 minutes at most).
+    retries: of one call, when its answer fails. A server that is away or full is waited for, 5 minutes at most;
+        with 0 neither is done.
+    concurrency: calls at once, of all runs that share this engine; further ones wait here, fast turns first. The
+        default is the least `--max-num-seqs` that vLLM takes by itself; give what your server was started with.
     probe: prove the profile's facts at first contact (about 10 s, kept on disk until the server restarts).
     record: file to which every exchange is appended, for `ReplayModel`.
     """
@@ -71,6 +93,7 @@ class VLLM:
         timeout: float = 600.0,
         retries: int = RETRIES,
         *,
+        concurrency: int = CONCURRENCY,
         probe: bool = True,
         record: str | Path | None = None,
     ) -> None:
@@ -82,7 +105,10 @@ class VLLM:
         self._retries = retries
         self._probing = probe
         self._record = record
+        self._scheduler = Scheduler(concurrency)
+        self._ranks = True  # whether the server takes a priority, as far as is known
         self._connection: Connection | None = None
+        self._left_behind: list[Connection] = []  # to servers that ended
         self._managed: ServerRecord | None = None
         self._served: _Served | None = None
         self._served_by: Connection | None = None
@@ -135,10 +161,10 @@ class VLLM:
         return self._known.findings
 
     async def aclose(self) -> None:
-        if self._connection:
-            await self._connection.aclose()
-            self._connection = None
-            self._served_by = None
+        connections = [*self._left_behind, *([self._connection] if self._connection else [])]
+        self._left_behind, self._connection, self._served_by = [], None, None
+        for connection in connections:
+            await connection.aclose()
 
     # --- one turn --------------------------------------------------------------------------------
 
@@ -149,34 +175,87 @@ class VLLM:
         Raises ContextOverflow, EngineRefused, EngineUnreachable, EngineDied.
         """
         await self.connect()
-        server, served = await self._reach(), self._known
-        body = encode_request(request, served.profile, served.model, await self._left(request), served.budgeted)
-        if opening := first_words(request, served.profile):
+        if opening := first_words(request, self.profile):
             yield Delta("thinking", opening)
-        started, notes, retries = time.monotonic(), list[str](), Retries(self._retries)
-        while True:
-            received = Received()
-            try:
-                async with aclosing(server.stream(f"{server.url}/chat/completions", body)) as chunks:
-                    async for chunk in chunks:
-                        for delta in received.feed(chunk):
-                            yield delta
-                if not received.finish:
-                    raise TryAgain(EngineUnreachable(f"the server at {server.url} ended its answer too early"))
-            except TryAgain as failure:
-                await asyncio.to_thread(self._check_alive)
-                await retries.wait(failure)
-                if received.started:
-                    notes.append("The server broke off; the answer was asked for again from its start.")
-                continue
-            if received.stop_string == STOP and stops_at_opening(received.content):
-                body = {key: value for key, value in body.items() if key != "stop"}
-                continue
-            break
-        reply = mend(received, request, served.profile, await self._raw(received))
+        async with self._scheduler.turn(request.mode.thinks):
+            retries = Retries(self._retries, PATIENCE if self._retries else 0)
+            turn = _Turn(request, retries, time.monotonic())
+            while not turn.done:
+                async with aclosing(self._try(turn)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+            reply = await self._reply(turn)
+        yield reply
+
+    async def _try(self, turn: _Turn) -> AsyncGenerator[Delta, None]:
+        """Ask once. The turn is done then, unless something failed that another try may mend."""
+        await self.connect()
+        server, received = await self._reach(), Received()
+        turn.received = received
+        body = await self._body(turn)
+        try:
+            async with aclosing(server.stream(f"{server.url}/chat/completions", body)) as chunks:
+                while (chunk := await self._next(chunks, server, received)) is not None:
+                    for delta in received.feed(chunk):
+                        yield delta
+            if not received.whole:
+                raise TryAgain(EngineUnreachable(f"the server at {server.url} ended its answer too early"))
+        except TryAgain as failure:
+            if not received.whole:  # else only its count of tokens is missing
+                await self._again(turn, server, failure)
+                return
+        except EngineRefused as error:
+            if "priority" not in body or "priority" not in str(error).lower():
+                raise
+            self._ranks = False
+            return
+        turn.stops = turn.done = received.stop_string != STOP or not stops_at_opening(received.content)
+
+    async def _next(
+        self, chunks: AsyncGenerator[Mapping[str, Any], None], server: Connection, received: Received
+    ) -> Mapping[str, Any] | None:
+        """The next piece of an answer, None at its end. The first may take long, as the server may have a queue."""
+        flows = received.started or bool(received.token_ids)
+        seconds = min(STALL_SECONDS, self._timeout) if flows else self._timeout
+        try:
+            async with asyncio.timeout(seconds):
+                return await anext(chunks, None)
+        except TimeoutError:
+            if not flows:
+                raise server.silent(seconds) from None
+            text = f"the server at {server.url} fell silent for {seconds:g} s in the middle of an answer; see its log"
+            raise TryAgain(EngineUnreachable(text), stalled=True) from None
+
+    async def _again(self, turn: _Turn, server: Connection, failure: TryAgain) -> None:
+        """Wait until another try makes sense. Raises the failure's error when none does."""
+        if isinstance(failure.error, EngineUnreachable) and await self._follow(server):
+            turn.notes.append("The model server was started again; the run goes on there.")
+        await turn.retries.wait(failure)
+        if turn.received.started:
+            turn.notes.append("The server broke off; the answer was asked for again from its start.")
+
+    async def _body(self, turn: _Turn) -> dict[str, Any]:
+        """What is sent; built anew for each try, as a server that was started again may have another context."""
+        served, request = self._known, turn.request
+        body = encode_request(request, served.profile, served.model, await self._left(request), served.budgeted)
+        if request.mode.thinks and self._ranks:
+            body["priority"] = 1  # vLLM takes lower ones first; others than 0 only with --scheduling-policy priority
+        if not turn.stops:
+            body.pop("stop", None)
+        return body
+
+    async def _reply(self, turn: _Turn) -> Reply:
+        """The whole reply, mended and counted."""
+        received, notes = turn.received, turn.notes
+        repeated = received.finish == "repetition"
+        if repeated:
+            received.finish = "length"  # it is cut off in the same way
+            notes.append("The model went round in circles, so the server ended the answer.")
+        reply = mend(received, turn.request, self.profile, await self._raw(received))
         thinking = await self._count_thinking(received, reply)
-        usage = count_usage(received, thinking, time.monotonic() - started)
-        yield replace(reply, usage=usage, notes=(*notes, *reply.notes))
+        usage = count_usage(received, thinking, time.monotonic() - turn.started)
+        finish: Finish = "repetition" if repeated else reply.finish
+        return replace(reply, usage=usage, finish=finish, notes=(*notes, *reply.notes))
 
     async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
         """Tokens of a prompt as the server's template renders it. Raises EngineRefused without /tokenize."""
@@ -200,7 +279,7 @@ class VLLM:
             return context - request.counted
         try:
             return context - await self.count(request.messages, request.tools, request.mode)
-        except EngineRefused:
+        except (EngineRefused, EngineUnreachable):
             return wanted  # the server itself will say whether it fits
 
     async def _raw(self, received: Received) -> str:
@@ -260,14 +339,35 @@ class VLLM:
         """How to reach the server, where httpx's own way is not it."""
         return RecordingTransport(httpx.AsyncHTTPTransport(), Path(self._record)) if self._record else None
 
-    def _check_alive(self) -> None:
-        """Raises EngineDied when the managed server is gone, so that nobody waits for it."""
+    async def _follow(self, server: Connection) -> bool:
+        """Whether the managed server was started anew, maybe at another port, so that the next try goes there.
+
+        Raises EngineDied when it ended and nobody does that within 30 seconds, or serves another model then.
+        """
         record = self._managed
-        if record and server_status().record != record:
-            raise EngineDied(
-                f"the model server ended while it was needed; see {record.log}; start it with `fastslow up`",
-                log=log_tail(record),
-            )
+        if record is None:
+            return False
+        async with server.lock:
+            if self._connection is not server:
+                return True
+            while (found := await asyncio.to_thread(server_status)).record != record:
+                server.gone = server.gone or time.monotonic()
+                other = found.record
+                if other and (other.model, other.profile) != (record.model, record.profile):
+                    raise self._died(record, f"and one of {other.served_name} was started in its place")
+                if other and found.healthy:
+                    self._left_behind.append(server)
+                    self._connection, self._managed = None, other
+                    return True
+                limit = PATIENCE if other else RESTART_SECONDS
+                if time.monotonic() - server.gone > limit:
+                    raise self._died(record, f"and no other answered within {limit:g} s")
+                await asyncio.sleep(RESTART_SECONDS / 30)
+        return False
+
+    def _died(self, record: ServerRecord, then: str) -> EngineDied:
+        text = f"the model server ended while it was needed, {then}; see {record.log}; start it with `fastslow up`"
+        return EngineDied(text, log=log_tail(record))
 
     async def _find(self, server: Connection, fresh: bool = False) -> _Served:
         """Ask the server what it serves, and prove it."""

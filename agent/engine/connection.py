@@ -5,24 +5,31 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, NoReturn
 
 import httpx
 
-from agent.engine.received import as_mapping, as_text
+from agent.engine.received import as_count, as_mapping, as_text, events
 from agent.errors import ContextOverflow, EngineError, EngineRefused, EngineUnreachable
 
 RETRIES = 5
 FIRST_PAUSE = 0.5  # seconds; doubles with each retry, and the actual pause is drawn between 0 and it ("full jitter")
 LONGEST_PAUSE = 10.0  # https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 LONGEST_RETRY_AFTER = 60.0  # a server that asks for more is not waited for
+PATIENCE = 300.0  # for a server that is away or full: a restart loads weights for minutes
 CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 30.0  # for what generates nothing: /models, /tokenize, the text of an error
+LARGEST = 256 << 20  # bytes of one answer; 128K tokens are 30 MB when each is an event of its own
+SHARED = 8  # connections of one httpx client
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", "[::1]"}
-_PASSING = {429, 500, 502, 503, 504}
+_AWAY = {429, 502, 503, 504}
+_JSON = {"Content-Type": "application/json"}
 _OVERFLOW = ("maximum context length", "max_model_len", "longer than the maximum model length")
 _REMEDIES = {
     "enable-auto-tool-choice": "Start the server with --enable-auto-tool-choice and --tool-call-parser.",
@@ -32,28 +39,77 @@ _REMEDIES = {
 
 
 class TryAgain(Exception):
-    """A failure that may pass. error: what to raise when it does not. pause: seconds, if the server says."""
+    """A failure that may pass.
 
-    def __init__(self, error: EngineError, pause: float | None = None) -> None:
+    error: what to raise when it does not. pause: seconds, if the server says. away: nobody is there, or it is full,
+    which no number of quick tries mends. stalled: it fell silent in mid-answer, which is worth one more try.
+    """
+
+    def __init__(
+        self, error: EngineError, pause: float | None = None, *, away: bool = False, stalled: bool = False
+    ) -> None:
         super().__init__(str(error))
         self.error = error
         self.pause = pause
+        self.away = away
+        self.stalled = stalled
 
 
 class Retries:
-    """Counts the failures of one call and waits between them."""
+    """Counts the failures of one call and waits between them.
 
-    def __init__(self, most: int) -> None:
-        self.left = most
-        self.used = 0
+    most: tries after the first. patience: seconds for which a server that is away may be tried besides.
+    """
+
+    def __init__(self, most: int, patience: float = 0.0) -> None:
+        self._most = most
+        self._patience = patience
+        self._used = self._pauses = self._stalls = 0
+        self._away_since: float | None = None
 
     async def wait(self, failure: TryAgain) -> None:
         """Sleep before the next try. Raises the failure's error when no try is left."""
-        if self.used >= self.left or (failure.pause or 0) > LONGEST_RETRY_AFTER:
+        if self._spent(failure) or (failure.pause or 0) > LONGEST_RETRY_AFTER:
             raise failure.error from failure
-        pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**self.used))  # noqa: S311
-        self.used += 1
+        pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._pauses))  # noqa: S311
+        self._pauses = min(self._pauses + 1, 16)
         await asyncio.sleep(pause + (failure.pause or 0))
+
+    def _spent(self, failure: TryAgain) -> bool:
+        if failure.away and self._patience:
+            now = time.monotonic()
+            self._away_since = now if self._away_since is None else self._away_since
+            return now - self._away_since > self._patience
+        self._away_since = None
+        self._used += 1
+        self._stalls += failure.stalled
+        return self._used > self._most or self._stalls > 1
+
+
+class Clients:
+    """httpx clients of a few connections each, made as they are needed.
+
+    httpx compares all connections of a client with one another for each request, so 128 of them in one client cost
+    five times the CPU of 128 in sixteen (https://github.com/encode/httpcore/pull/1035).
+    """
+
+    def __init__(self, make: Callable[[], httpx.AsyncClient]) -> None:
+        self._make = make
+        self._busy: dict[httpx.AsyncClient, int] = {}
+
+    @contextmanager
+    def one(self) -> Iterator[httpx.AsyncClient]:
+        """The first client with room, so that few requests use few connections over and over."""
+        client = next((each for each, busy in self._busy.items() if busy < SHARED), None) or self._make()
+        self._busy[client] = self._busy.get(client, 0) + 1
+        try:
+            yield client
+        finally:
+            self._busy[client] -= 1
+
+    async def aclose(self) -> None:
+        for client in self._busy:
+            await client.aclose()
 
 
 class Connection:
@@ -71,22 +127,27 @@ class Connection:
         url = httpx.URL(base_url)
         self.loop = asyncio.get_running_loop()
         self.lock = asyncio.Lock()
+        self.gone: float | None = None  # when the server was first seen to have ended
         self.url = str(url.copy_with(username=None, password=None)) if url.userinfo else base_url
         self.root = self.url.removesuffix("/v1")
         self.timeout = timeout
         self._retries = retries
-        self._key = api_key
-        self._client = httpx.AsyncClient(
+        self._key = api_key = api_key.strip() if api_key else None  # a file's line break is no part of it
+        make = partial(
+            httpx.AsyncClient,
             auth=(url.username, url.password) if url.userinfo else None,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
-            timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS, pool=None),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+            # who reads a stream counts the seconds of silence and knows what they mean; this is behind it
+            timeout=httpx.Timeout(timeout, read=timeout + 1, connect=CONNECT_SECONDS, pool=None),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
             transport=transport,
             trust_env=url.host not in _LOOPBACK,  # a proxy has no way to this machine
+            verify=httpx.create_ssl_context(trust_env=url.host not in _LOOPBACK),
         )
+        self._clients = Clients(make)
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        await self._clients.aclose()
 
     async def get(self, url: str, retries: int | None = None) -> httpx.Response:
         return await self._call("GET", url, None, retries)
@@ -96,11 +157,17 @@ class Connection:
         return decode(await self._call("POST", url, body, retries))
 
     async def _call(self, method: str, url: str, body: Mapping[str, Any] | None, most: int | None) -> httpx.Response:
+        """Ask for something that generates nothing, and so is answered soon."""
         retries = Retries(self._retries if most is None else most)
+        seconds = min(ANSWER_SECONDS, self.timeout)
         while True:
             try:
-                response = await self._client.request(method, url, json=body)
-                self._check(response)
+                with self._clients.one() as client:
+                    async with asyncio.timeout(seconds):
+                        response = await client.request(method, url, content=_encoded(body), headers=_JSON)
+                self._check(response.status_code, response.headers, response.content)
+            except TimeoutError:
+                await retries.wait(TryAgain(EngineUnreachable(f"{url} gave no answer within {seconds:g} s")))
             except httpx.HTTPError as error:
                 await retries.wait(self._failure(error))
             except TryAgain as failure:
@@ -115,42 +182,59 @@ class Connection:
         shown. Closing the generator closes the connection, which makes vLLM stop generating.
         """
         try:
-            async with self._client.stream("POST", url, json=body) as response:
-                if response.is_error:
-                    await response.aread()
-                    self._check(response)
-                if "text/event-stream" not in response.headers.get("content-type", ""):
-                    await response.aread()
-                    yield decode(response)
+            async with AsyncExitStack() as stack:
+                client = stack.enter_context(self._clients.one())
+                sent = client.stream("POST", url, content=_encoded(body), headers=_JSON)
+                response = await stack.enter_async_context(sent)
+                if not response.is_success:
+                    self._check(response.status_code, response.headers, await _beginning(response))
+                kind = response.headers.get("content-type", "")
+                parts = await stack.enter_async_context(aclosing(self._parts(response)))
+                if "text/event-stream" not in kind:
+                    yield self._whole(kind, b"".join([part async for part in parts]))
                     return
-                async with aclosing(_events(response.aiter_bytes())) as events:
-                    async for event in events:
-                        yield self._event(event)
+                said = await stack.enter_async_context(aclosing(events(parts)))
+                async for event in said:
+                    yield self._event(event)
         except httpx.HTTPError as error:
             raise self._failure(error) from error
 
-    def _event(self, event: str) -> Mapping[str, Any]:
-        """One event's JSON. vLLM reports an error in mid-stream as an event of its own."""
-        try:
-            chunk = as_mapping(json.loads(event))
-        except ValueError as error:
+    async def _parts(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+        """A body's bytes, of which there must be an end."""
+        size = 0
+        async for part in response.aiter_bytes():
+            size += len(part)
+            if size > LARGEST:
+                raise EngineUnreachable(f"the server at {self.url} sent {LARGEST:,} bytes and came to no end")
+            yield part
+
+    def _whole(self, kind: str, body: bytes) -> Mapping[str, Any]:
+        """The answer of a server that does not stream."""
+        if not as_mapping(_json(body)):
+            text = _clipped(body.decode("utf-8", "replace"))
             raise TryAgain(
-                EngineUnreachable(f"the server at {self.url} broke off in the middle of an event")
-            ) from error
-        if told := as_mapping(chunk.get("error")):
-            code = told.get("code")
-            self._refuse(code if isinstance(code, int) else 500, as_text(told.get("message")))
+                EngineUnreachable(f"{self.url} sent {kind or 'something'} where JSON or events were expected: {text}")
+            )
+        return self._event(body)
+
+    def _event(self, event: bytes) -> Mapping[str, Any]:
+        """One event's JSON. vLLM reports an error in mid-stream as an event of its own."""
+        chunk = _json(event)
+        if not isinstance(chunk, dict):
+            raise TryAgain(EngineUnreachable(f"the server at {self.url} broke off in the middle of an event"))
+        if told := chunk.get("error"):
+            code = as_count(as_mapping(told).get("code"))
+            self._refuse(code if 400 <= code < 600 else 500, _told(chunk) or str(told))
         return chunk
 
-    def _check(self, response: httpx.Response) -> None:
-        if response.is_success:
-            return
-        message = as_text(as_mapping(decode(response).get("error")).get("message")) or response.text
-        self._refuse(response.status_code, message, _retry_after(response.headers.get("retry-after", "")))
+    def _check(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        if not 200 <= status < 300:
+            message = _told(as_mapping(_json(body))) or body.decode("utf-8", "replace")
+            self._refuse(status, message, _retry_after(headers.get("retry-after", "")))
 
     def _refuse(self, status: int, message: str, pause: float | None = None) -> NoReturn:
         """Raise what an error answer means."""
-        message = " ".join(message.split())[:500]
+        message = _clipped(message)
         if self._key:
             message = message.replace(self._key, "[key]")
         if any(text in message for text in _OVERFLOW):
@@ -167,23 +251,26 @@ class Connection:
         refused = EngineRefused(
             f"the server at {self.url} answered {status}: {message} {remedy}".strip(), status=status
         )
-        if status in _PASSING:
-            raise TryAgain(refused, pause)
+        if status == 408 or status == 429 or (status >= 500 and status != 501):
+            raise TryAgain(refused, pause, away=status in _AWAY)
         raise refused
 
+    def silent(self, seconds: float) -> EngineUnreachable:
+        """The error of a server that takes a request and does not begin to answer. It is not asked again."""
+        return EngineUnreachable(f"the server at {self.url} said nothing for {seconds:g} s; pass a larger timeout")
+
     def _failure(self, error: httpx.HTTPError) -> TryAgain:
-        """What a transport's failure means. A server that stays silent is not asked again."""
+        """What a transport's failure means."""
         if isinstance(error, httpx.ReadTimeout):
-            raise EngineUnreachable(
-                f"the server at {self.url} said nothing for {self.timeout:g} s; pass a larger timeout"
-            ) from error
+            raise self.silent(self.timeout) from error
+        told = _clipped(f"{type(error).__name__}: {error}".rstrip(": "))
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            text = f"no server answers at {self.url}; start one with `fastslow up`, or pass the address of yours"
-        elif isinstance(error, httpx.TransportError):
-            text = f"the server at {self.url} broke off ({type(error).__name__}); see its log"
-        else:
-            raise EngineUnreachable(f"the server at {self.url} gave what is not HTTP: {error}") from error
-        return TryAgain(EngineUnreachable(text))
+            remedy = "start one with `fastslow up`, or pass the address of yours"
+            text = f"no server answers at {self.url} ({told}); {remedy}"
+            return TryAgain(EngineUnreachable(text), away=True)
+        if isinstance(error, httpx.TransportError):
+            return TryAgain(EngineUnreachable(f"the server at {self.url} broke off ({told}); see its log"))
+        raise EngineUnreachable(f"the server at {self.url} gave what is not HTTP ({told})") from error
 
 
 def decode(response: httpx.Response) -> Mapping[str, Any]:
@@ -194,22 +281,41 @@ def decode(response: httpx.Response) -> Mapping[str, Any]:
         return {}
 
 
-async def _events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
-    """The data of server-sent events up to `[DONE]`.
+def _json(text: bytes) -> Any:
+    """What a text holds as JSON; None for what is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
-    Split at line feeds alone: httpx's own line reader also splits at U+2028 and its like, which JSON may
-    hold raw.
-    """
-    buffer = b""
-    async for chunk in chunks:
-        *lines, buffer = (buffer + chunk).split(b"\n")
-        for line in lines:
-            if not line.startswith(b"data:"):
-                continue
-            data = line.removeprefix(b"data:").decode("utf-8", "replace").strip()
-            if data == "[DONE]":
-                return
-            yield data
+
+def _encoded(body: Mapping[str, Any] | None) -> bytes | None:
+    """JSON in UTF-8, also of texts that hold half a surrogate pair, as broken tools and files yield them."""
+    if body is None:
+        return None
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _told(body: Mapping[str, Any]) -> str:
+    """The message of an error's body: vLLM's `{"error": {"message"}}`, or those that proxies and older servers send."""
+    error = body.get("error")
+    return as_text(as_mapping(error).get("message")) or as_text(error) or as_text(body.get("message"))
+
+
+def _clipped(text: str) -> str:
+    return " ".join(text.split())[:500]
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """The text of an error as far as it comes soon: its status is known already."""
+    body = b""
+    with suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout(ANSWER_SECONDS):
+            async for part in response.aiter_bytes():
+                body += part
+                if len(body) > 1 << 16:
+                    break
+    return body
 
 
 def _retry_after(value: str) -> float | None:
@@ -222,6 +328,6 @@ def _retry_after(value: str) -> float | None:
         pass
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (when - datetime.now(UTC)).total_seconds()) if when.tzinfo else None

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
+
 from agent.engine.types import Delta
+from agent.errors import EngineError
+
+END_SECONDS = 1.0  # for the end of a stream behind its `[DONE]`: read to it, a connection serves again
 
 
 @dataclass(slots=True)
@@ -37,6 +44,11 @@ class Received:
     _content: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
     _by_index: dict[int, ReceivedCall] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the server ended it of itself. vLLM says `abort` for what it gave up when it was shut down."""
+        return self.finish not in {"", "abort", "error"}
 
     @property
     def content(self) -> str:
@@ -97,3 +109,34 @@ def as_text(value: Any) -> str:
 
 def as_count(value: Any) -> int:
     return value if isinstance(value, int) and value > 0 else 0
+
+
+async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The data of server-sent events up to `[DONE]`.
+
+    Split at line feeds alone: httpx's own line reader also splits at U+2028 and its like, which JSON may
+    hold raw.
+    """
+    begun: list[bytes] = []
+    async for chunk in chunks:
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*begun, lines[0]])
+            begun.clear()
+        begun.append(rest)
+        for line in lines:
+            if not line.startswith(b"data:"):
+                continue
+            data = line.removeprefix(b"data:").strip()
+            if data == b"[DONE]":
+                await _to_the_end(chunks)
+                return
+            yield data
+
+
+async def _to_the_end(chunks: AsyncIterator[bytes]) -> None:
+    """Read what is left, which should be nothing. A connection whose answer was not read to its end is closed."""
+    with suppress(TimeoutError, httpx.HTTPError, EngineError):
+        async with asyncio.timeout(END_SECONDS):
+            async for _ in chunks:
+                pass

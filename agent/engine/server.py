@@ -125,6 +125,7 @@ def _command(entry: ModelEntry, profile: Profile, machine: Machine, port: int) -
     command += ["--default-chat-template-kwargs", json.dumps({profile.kwarg: False})]
     command += ["--structured-outputs-config", json.dumps(grammar)]
     command += ["--generation-config", "vllm", "--enable-prompt-tokens-details"]
+    command += ["--scheduling-policy", "priority"]  # thinking turns wait, and make room, for fast ones
     if profile.chat_template:
         template = Path(__file__).with_name("profiles") / profile.chat_template
         command += ["--chat-template", str(template)]

@@ -64,12 +64,15 @@ class Delta:
     text: str
 
 
-Finish: TypeAlias = Literal["stop", "length"]
+Finish: TypeAlias = Literal["stop", "length", "repetition"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole model turn. `finish == "length"` means cut off: its last call may be half a call.
+    """A whole model turn.
+
+    finish: `"length"` means cut off, and so does `"repetition"`, by the server because the text went round in circles:
+    the content is no answer then, and half a call was dropped.
 
     `notes` says what had to be mended on the way, one sentence each ("1 call was found again in the content").
     """

@@ -343,7 +343,7 @@ async def test_a_run_without_a_journal_leaves_nothing(tmp_path: Path, monkeypatc
     await agent(None, says("1")).run("one")
     assert not (tmp_path / "runs.db").exists()
     await Agent(engine=ScriptedModel([says("1")]), sandbox=None).run("one")
-    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("runs.db*") if path.is_file()} == {0o600}
+    assert (tmp_path / "runs.db").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_newer_file_is_left_alone(journal: Journal) -> None:

@@ -160,6 +160,14 @@ async def test_a_cut_off_answer_is_asked_for_again_with_more_room() -> None:
     assert [request.answer_tokens for request in model.requests] == [None, 2 * room, 4 * room]
 
 
+async def test_an_answer_that_goes_in_circles_is_asked_for_again() -> None:
+    result, model = await run([says("so so so so", finish="repetition"), says("So.")])
+    assert result.answer == "So."
+    assert "in circles" in model.requests[1].messages[-1].content
+    result, _ = await run([says("so so", finish="repetition")] * 3)
+    assert result.exit is Exit.FAILED, "the text of a circle is no answer"
+
+
 async def test_the_second_failure_thinks_and_the_third_ends_the_step() -> None:
     wrong = [calls(("fail", {"why": f"wrong {n}"})) for n in range(3)]
     result, _ = await run([plan("a step"), *wrong, says("It could not be done.")])

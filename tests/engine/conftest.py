@@ -19,5 +19,6 @@ async def fake() -> AsyncIterator[FakeServer]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(connection, "LONGEST_PAUSE", 0.05)
     monkeypatch.delenv("FASTSLOW_API_KEY", raising=False)
     monkeypatch.delenv("FASTSLOW_BASE_URL", raising=False)

@@ -18,6 +18,8 @@ class Answer:
 
     drop: the connection is cut after the chunks. polite: the stream ends there, but without `[DONE]`.
     hold: nothing more is sent and the connection stays open until the client closes it.
+    pings: comments come meanwhile, as from a proxy that keeps the connection open.
+    raw: bytes that are sent instead of an HTTP answer; the connection is cut behind them, or held.
     """
 
     chunks: list[dict[str, Any] | str] = field(default_factory=list)
@@ -27,6 +29,8 @@ class Answer:
     drop: bool = False
     polite: bool = False
     hold: bool = False
+    pings: bool = False
+    raw: bytes | None = None
 
 
 @dataclass
@@ -41,6 +45,7 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
+        self.accepted = 0  # connections
         self.seen: list[Seen] = []
         self.models: list[dict[str, Any]] = [{"id": "m", "root": "m", "max_model_len": 16384}]
         self.text: str | None = None  # what /detokenize says; None answers 404
@@ -58,6 +63,8 @@ class FakeServer:
         match seen.path:
             case "/v1/models":
                 return Answer(body={"data": self.models})
+            case "/health":
+                return Answer(body={})
             case "/version":
                 return Answer(body={"version": "0.32.0"})
             case "/detokenize" if self.text is not None:
@@ -70,6 +77,7 @@ class FakeServer:
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open[asyncio.current_task()] = writer
+        self.accepted += 1
         try:
             while (seen := await read_request(reader)) is not None:
                 self.seen.append(seen)
@@ -77,9 +85,11 @@ class FakeServer:
                 await send(writer, answer)
                 if answer.hold:
                     self.holding.set()
+                    ping = asyncio.create_task(pinging(writer) if answer.pings else asyncio.sleep(0))
                     await reader.read()  # returns when the client closes
+                    ping.cancel()
                     self.client_closed.set()
-                if answer.hold or answer.drop:
+                if answer.hold or answer.drop or answer.raw is not None:
                     return
         except ConnectionError:
             self.client_closed.set()
@@ -99,6 +109,10 @@ async def read_request(reader: asyncio.StreamReader) -> Seen | None:
 
 
 async def send(writer: asyncio.StreamWriter, answer: Answer) -> None:
+    if answer.raw is not None:
+        writer.write(answer.raw)
+        await writer.drain()
+        return
     body = b"" if answer.body is None else json.dumps(answer.body).encode()
     kind = "application/json" if answer.body is not None else "text/event-stream; charset=utf-8"
     length = f"Content-Length: {len(body)}" if answer.body is not None else "Transfer-Encoding: chunked"
@@ -115,6 +129,12 @@ async def send(writer: asyncio.StreamWriter, answer: Answer) -> None:
     await writer.drain()
 
 
+async def pinging(writer: asyncio.StreamWriter) -> None:
+    while True:
+        write_chunk(writer, ": ping\n\n")
+        await asyncio.sleep(0.05)
+
+
 def write_chunk(writer: asyncio.StreamWriter, text: str) -> None:
     if data := text.encode():
         writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
@@ -124,8 +144,8 @@ Server = TypeVar("Server", bound=FakeServer)
 
 
 @asynccontextmanager
-async def serving(fake: Server) -> AsyncIterator[Server]:
-    server = await asyncio.start_server(fake.handle, "127.0.0.1", 0)
+async def serving(fake: Server, port: int = 0) -> AsyncIterator[Server]:
+    server = await asyncio.start_server(fake.handle, "127.0.0.1", port, reuse_address=True)
     fake.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     try:
         yield fake
@@ -134,6 +154,10 @@ async def serving(fake: Server) -> AsyncIterator[Server]:
         for writer in fake.open.values():
             writer.close()
         await asyncio.gather(*(task for task in fake.open if task))
+
+
+def port_of(fake: FakeServer) -> int:
+    return int(fake.url.removesuffix("/v1").rpartition(":")[2])
 
 
 # --- pieces of streams -----------------------------------------------------------------------------

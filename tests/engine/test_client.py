@@ -196,6 +196,17 @@ async def test_cut_off_call_is_dropped(fake: FakeServer) -> None:
     assert "cut off" in reply.notes[0]
 
 
+async def test_an_answer_that_goes_round_in_circles(fake: FakeServer) -> None:
+    looped = {"choices": [{"delta": {}, "finish_reason": "repetition", "stop_reason": "repetition_detected"}]}
+    reply, _ = await ask(fake, Answer([delta([1, 2], content="and on " * 50), looped, usage()]))
+    assert (reply.finish, reply.usage.answer) == ("repetition", 5)
+    assert "round in circles" in reply.notes[0]
+    assert fake.chats[0]["repetition_detection"] == {"min_pattern_size": 32, "max_pattern_size": 64, "min_count": 8}
+    broken = call(0, "a", name="weather", arguments='{"city": "Seoul Seoul Seoul')
+    reply, _ = await ask(fake, Answer([delta([1], tool_calls=[broken]), looped]))
+    assert (reply.calls, reply.finish) == ((), "repetition")
+
+
 async def test_every_call_has_an_id_of_its_own(fake: FakeServer) -> None:
     seoul, oslo = '{"city": "Seoul", "unit": null}', '{"city": "Oslo", "unit": null}'
     same_index = [

@@ -204,6 +204,7 @@ async def test_a_base_without_python_is_refused(
     engine.images.build(path=str(tmp_path), tag="fastslow-test-empty:1")
     with pytest.raises(ImageBuildFailed, match=r"must have python3 >= 3\.11, bash"):
         await build_image(_silent, base="fastslow-test-empty:1")
+    assert not engine.containers.list(all=True, filters={"ancestor": "fastslow-test-empty:1"})
 
 
 @pytest.mark.docker

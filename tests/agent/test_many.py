@@ -1,0 +1,213 @@
+"""Many runs at once: one process, one loop, one server with room for a few."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from agent import VLLM, Agent, Exit, Result, ScriptedModel, Task, run_many
+from agent.engine.types import Request
+from agent.errors import EngineUnreachable
+from agent.events import TurnDelta, TurnFinished
+from agent.loop import Branch, Run
+from agent.modes import FAST, Mode
+from agent.transcript import User
+from sandbox import DummySandbox
+from tests.agent.helpers import add, calls, says
+from tests.engine.fake_server import Answer, FakeServer, Seen, call, delta, read_request, said, send, serving, usage
+
+
+class Busy(FakeServer):
+    """Answers each chat after a moment, and sees who came when and how many were there at once.
+
+    Who asks in a thinking turn is told to add; who comes back with the sum gets an answer.
+    """
+
+    def __init__(self, seconds: float = 0.002) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.now = self.most = 0
+        self.order: list[str] = []
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open[asyncio.current_task()] = writer
+        try:
+            while (seen := await read_request(reader)) is not None:
+                if not seen.path.endswith("/chat/completions"):
+                    await send(writer, self.answer(seen))
+                    continue
+                self.now += 1
+                self.most = max(self.most, self.now)
+                await asyncio.sleep(self.seconds)
+                self.now -= 1
+                await send(writer, self.turn(seen))
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+            del self.open[asyncio.current_task()]
+
+    def turn(self, seen: Seen) -> Answer:
+        thinks = seen.json["chat_template_kwargs"]["enable_thinking"]
+        task = next(message["content"] for message in seen.json["messages"] if message["role"] == "user")
+        self.order.append(f"{'think' if thinks else 'fast'} {task}")
+        last = seen.json["messages"][-1]
+        if thinks or last["role"] != "tool":
+            adding = call(0, "c1", name="add", arguments='{"a": 2, "b": 3}')
+            return Answer([delta([1], reasoning="Hm."), delta([2], tool_calls=[adding]), delta(finish="stop"), usage()])
+        return said(f"{task}: {last['content']}")
+
+
+@pytest.fixture
+async def busy() -> AsyncIterator[Busy]:
+    async with serving(Busy()) as server:
+        yield server
+
+
+def agent_of(server: FakeServer, concurrency: int = 16) -> Agent:
+    engine = VLLM(server.url, profile="exaone4", concurrency=concurrency, probe=False)
+    return Agent(engine=engine, tools=[add], sandbox=None, journal=None)
+
+
+async def test_256_runs_at_once(busy: Busy) -> None:
+    busy.seconds = 0.05  # so slow that all places are taken
+    agent, threads = agent_of(busy), threading.active_count()
+    results: dict[int, Result] = {}
+    most_threads = threads
+    async with aclosing(run_many(agent, (f"task {n}" for n in range(256)), concurrency=256)) as ended:
+        async for number, result in ended:
+            results[number] = result
+            most_threads = max(most_threads, threading.active_count())
+    await agent.aclose()
+    assert sorted(results) == list(range(256))
+    assert all(result.answer == f"task {n}: 5" for n, result in results.items())
+    assert len({result.run for result in results.values()}) == 256
+    assert busy.most == 16, "as many as the engine allows, and never more"
+    assert most_threads - threads <= 36, "no thread a run: what there is are those for tools, 32 at most"
+    assert len(busy.order) == 512
+    first = next(name for name in busy.order if name.startswith("fast"))
+    assert busy.order.index(first) < 64, "a fast turn that came later overtook thinking ones"
+    assert busy.order[-1].startswith("fast")
+
+
+async def ask(engine: VLLM, name: str, mode: Mode = FAST) -> None:
+    async for _ in engine.stream(Request((User(name),), mode=mode)):
+        pass
+
+
+async def test_the_server_sees_fast_turns_first(busy: Busy) -> None:
+    engine = VLLM(busy.url, profile="exaone4", concurrency=1, probe=False)
+    await engine.connect()
+    asked = [ask(engine, f"{n}", Mode(64)) for n in range(4)] + [ask(engine, f"{n}") for n in range(4)]
+    await asyncio.gather(*asked)
+    await engine.aclose()
+    assert busy.order == ["think 0", *(f"fast {n}" for n in range(4)), *(f"think {n}" for n in range(1, 4))]
+
+
+async def test_a_thinking_turn_comes_to_its_turn_though_fast_ones_never_end(busy: Busy) -> None:
+    engine = VLLM(busy.url, profile="exaone4", concurrency=2, probe=False)
+    engine._scheduler.handicap = 0.1
+    thought = asyncio.Event()
+
+    async def fast(name: str) -> None:
+        while not thought.is_set():
+            await ask(engine, name)
+
+    async def think() -> None:
+        await asyncio.sleep(0.02)
+        await ask(engine, "a thought", Mode(64))
+        thought.set()
+
+    flood = [fast(str(n)) for n in range(8)]  # more than there are places: some wait at each moment
+    await asyncio.wait_for(asyncio.gather(*flood, think()), 20)
+    await engine.aclose()
+    assert "think a thought" in busy.order
+
+
+async def test_nothing_is_left_of_a_run_that_ended(busy: Busy) -> None:
+    agent, alive = agent_of(busy), list[int]()
+    async with aclosing(run_many(agent, map(str, range(256)), concurrency=64)) as ended:
+        async for number, _ in ended:
+            if number % 32 == 0:
+                gc.collect()
+                alive.append(sum(isinstance(thing, Run) for thing in gc.get_objects()))
+    del _
+    gc.collect()
+    left = [thing for thing in gc.get_objects() if isinstance(thing, Run | Branch | TurnFinished)]
+    await agent.aclose()
+    assert max(alive) <= 64
+    assert left == []
+
+
+async def test_one_bad_task_ends_no_other(busy: Busy, tmp_path: Path) -> None:
+    agent = agent_of(busy)
+    bad = [Task("b", (tmp_path / "absent.csv",)), Task("c", (tmp_path,)), "d\ud800"]
+    results = dict([item async for item in run_many(agent, ["a", *bad, "e"], concurrency=2)])
+    await agent.aclose()
+    assert [results[n].exit for n in (0, 4)] == [Exit.ANSWERED] * 2
+    assert [results[n].exit for n in (1, 2)] == [Exit.FAILED] * 2
+    assert "the run could not start: no file" in results[1].reason
+    assert sorted(results) == [0, 1, 2, 3, 4]
+
+
+async def test_a_server_that_is_not_there_is_said_once_before_the_first_run() -> None:
+    agent = Agent(engine=VLLM("http://127.0.0.1:9/v1", probe=False), sandbox=None, journal=None)
+    with pytest.raises(EngineUnreachable, match="no server answers"):
+        [item async for item in run_many(agent, ["a"] * 1000)]
+    await agent.aclose()
+
+
+async def test_closing_it_cancels_what_runs_and_starts_nothing_more(busy: Busy) -> None:
+    busy.seconds = 0.05
+    agent, begun = agent_of(busy), list[int]()
+
+    def tasks() -> Iterator[str]:
+        for n in range(1000):
+            begun.append(n)
+            yield str(n)
+
+    async with aclosing(run_many(agent, tasks(), concurrency=8)) as ended:
+        async for _ in ended:
+            break
+    assert len(begun) == 8
+    assert agent.engine._scheduler.running == 0  # type: ignore[attr-defined]
+    await agent.aclose()
+
+
+async def test_each_task_has_a_folder_of_its_own_for_what_it_makes(tmp_path: Path) -> None:
+    script = [calls(("write_file", {"path": "out.txt", "content": "made"})), says("done")]
+    agent = Agent(engine=ScriptedModel(script * 2), sandbox=DummySandbox(), out=tmp_path / "out", journal=None)
+    source = tmp_path / "in.txt"
+    source.write_text("x")
+    tasks = [Task("a", (source,)), Task("b", (source,))]
+    results = [result async for _, result in run_many(agent, tasks, concurrency=1)]
+    assert [result.files for result in results] == [(tmp_path / "out" / str(n) / "out.txt",) for n in (0, 1)]
+    assert agent.out == tmp_path / "out"
+
+
+class Sum(BaseModel):
+    value: int
+
+
+async def test_answers_of_one_form(busy: Busy) -> None:
+    script = [calls(("answer", {"value": 5}), reasoning="Hm.")]
+    agent = Agent(engine=ScriptedModel(script * 2), sandbox=None, journal=None)
+    results = [result async for _, result in run_many(agent, ["a", "b"], output=Sum)]
+    assert [result.output for result in results] == [Sum(value=5)] * 2
+    kinds = {type(event) for event in results[0].events}
+    assert TurnFinished in kinds
+    assert TurnDelta not in kinds
+
+
+async def test_no_runs_and_no_room() -> None:
+    agent = Agent(engine=ScriptedModel([]), sandbox=None, journal=None)
+    assert [item async for item in run_many(agent, [])] == []
+    with pytest.raises(ValueError, match="at least 1"):
+        [item async for item in run_many(agent, ["a"], concurrency=0)]
