@@ -62,6 +62,7 @@ def test_the_scrollback_holds_the_whole_run() -> None:
         "▣ image/svg+xml",
         "⇄ index.example:443  1.2 kB out, 3.4 MB in, 0.3 s",
         "⇄ evil.example:443  refused: not allowed",
+        "⇣ history shortened from 7,900 to 3,100 tokens · step 1",
         "I read the file.",
         "orders = pd.read_csv('orders.csv')",
         "20 more lines above",
