@@ -7,19 +7,20 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import Agent, Budget, Exit, ScriptedModel, StepBudget
+from agent import Agent, Budget, Exit, Journal, ScriptedModel, StepBudget
 from agent.compaction import CUTS, ERRORS, LATELY, RECENT, STAND_IN, Folded, Shorter, compact, stream_fitting
 from agent.engine.scripted import SCRIPTED
 from agent.engine.types import Reply, Request
 from agent.engine.wire import encode_history, size
 from agent.errors import ContextOverflow, EngineRefused
-from agent.events import Compacted
+from agent.events import Compacted, RunFinished
 from agent.modes import FAST, Mode
 from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
 from tests.agent.helpers import calls, plan, says
@@ -392,3 +393,27 @@ async def test_a_run_of_200_turns_goes_on_in_a_small_context() -> None:
     tally = [m for m in in_step[-1].messages if isinstance(m, Folded)]
     assert len(tally) == 1
     assert sum(ok + failed for _, ok, failed in tally[0].tally) > TURNS - 10
+
+
+async def test_a_resumed_run_is_shortened_anew_and_a_replay_needs_no_context(tmp_path: Path) -> None:
+    def crash(request: Request) -> Reply:
+        raise SystemError
+
+    journal = Journal(tmp_path / "runs.db")
+    pages = [calls(("read", {"page": n})) for n in range(16)]
+    with pytest.raises(SystemError):
+        await Agent(
+            engine=ScriptedModel([*pages[:11], crash], context=CONTEXT), tools=[read], sandbox=None, journal=journal
+        ).run("Read.")
+    run = journal.runs()[0].run
+    before = [event for event in journal.read(run).events if isinstance(event, Compacted)]
+    model = ScriptedModel([*pages[11:], says("Done.")], context=CONTEXT)
+    result = await Agent(engine=model, tools=[read], sandbox=None, journal=journal).run(resume=run)
+    assert result.answer == "Done."
+    shortened = [event for event in result.events if isinstance(event, Compacted)]
+    assert shortened[0].before > CONTEXT, "what was said before comes back whole, and is shortened at once"
+    assert [event for event in journal.read(run).events if isinstance(event, Compacted)] == before + shortened
+    again = Agent(engine=ScriptedModel([], context=100), tools=[read], sandbox=None, journal=journal)
+    told = [event async for event in again.replay(run)]
+    assert isinstance(told[-1], RunFinished)
+    assert told[-1].result.answer == "Done."
