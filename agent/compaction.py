@@ -22,7 +22,7 @@ from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, T
 from tools import clip
 
 ROOM = 4  # at most one part in so many of the context is kept free for thoughts and answer
-RECENT = 2  # newest tool results that stay whole
+RECENT = 2  # newest tool results that stay whole, and always those of the last turn
 ERRORS = 2  # newest failed results that are never folded, if they are among
 LATELY = 10  # so many newest results
 PLANS = 2  # newest plans that stay though they failed; those that succeeded all do
@@ -85,7 +85,8 @@ def compact(messages: Sequence[Message], target: int, limit: int) -> tuple[Messa
     the texts of these become short as well. Each call that stays has its result.
     """
     kept = list(messages)
-    turns, newest, errors = _turns(kept), *_latest(kept)
+    turns = _turns(kept)
+    newest, errors = _latest(kept, turns)
     plans = _plans(kept, turns)
     others = [turn for turn in turns if turn not in plans]
     past = [turn for turn in others if newest.isdisjoint(turn)]
@@ -159,11 +160,12 @@ def _plans(messages: Sequence[Message], turns: Iterable[range]) -> list[range]:
     return made + failed[-PLANS:]
 
 
-def _latest(messages: Sequence[Message]) -> tuple[set[int], set[int]]:
-    """Where the newest results are, and the newest errors."""
+def _latest(messages: Sequence[Message], turns: Sequence[range]) -> tuple[set[int], set[int]]:
+    """Where the newest results are, those of the last turn too, as nobody read them yet; and the newest errors."""
     results = [(n, message.ok) for n, message in enumerate(messages) if isinstance(message, ToolResult)]
     errors = [n for n, ok in results[-LATELY:] if not ok]
-    return {n for n, _ in results[-RECENT:]}, set(errors[-ERRORS:])
+    unread = turns[-1][1:] if turns else ()
+    return {*unread, *(n for n, _ in results[-RECENT:])}, set(errors[-ERRORS:])
 
 
 # --- how it gets shorter ----------------------------------------------------------------------------------

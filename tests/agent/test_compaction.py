@@ -140,6 +140,13 @@ def test_many_calls_of_one_turn_go_together_or_not_at_all() -> None:
     assert [len(m.calls) for m in shorter if isinstance(m, Assistant)] == [1, 1, 1], "the folded one makes one call"
 
 
+def test_what_the_model_has_not_read_yet_stays_whole() -> None:
+    history = (*TASK, *(m for n in range(5) for m in turn(n, long(n))), *turn(9, *map(long, range(90, 94))))
+    shorter = compact(history, 10_000, 20_000)
+    assert shorter[-5:] == history[-5:]
+    assert total(shorter) < total(history) - 15_000
+
+
 def test_plans_and_the_results_of_their_steps_stay() -> None:
     arguments = json.dumps({"goal": "sheep", "steps": [{"do": "count"}]})
     planned = turn(1, "Step 1: count\nResult: " + "s" * 3000, name="plan", arguments=arguments)
@@ -223,13 +230,22 @@ def test_any_history_becomes_a_valid_shorter_one(history: tuple[Message, ...], t
     results = [m for m in history if isinstance(m, ToolResult)]
     left = {m.call_id: m for m in shorter if isinstance(m, ToolResult)}
     errors = [m for m in results[-LATELY:] if not m.ok][-ERRORS:]
-    spared = [*results[-RECENT:], *[m for m in results if m.name == "plan" and m.ok and _succeeded(m, history)]]
+    unread = [m for m in history[-3:] if isinstance(m, ToolResult) and _same_turn(m, results[-1])]
+    spared = [
+        *results[-RECENT:],
+        *unread,
+        *[m for m in results if m.name == "plan" and m.ok and _succeeded(m, history)],
+    ]
     least = total(compact(history, 0, 10**9))
     if least <= limit:
         assert all(left[m.call_id] == m for m in spared), "whole where there is room"
     assert all(m.call_id in left for m in [*spared, *errors])
     least_of_all = total(compact(history, 0, 0))
     assert total(shorter) <= max(limit, least_of_all)
+
+
+def _same_turn(one: ToolResult, other: ToolResult) -> bool:
+    return one.call_id.split(".")[0] == other.call_id.split(".")[0]
 
 
 def _succeeded(result: ToolResult, history: Sequence[Message]) -> bool:
