@@ -117,7 +117,7 @@ async def _fit(engine: Engine, request: Request, limit: int) -> tuple[Request, S
         after, fitted = await _counted(engine, replace(request, messages=shorter))
         if after <= limit:
             break
-        rate *= max(1.1, after / limit)  # what is left has more tokens a byte than what went
+        rate = max(1.1 * rate, after / (fixed + sum(map(size, shorter))))  # what is left has more than what went
     if after >= before:
         return request, None
     return fitted, Shorter(Transcript(shorter), before, after)

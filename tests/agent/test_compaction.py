@@ -159,6 +159,8 @@ def test_plans_and_the_results_of_their_steps_stay() -> None:
         assert total(shorter) <= 14_000
         assert_paired(shorter)
     assert compact((*TASK, *planned, *failed, *work), 8000, 20_000)[:6] == (*TASK, *planned, *failed)
+    left = compact((*TASK, *planned, *refused, *work), 8000, 20_000)
+    assert sum(m.name == "plan" and not isinstance(m, Folded) for m in left if isinstance(m, ToolResult)) == 3
 
 
 def test_where_nothing_else_fits_what_should_stay_whole_is_cut_too_the_newest_last() -> None:
@@ -309,6 +311,15 @@ async def test_any_script_fits(letter: str) -> None:
     assert await model.count(model.requests[0].messages) <= 8192 * 3 // 4
 
 
+async def test_what_stays_may_have_more_tokens_a_byte_than_what_goes() -> None:
+    old = [message for n in range(20) for message in turn(n, "한" * 6000 + str(n))]
+    history = (*TASK, *old, *turn(30, "x" * 12_000), *turn(31, "y" * 12_000))
+    model = ScriptedModel([says("ok")], context=8192)
+    await fitted(model, Request(history))
+    assert await model.count(model.requests[0].messages) <= 8192 * 3 // 4
+    assert len(model.requests[0].messages[-1].content) > STAND_IN
+
+
 async def test_a_server_that_cannot_count_is_estimated() -> None:
     class Silent(ScriptedModel):
         async def count(self, *_: Any) -> int:
@@ -408,7 +419,8 @@ async def test_a_run_of_200_turns_goes_on_in_a_small_context() -> None:
     assert len(shortened) <= TURNS / 2
     tally = [m for m in in_step[-1].messages if isinstance(m, Folded)]
     assert len(tally) == 1
-    assert sum(ok + failed for _, ok, failed in tally[0].tally) > TURNS - 10
+    [(name, ok, failed)] = tally[0].tally
+    assert (name, ok + failed > TURNS - 10, TURNS // 9 - ERRORS <= failed <= TURNS // 9) == ("read", True, True)
 
 
 async def test_a_resumed_run_is_shortened_anew_and_a_replay_needs_no_context(tmp_path: Path) -> None:
