@@ -228,7 +228,7 @@ class Agent:
             engine=engine,
             toolbox=Toolbox([*offered, *self.tools]),
             policy=self.policy or ModePolicy(profile.budgets, self.think),
-            ledger=Ledger(self.budget, started=time.monotonic() - begun.seconds),
+            ledger=self._ledger(begun),
             answer_tool=answer,
             offered=Toolbox(self.tools),
             recorder=begun.recorder,
@@ -239,6 +239,14 @@ class Agent:
     @property
     def _networked(self) -> bool:
         return bool(self.sandbox and self.sandbox.network.allow)
+
+    def _ledger(self, begun: Start) -> Ledger:
+        """What the run has spent so far is known once its recorded replies are gone through again."""
+        started = time.monotonic() - begun.seconds
+        spent = Ledger(self.budget, started=started)
+        for event in begun.spent:
+            spent.add(event.mode, event.reply)
+        return Ledger(spent.anew() if begun.spent else self.budget, started=started)
 
     def _started(self, run: Run, begun: Start) -> RunStarted:
         names, engine = tuple(tool.name for tool in run.toolbox.tools), run.engine

@@ -7,7 +7,8 @@ import math
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from agent.engine.types import Reply, Usage
 from agent.events import ModeUsage
@@ -163,6 +164,11 @@ class Ledger:
                     used = f"{_number(value)} of {_number(limit)} {_unit(name)}"
                     return f"\n[{used} that {what} may take are used. Finish now, with what you have.]"
         return ""
+
+    def anew(self) -> Budget:
+        """The same budget once more, beside what is used of it."""
+        raised: dict[str, Any] = {name: limit + used for name, used, limit in self._limited()}
+        return replace(self.budget, **raised)
 
     def thinking_left(self) -> int | None:
         """Thinking tokens that a turn may still take; None is no limit."""

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 from agent.engine.machine import state_folder
 from agent.errors import JournalBroken, RunBusy, RunUnknown
-from agent.events import Event, Exit, RunFinished, RunResumed, RunStarted, TurnStarted
+from agent.events import Event, Exit, RunFinished, RunResumed, RunStarted, TurnFinished, TurnStarted
 from agent.jsonl import from_json, to_json
 
 SCHEMA = 1  # of the tables and of the events in them; raised with each change that older code cannot read
@@ -65,7 +65,7 @@ class Written:
 
     events: all but `RunFinished`. inputs: the user's files, by name. workspace: the files as the last finished call
     left them, None where no call was; a file that was too large to keep has None as its content. seconds: for which
-    the run was carried out.
+    the run was carried out. spent: replies of the model up to the last time that the run was out of its budget.
     """
 
     started: RunStarted
@@ -74,6 +74,7 @@ class Written:
     inputs: Mapping[str, bytes]
     workspace: Mapping[str, bytes | None] | None
     seconds: float
+    spent: tuple[TurnFinished, ...]
 
 
 class Journal:
@@ -173,6 +174,7 @@ class Journal:
             finished=last if isinstance(last, RunFinished) else None,
             inputs={path: content or b"" for path, content in self._files(run, 0).items()},
             workspace=self._workspace(run),
+            spent=tuple(event for event in events[: _out_of_budget(events)] if isinstance(event, TurnFinished)),
             seconds=_active([at for at, _ in rows], events),
         )
 
@@ -303,6 +305,12 @@ def _store(database: sqlite3.Connection, content: bytes) -> str:
     digest = sha256(content).hexdigest()
     database.execute("INSERT OR IGNORE INTO contents VALUES (?, ?)", (digest, content))
     return digest
+
+
+def _out_of_budget(events: Sequence[Event]) -> int:
+    """Where a run came to the end of its budget the last time, 0 where it never did."""
+    ends = [n for n, e in enumerate(events) if isinstance(e, RunFinished) and e.result.exit is Exit.BUDGET]
+    return ends[-1] if ends else 0
 
 
 def _active(times: Sequence[float], events: Sequence[Event]) -> float:

@@ -225,7 +225,7 @@ class Branch:
         self.transcript = self.transcript.append(
             *(ToolResult(call.id, call.name, finished[call.id].content, finished[call.id].ok) for call in calls)
         )
-        self._judge([finished[call.id] for call in calls])
+        self._judge([self.results[call.name, call.arguments] for call in calls])  # without what was added as a hint
 
     def _judge(self, finished: list[CallFinished]) -> None:
         """Let what came back choose the next turn's mode."""

@@ -28,7 +28,8 @@ class Start:
     """A run that is about to be carried out.
 
     keep, history: of its workspace. resumed: what to say first of a run that goes on, at most one event. seconds: for
-    which it was carried out before. engine: takes the place of the agent's.
+    which it was carried out before. spent: the replies that used its budget up: it gets that once more. engine: takes
+    the place of the agent's.
     """
 
     run: str
@@ -39,6 +40,7 @@ class Start:
     history: Callable[[], Restored | None] | None = None
     resumed: tuple[RunResumed, ...] = ()
     seconds: float = 0.0
+    spent: tuple[TurnFinished, ...] = ()
     engine: Engine | None = None
 
 
@@ -78,6 +80,7 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
             partial(_restored, journal, run),
             (RunResumed(run, turns, written.seconds),),
             written.seconds,
+            written.spent,
         )
 
 

@@ -10,12 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
+from agent.budget import Budget
 from agent.errors import AgentError, EngineDied
 from agent.modes import Think
 from sandbox import DockerSandbox, Network, SandboxError
 from tools.errors import ToolError
 
 CANCELLED = 130
+COUNTED = ("turns", "tokens", "thinking_tokens", "tool_calls")  # what `--budget` may limit, beside seconds
 
 app = typer.Typer(
     name="fastslow",
@@ -44,6 +46,21 @@ def _think(text: str) -> Think:
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise typer.BadParameter(f"expected auto, never, always or a number of tokens above 0, got {text!r}")
+
+
+def _budget(text: str) -> Budget:
+    limits: dict[str, Any] = {}
+    for part in text.replace(",", " ").split():
+        name, _, value = part.partition("=")
+        try:
+            limits[name] = {**dict.fromkeys(COUNTED, int), "seconds": float}[name](value)
+        except (KeyError, ValueError):
+            known = ", ".join(f"{each}=N" for each in (*COUNTED, "seconds"))
+            raise typer.BadParameter(f"expected some of {known}, got {part!r}") from None
+    try:
+        return Budget(**limits)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _network(allow: list[str] | None) -> Network:
@@ -99,6 +116,15 @@ ALLOW = Annotated[
 ]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
+BUDGET = Annotated[
+    Any,
+    typer.Option(
+        parser=_budget,
+        metavar="LIMITS",
+        help="Where the run ends with what it has, as turns=40,seconds=600; also tokens, thinking_tokens, tool_calls.",
+        show_default=False,
+    ),
+]
 RUN = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or `last`.", show_default=False)
 ]
@@ -144,6 +170,7 @@ def run(
         ),
     ] = None,
     allow: ALLOW = None,
+    budget: BUDGET = None,
     show_thinking: SHOW_THINKING = False,
     debug: DEBUG = False,
 ) -> None:
@@ -167,6 +194,7 @@ def run(
         json_lines=json_lines,
         show_thinking=show_thinking,
         network=_network(allow),
+        budget=budget,
     )
     raise typer.Exit(command.run(wanted))
 
@@ -176,6 +204,7 @@ def resume(
     run: RUN = "last",
     model: MODEL = None,
     base_url: BASE_URL = None,
+    budget: BUDGET = None,
     json_lines: JSON_LINES = False,
     show_thinking: SHOW_THINKING = False,
     debug: DEBUG = False,
@@ -190,7 +219,9 @@ def resume(
     """
     from agent.cli import runs as command
 
-    status = command.resume(run, model=model, base_url=base_url, json_lines=json_lines, show_thinking=show_thinking)
+    status = command.resume(
+        run, budget, model=model, base_url=base_url, json_lines=json_lines, show_thinking=show_thinking
+    )
     raise typer.Exit(status)
 
 

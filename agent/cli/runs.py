@@ -87,8 +87,9 @@ def replay(name: str, *, as_json: bool, show_thinking: bool) -> int:
     return runner.STATUS[asyncio.run(main())]
 
 
-def resume(name: str, **options: Any) -> int:
-    """Go on with a run as it was set up; returns the exit status. options: fields of `Wanted` that are new."""
+def resume(name: str, budget: Budget | None, **options: Any) -> int:
+    """Go on with a run as it was set up; returns the exit status. budget: None takes that of then. options: fields of
+    `Wanted` that are new."""
     with _journal() as journal:
         run = journal.find(name)
         settings = journal.read(run).started.settings
@@ -99,7 +100,7 @@ def resume(name: str, **options: Any) -> int:
         think=settings.get("think", "auto"),
         out=Path(out) if out else None,
         network=Network(tuple(settings.get("allow", ()))),
-        budget=TypeAdapter(Budget).validate_python(settings.get("budget", {})),
+        budget=budget or TypeAdapter(Budget).validate_python(settings.get("budget", {})),
         instructions=settings.get("instructions", ""),
         resume=run,
         **options,

@@ -19,12 +19,12 @@ from agent.modes import Mode
 from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
 from tools import Tool
 
-TEMPLATE_TOKENS = 1024  # what a chat template adds of its own, generously
 # The server ends an answer that goes round in circles: 8 times the same 32 to 64 tokens. Each shorter circle is one of
 # these, too, as some multiple of it is 32 to 64 long; so 256 tokens of one word, or 512 of a long sentence, are enough.
 # Code and data repeat less than that. A check costs the server 10 microseconds a token (vLLM's `check_stop`, measured).
 REPETITION = {"min_pattern_size": 32, "max_pattern_size": 64, "min_count": 8}
 CACHED = 4096  # messages: the histories of 256 runs; each holds its text for as long
+TEMPLATE_TOKENS = 1024  # what a chat template adds of its own, generously
 LEAST_ANSWER = 32  # tokens; with less room than this a turn is not worth sending
 
 

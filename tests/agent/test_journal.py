@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from agent import Agent, ConfigurationError, Exit, Journal, JournalBroken, RunBusy, RunUnknown, ScriptedModel
+from agent import Agent, Budget, ConfigurationError, Exit, Journal, JournalBroken, RunBusy, RunUnknown, ScriptedModel
 from agent.engine.types import Reply, Request
 from agent.events import CallFinished, CallStarted, Event, Notice, RunFinished, RunResumed, TurnFinished, TurnStarted
 from agent.modes import FAST
@@ -229,6 +229,20 @@ async def test_a_cancelled_run_goes_on(journal: Journal) -> None:
     assert journal.runs()[0].exit is Exit.CANCELLED
     result = await agent(journal, says("3")).run(resume="last")
     assert (result.answer, result.exit) == ("3", Exit.ANSWERED)
+
+
+async def test_a_run_out_of_budget_gets_it_once_more(journal: Journal) -> None:
+    def some(*script: Any) -> Agent:
+        return agent(journal, *script, budget=Budget(turns=2))
+
+    adding = [calls(("add", {"a": 1, "b": n})) for n in range(6)]
+    assert (await some(*adding[:2]).run("the task")).exit is Exit.BUDGET
+    assert (await some(*adding[2:4]).run(resume="last")).exit is Exit.BUDGET
+    with pytest.raises(SystemError):
+        await some(adding[4], crash).run(resume="last")
+    result = await some(says("done")).run(resume="last")
+    assert (result.answer, result.exit) == ("done", Exit.ANSWERED)
+    assert sum(row.turns for row in result.usage.values()) == 6
 
 
 async def test_an_answered_run_is_only_told_again(journal: Journal) -> None:

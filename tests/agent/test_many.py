@@ -133,17 +133,21 @@ async def test_a_thinking_turn_comes_to_its_turn_though_fast_ones_never_end(busy
 
 async def test_nothing_is_left_of_a_run_that_ended(busy: Busy) -> None:
     agent, alive = agent_of(busy), list[int]()
+    gc.collect()
+    others = [thing for thing in gc.get_objects() if isinstance(thing, Run | Branch | TurnFinished)]
     async with aclosing(run_many(agent, map(str, range(256)), concurrency=64)) as ended:
         async for number, _ in ended:
             if number % 32 == 0:
                 gc.collect()
-                alive.append(sum(isinstance(thing, Run) for thing in gc.get_objects()))
+                runs = [thing for thing in gc.get_objects() if isinstance(thing, Run)]
+                alive.append(len(runs) - sum(isinstance(thing, Run) for thing in others))
+                del runs
     del _
     gc.collect()
     left = [thing for thing in gc.get_objects() if isinstance(thing, Run | Branch | TurnFinished)]
     await agent.aclose()
     assert max(alive) <= 64
-    assert left == []
+    assert len(left) <= len(others), "those of other tests may go meanwhile"
 
 
 async def test_one_bad_task_ends_no_other(busy: Busy, tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ def test_help_has_an_example(command: list[str], nowhere: dict[str, str]) -> Non
         (["up", "--accept-licence"], "name the model whose licence"),
         (["sandbox", "exec", "--timeout", "0"], "--timeout"),
         (["nonsense"], "nonsense"),
+        (["run", "x", "--budget", "turn=3"], "expected some of turns=N, tokens=N"),
+        (["run", "x", "--budget", "turns=0"], "turns must be above 0"),
     ],
 )
 def test_wrong_usage(arguments: list[str], said: str, nowhere: dict[str, str]) -> None:
