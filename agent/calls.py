@@ -16,9 +16,9 @@ from agent.budget import Ledger
 from agent.events import CallDisplay, CallFinished, CallOutput, CallStarted, Event
 from agent.recorder import IN_DOUBT, Recorder
 from agent.transcript import ToolCall
-from agent.workspace import Workspace
+from agent.workspace import Workspace, shown
 from sandbox import CallFailed, Display, SandboxError
-from tools import ArgumentError, Caller, Tool, Toolbox, ToolError, caller, clip, parse_arguments
+from tools import ArgumentError, Caller, Tool, Toolbox, ToolError, caller, parse_arguments
 
 DIED = (
     "The sandbox ended while this ran: it was killed, or took more memory than there is. It was started again, and "
@@ -80,7 +80,8 @@ class Calls:
                         yield item
         yield outcome
         seconds = time.monotonic() - started
-        yield say(CallFinished(self.branch, call.id, call.name, outcome.ok, clip(outcome.answer), seconds, parent))
+        content = await shown(outcome.answer, None if parent else self.workspace)
+        yield say(CallFinished(self.branch, call.id, call.name, outcome.ok, content, seconds, parent))
 
     async def run_tool(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         """Run a tool once in the life of a run, however often that is interrupted: take the result that is recorded."""

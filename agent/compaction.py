@@ -16,13 +16,13 @@ from functools import partial
 
 from agent.engine.types import Delta, Engine, Reply, Request
 from agent.engine.wire import most_tokens, size
-from agent.errors import ContextOverflow, EngineRefused
+from agent.errors import ContextOverflow, EngineRefused, EngineUnreachable
 from agent.plan import PLAN
 from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, Transcript, User
 from tools import clip
 
 ROOM = 4  # at most one part in so many of the context is kept free for thoughts and answer
-RECENT = 2  # newest tool results that stay whole
+RECENT = 2  # newest tool results that stay whole, and always those of the last turn
 ERRORS = 2  # newest failed results that are never folded, if they are among
 LATELY = 10  # so many newest results
 PLANS = 2  # newest plans that stay though they failed; those that succeeded all do
@@ -85,8 +85,10 @@ def compact(messages: Sequence[Message], target: int, limit: int) -> tuple[Messa
     the texts of these become short as well. Each call that stays has its result.
     """
     kept = list(messages)
-    turns, newest, errors = _turns(kept), *_latest(kept)
-    others = [turn for turn in turns if turn not in _plans(kept, turns)]
+    turns = _turns(kept)
+    newest, errors = _latest(kept, turns)
+    plans = _plans(kept, turns)
+    others = [turn for turn in turns if turn not in plans]
     past = [turn for turn in others if newest.isdisjoint(turn)]
     results = [n for turn in others for n in turn[1:] if n not in newest]
     _shorten(kept, sorted([*results, *(turn.start for turn in past)]), target, _stand_in)
@@ -115,7 +117,7 @@ async def _fit(engine: Engine, request: Request, limit: int) -> tuple[Request, S
         after, fitted = await _counted(engine, replace(request, messages=shorter))
         if after <= limit:
             break
-        rate *= max(1.1, after / limit)  # what is left has more tokens a byte than what went
+        rate = max(1.1 * rate, after / (fixed + sum(map(size, shorter))))  # what is left has more than what went
     if after >= before:
         return request, None
     return fitted, Shorter(Transcript(shorter), before, after)
@@ -125,7 +127,7 @@ async def _counted(engine: Engine, request: Request) -> tuple[int, Request]:
     """Tokens of the prompt, and the request that tells them to the engine; where it cannot count, an estimate."""
     try:
         tokens = await engine.count(request.messages, request.tools, request.mode)
-    except EngineRefused:
+    except (EngineRefused, EngineUnreachable):  # one that is away is waited for with the turn itself
         return most_tokens(request) // BYTES_A_TOKEN, replace(request, counted=None)
     except ContextOverflow:
         return max(engine.context, most_tokens(request) // BYTES_A_TOKEN), replace(request, counted=None)
@@ -158,11 +160,12 @@ def _plans(messages: Sequence[Message], turns: Iterable[range]) -> list[range]:
     return made + failed[-PLANS:]
 
 
-def _latest(messages: Sequence[Message]) -> tuple[set[int], set[int]]:
-    """Where the newest results are, and the newest errors."""
+def _latest(messages: Sequence[Message], turns: Sequence[range]) -> tuple[set[int], set[int]]:
+    """Where the newest results are, those of the last turn too, as nobody read them yet; and the newest errors."""
     results = [(n, message.ok) for n, message in enumerate(messages) if isinstance(message, ToolResult)]
     errors = [n for n, ok in results[-LATELY:] if not ok]
-    return {n for n, _ in results[-RECENT:]}, set(errors[-ERRORS:])
+    unread = turns[-1][1:] if turns else ()
+    return {*unread, *(n for n, _ in results[-RECENT:])}, set(errors[-ERRORS:])
 
 
 # --- how it gets shorter ----------------------------------------------------------------------------------

@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeAlias
 
 from agent.errors import ConfigurationError
 from sandbox import Egress, Sandbox, SandboxError, Session
+from tools.result import LIMIT, clip
 
 RENEWALS = 3  # sessions that may take the place of a dead one in a run
 PAUSES = (1.0, 4.0, 15.0)  # seconds between tries to start one: an engine is restarted within some seconds
@@ -72,6 +74,13 @@ def _preview(head: bytes) -> str:
         return ""
     lines = head.decode("utf-8", "replace").splitlines()[:PREVIEW]
     return ", first lines:\n" + "\n".join(line[:200] for line in lines)
+
+
+async def shown(text: str, workspace: Workspace | None) -> str:
+    """A tool's result as the model is shown it: one that is too long as head, tail, and the file that holds it all."""
+    path = await workspace.store(text) if workspace and len(text) > LIMIT else ""
+    note = f"\n[All {len(text):,} characters of this are in the file {path}]" if path else ""
+    return clip(text, LIMIT - len(note)) + note
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +199,20 @@ class Workspace:
         """What the model must be told of a restored session, once; mostly nothing."""
         told, self._told = self._told, ""
         return told
+
+    async def store(self, text: str) -> str:
+        """Put a text into a file where code finds it; returns its path, nothing where there is no room or no session.
+
+        It stands beside the whole outputs that the sandbox keeps, under a name that its content gives.
+        """
+        content = text.encode("utf-8", "replace")
+        path = f"output/result-{sha256(content).hexdigest()[:12]}.txt"
+        try:
+            await (await self.session()).put(path, content)
+        except (SandboxError, OSError, ValueError):  # the first call that needs the session tells of it
+            return ""
+        await self.save()
+        return path
 
     async def save(self) -> None:
         """Write down what a call left, if it left anything."""

@@ -7,19 +7,20 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import Agent, Budget, Exit, ScriptedModel, StepBudget
+from agent import Agent, Budget, Exit, Journal, ScriptedModel, StepBudget
 from agent.compaction import CUTS, ERRORS, LATELY, RECENT, STAND_IN, Folded, Shorter, compact, stream_fitting
 from agent.engine.scripted import SCRIPTED
 from agent.engine.types import Reply, Request
 from agent.engine.wire import encode_history, size
 from agent.errors import ContextOverflow, EngineRefused
-from agent.events import Compacted
+from agent.events import Compacted, RunFinished
 from agent.modes import FAST, Mode
 from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
 from tests.agent.helpers import calls, plan, says
@@ -139,6 +140,13 @@ def test_many_calls_of_one_turn_go_together_or_not_at_all() -> None:
     assert [len(m.calls) for m in shorter if isinstance(m, Assistant)] == [1, 1, 1], "the folded one makes one call"
 
 
+def test_what_the_model_has_not_read_yet_stays_whole() -> None:
+    history = (*TASK, *(m for n in range(5) for m in turn(n, long(n))), *turn(9, *map(long, range(90, 94))))
+    shorter = compact(history, 10_000, 20_000)
+    assert shorter[-5:] == history[-5:]
+    assert total(shorter) < total(history) - 15_000
+
+
 def test_plans_and_the_results_of_their_steps_stay() -> None:
     arguments = json.dumps({"goal": "sheep", "steps": [{"do": "count"}]})
     planned = turn(1, "Step 1: count\nResult: " + "s" * 3000, name="plan", arguments=arguments)
@@ -151,6 +159,8 @@ def test_plans_and_the_results_of_their_steps_stay() -> None:
         assert total(shorter) <= 14_000
         assert_paired(shorter)
     assert compact((*TASK, *planned, *failed, *work), 8000, 20_000)[:6] == (*TASK, *planned, *failed)
+    left = compact((*TASK, *planned, *refused, *work), 8000, 20_000)
+    assert sum(m.name == "plan" and not isinstance(m, Folded) for m in left if isinstance(m, ToolResult)) == 3
 
 
 def test_where_nothing_else_fits_what_should_stay_whole_is_cut_too_the_newest_last() -> None:
@@ -222,13 +232,22 @@ def test_any_history_becomes_a_valid_shorter_one(history: tuple[Message, ...], t
     results = [m for m in history if isinstance(m, ToolResult)]
     left = {m.call_id: m for m in shorter if isinstance(m, ToolResult)}
     errors = [m for m in results[-LATELY:] if not m.ok][-ERRORS:]
-    spared = [*results[-RECENT:], *[m for m in results if m.name == "plan" and m.ok and _succeeded(m, history)]]
+    unread = [m for m in history[-3:] if isinstance(m, ToolResult) and _same_turn(m, results[-1])]
+    spared = [
+        *results[-RECENT:],
+        *unread,
+        *[m for m in results if m.name == "plan" and m.ok and _succeeded(m, history)],
+    ]
     least = total(compact(history, 0, 10**9))
     if least <= limit:
         assert all(left[m.call_id] == m for m in spared), "whole where there is room"
     assert all(m.call_id in left for m in [*spared, *errors])
     least_of_all = total(compact(history, 0, 0))
     assert total(shorter) <= max(limit, least_of_all)
+
+
+def _same_turn(one: ToolResult, other: ToolResult) -> bool:
+    return one.call_id.split(".")[0] == other.call_id.split(".")[0]
 
 
 def _succeeded(result: ToolResult, history: Sequence[Message]) -> bool:
@@ -290,6 +309,15 @@ async def test_any_script_fits(letter: str) -> None:
     model = ScriptedModel([says("ok")], context=8192)
     await fitted(model, Request(history))
     assert await model.count(model.requests[0].messages) <= 8192 * 3 // 4
+
+
+async def test_what_stays_may_have_more_tokens_a_byte_than_what_goes() -> None:
+    old = [message for n in range(20) for message in turn(n, "한" * 6000 + str(n))]
+    history = (*TASK, *old, *turn(30, "x" * 12_000), *turn(31, "y" * 12_000))
+    model = ScriptedModel([says("ok")], context=8192)
+    await fitted(model, Request(history))
+    assert await model.count(model.requests[0].messages) <= 8192 * 3 // 4
+    assert len(model.requests[0].messages[-1].content) > STAND_IN
 
 
 async def test_a_server_that_cannot_count_is_estimated() -> None:
@@ -391,4 +419,29 @@ async def test_a_run_of_200_turns_goes_on_in_a_small_context() -> None:
     assert len(shortened) <= TURNS / 2
     tally = [m for m in in_step[-1].messages if isinstance(m, Folded)]
     assert len(tally) == 1
-    assert sum(ok + failed for _, ok, failed in tally[0].tally) > TURNS - 10
+    [(name, ok, failed)] = tally[0].tally
+    assert (name, ok + failed > TURNS - 10, TURNS // 9 - ERRORS <= failed <= TURNS // 9) == ("read", True, True)
+
+
+async def test_a_resumed_run_is_shortened_anew_and_a_replay_needs_no_context(tmp_path: Path) -> None:
+    def crash(request: Request) -> Reply:
+        raise SystemError
+
+    journal = Journal(tmp_path / "runs.db")
+    pages = [calls(("read", {"page": n})) for n in range(16)]
+    with pytest.raises(SystemError):
+        await Agent(
+            engine=ScriptedModel([*pages[:11], crash], context=CONTEXT), tools=[read], sandbox=None, journal=journal
+        ).run("Read.")
+    run = journal.runs()[0].run
+    before = [event for event in journal.read(run).events if isinstance(event, Compacted)]
+    model = ScriptedModel([*pages[11:], says("Done.")], context=CONTEXT)
+    result = await Agent(engine=model, tools=[read], sandbox=None, journal=journal).run(resume=run)
+    assert result.answer == "Done."
+    shortened = [event for event in result.events if isinstance(event, Compacted)]
+    assert shortened[0].before > CONTEXT, "what was said before comes back whole, and is shortened at once"
+    assert [event for event in journal.read(run).events if isinstance(event, Compacted)] == before + shortened
+    again = Agent(engine=ScriptedModel([], context=100), tools=[read], sandbox=None, journal=journal)
+    told = [event async for event in again.replay(run)]
+    assert isinstance(told[-1], RunFinished)
+    assert told[-1].result.answer == "Done."

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from agent import Agent, Exit, ScriptedModel
+from agent.engine.types import Reply, Request
 from agent.errors import ConfigurationError
+from agent.events import CallFinished
 from agent.transcript import User
 from agent.workspace import described
-from sandbox import DummySandbox, Execution, Limits, SandboxError
+from sandbox import DockerSandbox, DummySandbox, Execution, Limits, SandboxError
 from tests.agent.helpers import calls, says
+from tools import tool
+from tools.result import LIMIT
 
 
 class BrokenSandbox(DummySandbox):
@@ -47,6 +52,53 @@ async def test_a_sandbox_that_cannot_start_ends_the_run_with_the_remedy() -> Non
     result = await Agent(engine=model, sandbox=BrokenSandbox()).run("compute")
     assert result.exit is Exit.FAILED
     assert "start it" in result.reason
+
+
+@tool
+def dump(megabytes: float) -> str:
+    """Give much text.
+
+    Args:
+        megabytes: How much.
+    """
+    return "begin " + "é" * int(megabytes * 500_000) + " end"
+
+
+async def test_a_result_of_5_mb_is_shown_as_head_tail_and_the_file_that_holds_it(tmp_path: Path) -> None:
+    model = ScriptedModel([calls(("dump", {"megabytes": 5})), says("ok")])
+    agent = Agent(engine=model, tools=[dump], sandbox=DummySandbox(), out=tmp_path)
+    result = await agent.run("dump")
+    content = model.requests[1].messages[-1].content
+    assert len(content) <= LIMIT
+    assert content.startswith("begin éé")
+    assert "characters cut ...]" in content
+    [file] = result.files
+    path = file.relative_to(tmp_path).as_posix()
+    assert content.endswith(f" end\n[All 2,500,010 characters of this are in the file {path}]")
+    assert file.read_text("utf-8") == "begin " + "é" * 2_500_000 + " end"
+
+
+@pytest.mark.parametrize("sandbox", [None, BrokenSandbox(), DummySandbox(limits=Limits(upload=1000))])
+async def test_without_a_place_for_it_a_long_result_is_only_cut(sandbox: DummySandbox | None) -> None:
+    model = ScriptedModel([calls(("dump", {"megabytes": 0.1})), says("ok")])
+    result = await Agent(engine=model, tools=[dump], sandbox=sandbox).run("dump")
+    content = model.requests[1].messages[-1].content
+    assert (len(content), result.exit) == (LIMIT, Exit.ANSWERED)
+    assert content.endswith("éé end")
+
+
+@pytest.mark.docker
+async def test_code_reads_the_whole_of_a_long_result(tmp_path: Path) -> None:
+    def read(request: Request) -> Reply:
+        [path] = re.findall(r"in the file (\S+)\]", request.messages[-1].content)
+        return calls(("python", {"code": f"len(open({path!r}).read())"}))
+
+    model = ScriptedModel([calls(("dump", {"megabytes": 5})), read, says("ok")])
+    agent = Agent(engine=model, tools=[dump], sandbox=DockerSandbox(Limits(memory=256 << 20)), out=tmp_path)
+    result = await agent.run("dump")
+    await agent.aclose()
+    shown = [event.content for event in result.events if isinstance(event, CallFinished)]
+    assert shown[1].splitlines()[0] == "2500010"
 
 
 def test_a_binary_file_has_no_preview(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from agent.cli.live import RunView
-from agent.events import CallOutput, CallStarted, Event, RunFinished, TurnDelta, TurnStarted
+from agent.events import CallOutput, CallStarted, Event, RunFinished, StepFinished, TurnDelta, TurnStarted
 from agent.modes import FAST, Kind
 from agent.transcript import ToolCall
 from tests.cli.recorded import events
@@ -62,6 +62,7 @@ def test_the_scrollback_holds_the_whole_run() -> None:
         "▣ image/svg+xml",
         "⇄ index.example:443  1.2 kB out, 3.4 MB in, 0.3 s",
         "⇄ evil.example:443  refused: not allowed",
+        "⇣ history shortened from 7,900 to 3,100 tokens · step 1",
         "I read the file.",
         "orders = pd.read_csv('orders.csv')",
         "20 more lines above",
@@ -129,6 +130,16 @@ def test_steps_that_run_side_by_side_have_a_line_each() -> None:
     assert "▸ python  step 3" in text
     assert "20 %" in text
     assert "10 %" not in text
+
+
+def test_a_turn_that_its_step_did_not_wait_for_goes_with_the_step() -> None:
+    view = RunView(console())
+    view.show(TurnStarted("1", 7, Kind.ACT, FAST, "a step"))
+    view.show(TurnStarted("2", 8, Kind.ACT, FAST, "a step"))
+    view.show(StepFinished(1, False, "its time was over"))
+    drawn = "\n".join(frame(view, 80))
+    assert "turn 7" not in drawn
+    assert "turn 8" in drawn
 
 
 def test_a_growing_turn_shows_its_end() -> None:

@@ -332,6 +332,14 @@ async def test_room_for_the_answer_is_kept_when_the_context_is_short(fake: FakeS
         await ask(fake, said("Yes."))
 
 
+async def test_a_prompt_that_was_counted_is_not_counted_again(fake: FakeServer) -> None:
+    fake.models = [{"id": "m", "max_model_len": 1000}]
+    fake.count = 990
+    await ask(fake, said("Yes."), request=Request((ASK,), (), Mode(400), answer_tokens=200, counted=700))
+    assert (fake.chats[0]["thinking_token_budget"], fake.chats[0]["max_tokens"]) == (100, 300)
+    assert not [seen for seen in fake.seen if seen.path == "/tokenize"]
+
+
 async def test_context_overflow_said_by_the_server(fake: FakeServer) -> None:
     text = "This model's maximum context length is 16384 tokens. However, you requested 20000 tokens."
     with pytest.raises(ContextOverflow, match="--max-model-len"):

@@ -11,6 +11,7 @@ from fake_server import Answer, FakeServer, call, delta, said, serving, usage
 from agent.engine.client import VLLM
 from agent.engine.scripted import ReplayModel, ScriptedModel
 from agent.engine.types import Delta, Engine, Reply, Request
+from agent.errors import ContextOverflow
 from agent.transcript import ToolCall, User
 from tools import Tool
 
@@ -54,6 +55,14 @@ async def test_script_is_followed() -> None:
 async def test_script_that_is_too_short() -> None:
     with pytest.raises(AssertionError, match="0 replies"):
         await collect(ScriptedModel([]), Request((User("Hi"),)))
+
+
+async def test_a_prompt_that_fills_the_context_is_refused() -> None:
+    model = ScriptedModel([Reply("ok")], context=100)
+    assert await model.count((User("x" * 380),)) < 110 <= await model.count((User("x" * 380),), (ADD,))
+    with pytest.raises(ContextOverflow, match="100 tokens"):
+        await collect(model, Request((User("x" * 400),)))
+    assert await model.count((User("한" * 380),)) == await model.count((User("x" * 380),))
 
 
 async def test_recording_is_replayed_through_the_same_code(tmp_path: Path) -> None:
