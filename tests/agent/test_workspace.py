@@ -12,7 +12,7 @@ from agent.engine.types import Reply, Request
 from agent.errors import ConfigurationError
 from agent.events import CallFinished
 from agent.transcript import User
-from agent.workspace import described
+from agent.workspace import Given, described
 from sandbox import DockerSandbox, DummySandbox, Execution, Limits, SandboxError
 from tests.agent.helpers import calls, says
 from tools import tool
