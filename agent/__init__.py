@@ -1,6 +1,7 @@
 """fastslow: agents on hybrid-reasoning open models that think slowly to plan and act fast to call tools."""
 
 from agent.agent import Agent
+from agent.approval import Answer, Approval, Question, Rule
 from agent.budget import Budget, Prices, StepBudget
 from agent.engine.client import VLLM
 from agent.engine.scripted import ReplayModel, ScriptedModel
@@ -15,6 +16,8 @@ __all__ = [
     "VLLM",
     "Agent",
     "AgentError",
+    "Answer",
+    "Approval",
     "Budget",
     "ConfigurationError",
     "Event",
@@ -27,8 +30,10 @@ __all__ = [
     "ModePolicy",
     "Plan",
     "Prices",
+    "Question",
     "ReplayModel",
     "Result",
+    "Rule",
     "RunBusy",
     "RunUnknown",
     "ScriptedModel",

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from agent.approval import Approval, Ask
 from agent.budget import Budget, BudgetSpent, Ledger
 from agent.engine.client import VLLM
 from agent.engine.profiles import Profile
@@ -27,6 +28,7 @@ from agent.events import (
     RunStarted,
     StepFinished,
 )
+from agent.gate import Gate, Stopped
 from agent.journal import Journal
 from agent.loop import Branch, Run
 from agent.modes import Kind, ModePolicy, Think
@@ -51,6 +53,7 @@ class Agent:
     budget: limits of a run. instructions: added to the system prompt.
     out: folder for the files that a run makes; by default `fastslow-out/<run id>`.
     journal: where every run is written down as it goes, so that it can be resumed; None keeps nothing.
+    approval: rules on who may run what. ask: puts a question to a person; without it, what would be asked is denied.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class Agent:
         instructions: str = "",
         out: str | Path | None = None,
         journal: Journal | Literal["default"] | None = "default",
+        approval: Approval | None = None,
+        ask: Ask | None = None,
     ) -> None:
         self.engine: Engine = engine if engine is not None else VLLM()
         self.tools = Toolbox(tools).tools
@@ -74,6 +79,8 @@ class Agent:
         self.budget = budget or Budget()
         self.instructions = instructions
         self.out = None if out is None else Path(out)
+        self.approval = approval or Approval()
+        self.ask = ask
         self.journal: Journal | None = Journal() if journal == "default" else journal
 
     def run_sync(
@@ -176,8 +183,8 @@ class Agent:
                             said.append(each)
                             yield each
                 end, reason = _judged(trunk, output)
-            except BudgetSpent as spent:
-                end, reason = Exit.BUDGET, str(spent)
+            except (BudgetSpent, Stopped) as over:
+                end, reason = Exit.BUDGET if isinstance(over, BudgetSpent) else Exit.STOPPED, str(over)
             except asyncio.CancelledError as error:
                 end, reason, cancelled = Exit.CANCELLED, "cancelled by the user", error
             except (AgentError, SandboxError) as error:
@@ -232,6 +239,7 @@ class Agent:
             answer_tool=answer,
             offered=Toolbox(self.tools),
             recorder=begun.recorder,
+            gate=Gate(self.approval, self.ask, begun.recorder),
             workspace=workspace,
             output=output,
         )

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from agent.budget import Ledger
 from agent.events import CallDisplay, CallFinished, CallOutput, CallStarted, Event
+from agent.gate import Gate, Stopped, refusal
 from agent.recorder import IN_DOUBT, Recorder
 from agent.transcript import ToolCall
 from agent.workspace import Workspace, shown
@@ -52,6 +53,7 @@ class Calls:
     ledger: Ledger
     offered: Toolbox
     recorder: Recorder
+    gate: Gate
     workspace: Workspace | None = None
 
     async def carry_out(
@@ -61,7 +63,10 @@ class Calls:
         run: Callable[[Tool, ToolCall, Mapping[str, Any]], Items],
         parent: str = "",
     ) -> Items:
-        """Check a call's name and arguments, and let `run` do it. Last come its outcome and the event of it."""
+        """Check a call's name and arguments, have it allowed, and let `run` do it. Last come its outcome and its event.
+
+        Raises `Stopped`.
+        """
         started, say = time.monotonic(), self.recorder.say
         outcome = Outcome(False, "it ended without an outcome")
         try:
@@ -71,13 +76,19 @@ class Calls:
             yield say(CallStarted(self.branch, call, {}, parent))
             outcome = Outcome(False, str(error))
         else:
+            consent = await self.gate.consent(self.branch, tool, call, arguments)
+            if consent:
+                yield consent
             yield say(CallStarted(self.branch, call, arguments, parent))
-            async with aclosing(run(tool, call, arguments)) as items:
-                async for item in items:
-                    if isinstance(item, Outcome):
-                        outcome = item
-                    else:
-                        yield item
+            if consent and consent.decide != "allow":
+                outcome = Outcome(False, refusal(consent))
+            else:
+                async with aclosing(run(tool, call, arguments)) as items:
+                    async for item in items:
+                        if isinstance(item, Outcome):
+                            outcome = item
+                        else:
+                            yield item
         yield outcome
         seconds = time.monotonic() - started
         content = await shown(outcome.answer, None if parent else self.workspace)
@@ -91,20 +102,25 @@ class Calls:
             for event in within:
                 yield event
             yield Outcome(finished.ok, finished.content)
-        elif self.recorder.in_doubt(self.branch, call.id) and not tool.repeatable:
-            yield Outcome(False, IN_DOUBT)
-        else:
-            async with aclosing(self._run_body(tool, call, arguments)) as items:
-                async for item in items:
-                    yield item
+            return
+        if self.recorder.in_doubt(self.branch, call.id) and not tool.repeatable:
+            consent = await self.gate.again(self.branch, tool, call, arguments)
+            if consent:
+                yield consent
+            if consent is None or consent.decide != "allow":
+                yield Outcome(False, IN_DOUBT)
+                return
+        async with aclosing(self._run_body(tool, call, arguments)) as items:
+            async for item in items:
+                yield item
 
     async def _run_body(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         """Run a tool's body in a task of its own; pass on what it says, and what its code calls, meanwhile."""
         loop = asyncio.get_running_loop()
-        said: asyncio.Queue[Event | None] = asyncio.Queue()
+        said: asyncio.Queue[Event | Stopped | None] = asyncio.Queue()
         numbers = itertools.count(1)
 
-        def say(event: Event | None) -> None:
+        def say(event: Event | Stopped | None) -> None:
             loop.call_soon_threadsafe(said.put_nowait, event)
 
         def on_output(stream: Literal["stdout", "stderr"], text: str) -> None:
@@ -126,6 +142,8 @@ class Calls:
                     event = await said.get()
                 if event is None:
                     break
+                if isinstance(event, Stopped):
+                    raise event
                 yield event
             returned = task.result()
             outcome = Outcome(True, returned.text, data=returned.data)
@@ -143,7 +161,7 @@ class Calls:
             await self.workspace.save()
         yield outcome
 
-    async def _answer(self, call: ToolCall, parent: str, say: Callable[[Event], None]) -> Any:
+    async def _answer(self, call: ToolCall, parent: str, say: Callable[[Event | Stopped], None]) -> Any:
         """Carry out a call of code, whose exception CallFailed becomes. A spent budget ends the run all the same."""
         outcome = Outcome(False, "stopped: the code that called it ended")
         finished = False
@@ -155,6 +173,9 @@ class Calls:
                     else:
                         say(item)
                         finished = isinstance(item, CallFinished)
+        except Stopped as stopped:
+            say(stopped)  # past the code, which would take it for a failed call
+            raise
         finally:
             if not finished:
                 ended = CallFinished(self.branch, call.id, call.name, False, outcome.answer, 0.0, parent)

@@ -98,6 +98,22 @@ class StepFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Consent:
+    """A call was asked about, or denied by a rule. Nothing is said of calls that rules allow.
+
+    decide: `"stop"` ends the run, which asks again when it is resumed. by: a rule, or a person. reason: why it was
+    asked about or denied. note: what the person wants the model to be told.
+    """
+
+    branch: str
+    call_id: str
+    decide: Literal["allow", "deny", "stop"]
+    by: Literal["rule", "person"]
+    reason: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CallStarted:
     """arguments: what the tool gets after parsing; for code, `code` holds its text. parent: the id of the call whose
     code makes this one, else `""`."""
@@ -174,6 +190,7 @@ class Exit(StrEnum):
     ANSWERED = "answered"
     BUDGET = "budget"
     CANCELLED = "cancelled"
+    STOPPED = "stopped"  # by a person who was asked about a call
     FAILED = "failed"
 
 
@@ -215,6 +232,7 @@ Event: TypeAlias = (
     | PlanMade
     | StepStarted
     | StepFinished
+    | Consent
     | CallStarted
     | CallOutput
     | CallDisplay

@@ -26,6 +26,7 @@ from agent.events import (
     TurnFinished,
     TurnStarted,
 )
+from agent.gate import Gate
 from agent.modes import Kind, Mode, ModePolicy
 from agent.plan import PLAN, Plan, Step, run_ready
 from agent.prompts import prompt
@@ -54,6 +55,7 @@ class Run:
     answer_tool: Tool
     offered: Toolbox
     recorder: Recorder = field(default_factory=Recorder)
+    gate: Gate = field(default_factory=Gate)
     workspace: Workspace | None = None
     output: type[BaseModel] | None = None
     plan: Plan | None = None
@@ -92,7 +94,7 @@ class Branch:
         self.start = self.transcript
         run = self.run
         self.ledger = run.ledger.step() if self.name else run.ledger
-        self.calls = Calls(self.name, self.ledger, run.offered, run.recorder, run.workspace)
+        self.calls = Calls(self.name, self.ledger, run.offered, run.recorder, run.gate, run.workspace)
 
     async def loop(self) -> AsyncGenerator[Event, None]:
         """Run turns until there is an outcome. Raises `BudgetSpent`, `StepSpent`, and what the engine raises."""

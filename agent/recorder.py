@@ -21,6 +21,7 @@ from agent.events import (
     CallOutput,
     CallStarted,
     Compacted,
+    Consent,
     Event,
     NetworkUsed,
     Notice,
@@ -57,6 +58,7 @@ class Recorder:
         self._results: dict[Key, deque[CallFinished]] = defaultdict(deque)
         self._within: dict[Key, list[Event]] = defaultdict(list)  # what was said in a call, by the call
         self._replies: dict[str, deque[TurnFinished | StepFinished]] = defaultdict(deque)  # up to the end of a step
+        self._consents: dict[Key, Consent] = {}
         open_calls: set[Key] = set()
         for event in past:
             match event:
@@ -68,6 +70,10 @@ class Recorder:
                     continue
                 case CallStarted() | CallFinished() if event.parent:
                     self._within[event.branch, event.parent].append(event)
+                    continue
+                case Consent():
+                    if event.decide != "stop":
+                        self._consents[event.branch, event.call_id] = event
                     continue
                 case NetworkUsed() | Compacted():
                     continue
@@ -113,6 +119,10 @@ class Recorder:
         if self.replaying:
             raise JournalEnded("the journal holds no further result of a tool")
         return None
+
+    def consent(self, branch: str, call_id: str) -> Consent | None:
+        """What was decided of a call before."""
+        return self._consents.get((branch, call_id))
 
     def in_doubt(self, branch: str, call_id: str) -> bool:
         """Whether a call was started before, and nobody knows how it went on. Says so once."""

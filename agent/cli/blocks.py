@@ -16,7 +16,7 @@ from rich.text import Text
 from agent.cli.text import clean, one_line, seconds, size
 from agent.engine.fenced import first_block
 from agent.engine.types import Reply, Usage
-from agent.events import Compacted, ModeUsage, TurnFinished
+from agent.events import CallDisplay, Compacted, Consent, ModeUsage, NetworkUsed, TurnFinished
 from agent.modes import Mode
 from agent.transcript import ToolCall
 from sandbox import Egress
@@ -92,10 +92,31 @@ def call_head(call: ToolCall, arguments: Mapping[str, Any]) -> Text:
     return text
 
 
+def remark(event: CallDisplay | Compacted | Consent | NetworkUsed) -> Text:
+    """The one line of an event that has no more to say."""
+    match event:
+        case CallDisplay():
+            return pictures(event.data)
+        case Compacted():
+            return compacted(event)
+        case Consent():
+            return consent(event)
+        case NetworkUsed():
+            return connection(event.egress)
+
+
 def compacted(event: Compacted) -> Text:
     """One line: how much shorter a history became."""
     sizes = f"{event.before:,} to {event.after:,} tokens"
     return Text(f"⇣ {joined(f'history shortened from {sizes}', place(event.branch))}", "dim")
+
+
+def consent(event: Consent) -> Text:
+    """One line: who allowed or denied a call, and why it was in question."""
+    who = "you" if event.by == "person" else "a rule"
+    said = {"allow": "allowed", "deny": "denied", "stop": "stopped"}[event.decide]
+    why = joined(one_line(event.reason), one_line(event.note))
+    return Text(f"⚖ {said} by {who}: {why}", "dim" if event.decide == "allow" else "yellow")
 
 
 def connection(egress: Egress) -> Text:

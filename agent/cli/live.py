@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
@@ -19,13 +21,11 @@ from agent.cli.blocks import (
     badge,
     call_head,
     code_of,
-    compacted,
-    connection,
     files_made,
     folded,
     joined,
-    pictures,
     place,
+    remark,
     spoken,
     turn_head,
     usage_table,
@@ -37,6 +37,7 @@ from agent.events import (
     CallOutput,
     CallStarted,
     Compacted,
+    Consent,
     Event,
     Exit,
     NetworkUsed,
@@ -110,6 +111,16 @@ class RunView:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is drawn anew for as long: somebody is asked."""
+        self._live.stop()
+        try:
+            yield
+        finally:
+            if self._drawn:
+                self._live.start()
+
     def show(self, event: Event) -> None:
         """Draw one event of the run."""
         if self._last_words and not isinstance(event, RunFinished):
@@ -120,12 +131,8 @@ class RunView:
                 self._turn(event)
             case CallStarted() | CallOutput() | CallFinished():
                 self._call(event)
-            case CallDisplay():
-                self._print(pictures(event.data), indent=2)
-            case NetworkUsed():
-                self._print(connection(event.egress), indent=2)
-            case Compacted():
-                self._print(compacted(event))
+            case CallDisplay() | Compacted() | Consent() | NetworkUsed():
+                self._print(remark(event), indent=2)
             case PlanMade() | StepStarted() | StepFinished():
                 self._step(event)
             case RunStarted():

@@ -116,6 +116,16 @@ ALLOW = Annotated[
 ]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
+RULES = Annotated[
+    Path | None,
+    typer.Option(
+        "--approval",
+        metavar="FILE",
+        help="Rules on what may run, in TOML; by default approval.toml in the folder of your settings, if it is there.",
+        show_default=False,
+        dir_okay=False,
+    ),
+]
 BUDGET = Annotated[
     Any,
     typer.Option(
@@ -171,6 +181,7 @@ def run(
     ] = None,
     allow: ALLOW = None,
     budget: BUDGET = None,
+    approval: RULES = None,
     show_thinking: SHOW_THINKING = False,
     debug: DEBUG = False,
 ) -> None:
@@ -195,6 +206,7 @@ def run(
         show_thinking=show_thinking,
         network=_network(allow),
         budget=budget,
+        rules=approval,
     )
     raise typer.Exit(command.run(wanted))
 
@@ -205,6 +217,7 @@ def resume(
     model: MODEL = None,
     base_url: BASE_URL = None,
     budget: BUDGET = None,
+    approval: RULES = None,
     json_lines: JSON_LINES = False,
     show_thinking: SHOW_THINKING = False,
     debug: DEBUG = False,
@@ -220,7 +233,13 @@ def resume(
     from agent.cli import runs as command
 
     status = command.resume(
-        run, budget, model=model, base_url=base_url, json_lines=json_lines, show_thinking=show_thinking
+        run,
+        budget,
+        model=model,
+        base_url=base_url,
+        rules=approval,
+        json_lines=json_lines,
+        show_thinking=show_thinking,
     )
     raise typer.Exit(status)
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from agent import VLLM, Agent, Budget
+from agent import VLLM, Agent, Approval, Budget
+from agent.cli.asking import Asker, attended
 from agent.cli.live import RunView, View
 from agent.cli.phases import Phases
 from agent.cli.prepare import prepare_sandbox, prepare_server
 from agent.cli.text import terminal
+from agent.engine.machine import config_folder
 from agent.events import Event, Exit, RunFinished
 from agent.jsonl import to_json
 from agent.modes import Think
@@ -25,7 +27,7 @@ from agent.workspace import checked
 from sandbox import DockerSandbox, Network
 
 CANCELLED = 130
-STATUS = {Exit.ANSWERED: 0, Exit.FAILED: 1, Exit.BUDGET: 1, Exit.CANCELLED: CANCELLED}
+STATUS = {Exit.ANSWERED: 0, Exit.FAILED: 1, Exit.BUDGET: 1, Exit.STOPPED: 1, Exit.CANCELLED: CANCELLED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Wanted:
     budget: Budget | None = None
     instructions: str = ""
     resume: str | None = None
+    rules: Path | None = None
 
 
 class JsonLines:
@@ -64,6 +67,7 @@ class JsonLines:
 
 def run(wanted: Wanted) -> int:
     """Set up, carry out, show; returns the exit status."""
+    approval = Approval.load(wanted.rules) if wanted.rules else users_rules()
     sandbox = DockerSandbox(network=wanted.network)
     files = checked(wanted.files, sandbox.limits.upload)
     if wanted.out:
@@ -75,6 +79,7 @@ def run(wanted: Wanted) -> int:
     else:
         prepare_server(phases, wanted.model)
         engine = VLLM()
+    view = view_of(as_json=wanted.json_lines, show_thinking=wanted.show_thinking)
     agent = Agent(
         engine=engine,
         sandbox=sandbox,
@@ -82,10 +87,17 @@ def run(wanted: Wanted) -> int:
         budget=wanted.budget,
         instructions=wanted.instructions,
         out=wanted.out,
+        approval=approval,
+        ask=Asker(terminal(), view.paused) if isinstance(view, RunView) and attended() else None,
     )
-    view = view_of(as_json=wanted.json_lines, show_thinking=wanted.show_thinking)
     events = agent.stream(wanted.task, files=files, resume=wanted.resume)
     return asyncio.run(carry_out(agent, events, view, phases))
+
+
+def users_rules() -> Approval:
+    """The user's own rules. None are taken from the working folder: a repository must not grant itself rights."""
+    path = config_folder() / "approval.toml"
+    return Approval.load(path) if path.exists() else Approval()
 
 
 def view_of(*, as_json: bool, show_thinking: bool) -> View:

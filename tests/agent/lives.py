@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from agent import Agent, Journal, ScriptedModel
+from agent import Agent, Approval, Journal, Rule, ScriptedModel
 from agent.engine.types import Reply, Request
 from agent.events import Event
 from agent.recorder import IN_DOUBT
@@ -120,6 +120,7 @@ def life(folder: Path, at: int, where: str, docker: bool) -> None:
         tools=[] if docker else tools(folder / "world", kill),
         sandbox=DockerSandbox() if docker else None,
         journal=journal,
+        approval=Approval((Rule("allow"),)),
         out=folder / "out",
     )
     result = agent.run_sync(**({"resume": known[0].run} if known else {"task": "Post three lines."}))

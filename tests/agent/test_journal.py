@@ -17,7 +17,19 @@ from typing import Any
 
 import pytest
 
-from agent import Agent, Budget, ConfigurationError, Exit, Journal, JournalBroken, RunBusy, RunUnknown, ScriptedModel
+from agent import (
+    Agent,
+    Approval,
+    Budget,
+    ConfigurationError,
+    Exit,
+    Journal,
+    JournalBroken,
+    Rule,
+    RunBusy,
+    RunUnknown,
+    ScriptedModel,
+)
 from agent.engine.types import Reply, Request
 from agent.events import CallFinished, CallStarted, Event, Notice, RunFinished, RunResumed, TurnFinished, TurnStarted
 from agent.modes import FAST
@@ -36,7 +48,7 @@ def journal(tmp_path: Path) -> Journal:
 
 
 def agent(journal: Journal | None, *script: Any, tools: tuple[Tool, ...] = (add, fail), **options: Any) -> Agent:
-    options = {"sandbox": None, **options}
+    options = {"sandbox": None, "approval": Approval((Rule("allow"),)), **options}
     return Agent(engine=ScriptedModel(script), tools=tools, journal=journal, **options)
 
 

@@ -211,7 +211,7 @@ def test_without_a_terminal_plain_lines_come_out() -> None:
 def test_a_terminal_is_left_as_it_was() -> None:
     screen = console()
     with RunView(screen) as view:
-        for event in events()[:10]:
+        for event in events()[:11]:
             view.show(event)
     assert isinstance(screen.file, io.StringIO)
     raw = screen.file.getvalue()

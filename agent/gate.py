@@ -1,0 +1,86 @@
+"""The gate that every call passes on its way to a tool: rules first, then a person, whose word is written down."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.approval import Answer, Approval, Ask, Question, Verdict, preview
+from agent.events import Consent
+from agent.recorder import Recorder
+from agent.transcript import ToolCall
+from tools import Tool
+
+UNATTENDED = (
+    "it needs somebody's consent, and nobody is there to give it; a rule can: "
+    '[[rule]] decide = "allow", tool = "{tool}", in the file of --approval'
+)
+MAYBE_DONE = "the run was interrupted while this call was under way: it may have taken effect already. Run it (again)?"
+
+
+class Stopped(Exception):
+    """A person ended the run at a question."""
+
+
+@dataclass(slots=True)
+class Gate:
+    """One for a run. ask: puts a question to a person, None where nobody is there: what would be asked is denied.
+
+    Questions of branches side by side come one after the other. What was answered before a run was interrupted is not
+    asked again.
+    """
+
+    approval: Approval = field(default_factory=Approval)
+    ask: Ask | None = None
+    recorder: Recorder = field(default_factory=Recorder)
+    _always: set[str] = field(default_factory=set)
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def consent(self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Consent | None:
+        """None for a call that the rules allow. Raises `Stopped`."""
+        if given := self.recorder.consent(branch, call.id):
+            return given
+        verdict = self.approval.judge(tool, arguments, attended=self.ask is not None)
+        if verdict.decide == "allow":
+            return None
+        if verdict.decide == "deny":
+            reason = verdict.reason or "a rule denies it"
+            return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
+        return await self._asked(branch, tool, call, arguments, verdict)
+
+    async def again(self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Consent | None:
+        """Whether a call that may have happened already is to run; None where nobody is there. Raises `Stopped`."""
+        if self.ask is None:
+            return None
+        return await self._asked(branch, tool, call, arguments, Verdict("ask", MAYBE_DONE))
+
+    async def _asked(
+        self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any], verdict: Verdict
+    ) -> Consent:
+        same = json.dumps([tool.name, arguments], sort_keys=True)
+        if self.ask is None:
+            reason = "; ".join(filter(None, [verdict.reason, UNATTENDED.format(tool=tool.name)]))
+            return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
+        async with self._one:
+            if same in self._always and verdict.reason != MAYBE_DONE:
+                answer = Answer("allow")
+            else:
+                answer = await self.ask(Question(branch, tool.name, arguments, preview(arguments), verdict.reason))
+            if answer.always and answer.decide == "allow":
+                self._always.add(same)
+        given = Consent(branch, call.id, answer.decide, "person", verdict.reason, answer.note)
+        self.recorder.say(given)
+        if answer.decide == "stop":
+            raise Stopped(f"stopped at a question about {tool.name}; resumed, the run asks it again")
+        return given
+
+
+def refusal(given: Consent) -> str:
+    """What the model is told of a call that was not allowed."""
+    who = "The user did not allow this call" if given.by == "person" else "This call is not allowed"
+    why = f": {given.reason}" if given.reason and given.by == "rule" else ""
+    note = f" They say: {given.note}" if given.note else ""
+    return f"{who}{why}. It was not run.{note} Do it another way, or say why it cannot be done."

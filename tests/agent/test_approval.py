@@ -1,0 +1,359 @@
+"""Who may run what: rules, questions, and what becomes of the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import Agent, Answer, Approval, ConfigurationError, Exit, Journal, Question, Result, Rule, ScriptedModel
+from agent.approval import PREVIEW, Ask, preview
+from agent.engine.types import Reply
+from agent.events import CallFinished, CallStarted, Consent
+from tests.agent.helpers import calls, says
+from tools import Effect, Tool, tool
+
+
+def made(effect: Effect | None, name: str = "post") -> Tool:
+    schema = {"type": "object", "properties": {}}
+    return Tool.from_schema(name, "Does something.", schema, lambda **_: "done", effect=effect)
+
+
+def decides(rules: list[Rule], arguments: dict[str, Any], effect: Effect | None = None, attended: bool = True) -> str:
+    return Approval(tuple(rules)).judge(made(effect), arguments, attended=attended).decide
+
+
+# --- rules -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("effect", "decide"), [("read", "allow"), ("sandbox", "allow"), (None, "allow"), ("outside", "ask")]
+)
+def test_without_rules_only_what_reaches_outside_is_asked_about(effect: Effect | None, decide: str) -> None:
+    assert decides([], {}, effect) == decide
+
+
+def test_the_strictest_rule_counts_whatever_their_order() -> None:
+    allow, ask, deny = Rule("allow"), Rule("ask"), Rule("deny", tool="po*")
+    assert decides([allow, ask, deny], {}) == decides([deny, ask, allow], {}) == "deny"
+    assert decides([allow, ask], {}) == "ask"
+    assert decides([Rule("deny", tool="other"), allow], {}, "outside") == "allow"
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments", "matches"),
+    [
+        (Rule("deny", effect="outside"), {}, False),
+        (Rule("deny", attended=True), {}, True),
+        (Rule("deny", attended=False), {}, False),
+        (Rule("deny", arguments={"to": "*@example.org"}), {"to": "a@example.org"}, True),
+        (Rule("deny", arguments={"to": "*@example.org"}), {"to": "a@example.com"}, False),
+        (Rule("deny", arguments={"to": "*"}), {}, False),
+        (Rule("deny", arguments={"count": "1[0-9]"}), {"count": 12}, True),
+        (Rule("deny", path="/etc/*"), {"path": "/work/../etc/passwd"}, True),
+        (Rule("deny", path="/etc/*"), {"text": "/etc/passwd"}, False),
+        (Rule("deny", path="*"), {"path": 3}, False),
+    ],
+)
+def test_what_a_rule_matches(rule: Rule, arguments: dict[str, Any], matches: bool) -> None:
+    assert (decides([rule], arguments) == "deny") is matches
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret", "data/../../secret", "/etc/passwd", "~/.ssh/id_rsa", "/data/../etc/passwd", "", "."]
+)
+def test_an_allowed_folder_is_not_left(path: str) -> None:
+    rules = [Rule("ask"), Rule("allow", path="/data/*")]
+    assert decides([Rule("allow", path="/data/*")], {"path": path}, "outside") == "ask"
+    assert decides(rules, {"path": path}) == "ask"
+
+
+def test_a_link_out_of_an_allowed_folder_is_seen_through(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc")
+    rule = Rule("allow", path=f"{tmp_path}/*")
+    assert decides([rule], {"path": f"{tmp_path}/a"}, "outside") == "allow"
+    assert decides([rule], {"path": f"{tmp_path}/link/passwd"}, "outside") == "ask"
+    both = {"source": f"{tmp_path}/a", "target": "/etc/a"}
+    assert decides([rule], both, "outside") == "ask", "all paths must fit what allows"
+    assert decides([Rule("deny", path="/etc/*")], both) == "deny", "one that fits is enough for what denies"
+
+
+HOSTILE = [
+    "git status && rm -rf /",
+    "git status; rm -rf /",
+    "git status | sh",
+    "git status & rm x",
+    "git status\nrm x",
+    "git status `rm x`",
+    "git status $(rm x)",
+    "git status <(rm x)",
+    "git status > /etc/passwd",
+    "git status {rm,x}",
+    "git status\trm",
+    "git status 'a\nb'",
+    'git log --format="$(id)"',
+    "git status \\\nrm",
+    "git status #\nrm",
+]
+
+
+@pytest.mark.parametrize("command", HOSTILE)
+def test_an_allowed_command_allows_nothing_else_beside_it(command: str) -> None:
+    rule = Rule("allow", arguments={"command": "git *"})
+    assert decides([rule], {"command": "git status -sb"}, "outside") == "allow"
+    assert decides([rule], {"command": command}, "outside") == "ask"
+
+
+@pytest.mark.parametrize("command", ["rm -rf x", "true && rm -rf x", "echo $(rm -rf x)", "(rm  -rf x)", "a|rm -rf x;b"])
+def test_a_denied_command_is_denied_in_any_part(command: str) -> None:
+    assert decides([Rule("deny", arguments={"command": "rm -rf*"})], {"command": command}) == "deny"
+
+
+@given(st.text(alphabet="git ;&|<>`$(){}!'\"\\\n\t#*?[]~ax-./=", max_size=20))
+def test_what_an_allow_rule_lets_through_is_one_command_for_a_real_shell(rest: str) -> None:
+    command = f"git {rest}"
+    if decides([Rule("allow", arguments={"command": "git *"})], {"command": command}, "outside") != "allow":
+        return
+    # The shell is asked what it would run: `git` is a function that counts itself, all else is not found.
+    script = f"PATH=; git() {{ echo ran; }}; set -o noglob\n{command}\n"
+    done = subprocess.run(["/bin/bash", "-c", script], capture_output=True, text=True, check=False, cwd="/")
+    assert (done.stdout, done.stderr) == ("ran\n", "")
+
+
+# --- the file ----------------------------------------------------------------------------------------
+
+
+def test_rules_come_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(
+        '[[rule]]\ndecide = "deny"\ntool = "send_*"\nreason = "no mail"\n\n'
+        '[[rule]]\ndecide = "ask"\narguments = { command = "git push*" }\nattended = true\n'
+    )
+    assert Approval.load(path) == Approval(
+        (
+            Rule("deny", tool="send_*", reason="no mail"),
+            Rule("ask", arguments={"command": "git push*"}, attended=True),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[rule]", "cannot be read"),
+        ('[[rules]]\ndecide = "deny"', r"expected tables \[\[rule\]\] and nothing else, got rules"),
+        ("rule = 3", "nothing else, got rule = 3"),
+        ('[[rule]]\ntool = "x"', "rule 1: decide: "),
+        ('[[rule]]\ndecide = "deny"\n[[rule]]\ndecide = "maybe"', "rule 2: decide: .* got 'maybe'"),
+        ('[[rule]]\ndecide = "deny"\ntools = "x"', "rule 1: tools: .*did you mean tool?"),
+        ('[[rule]]\ndecide = "deny"\neffect = "none"', "rule 1: effect: "),
+    ],
+)
+def test_a_wrong_file_is_told_with_rule_and_key(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        Approval.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_an_absent_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        Approval.load(tmp_path / "absent.toml")
+
+
+# --- questions ---------------------------------------------------------------------------------------
+
+
+class World:
+    """A tool that changes it, and a person who is asked."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.asked: list[Question] = []
+        self.posted: list[str] = []
+
+        @tool(effect="outside")
+        def post(line: str) -> str:
+            """Post a line.
+
+            Args:
+                line: What to post.
+            """
+            self.posted.append(line)
+            return "posted"
+
+        self.tool = post
+
+    async def ask(self, question: Question) -> Answer:
+        self.asked.append(question)
+        await asyncio.sleep(0)
+        return self.answers.pop(0)
+
+    async def run(self, *script: Reply, ask: Ask | None = None, **options: Any) -> Result:
+        agent = Agent(engine=ScriptedModel(script), tools=[self.tool], sandbox=None, ask=ask, **options)
+        task = {} if "resume" in options else {"task": "the task"}
+        return await agent.run(**task)
+
+
+def told(result: Result) -> list[str]:
+    return [event.content for event in result.events if isinstance(event, CallFinished)]
+
+
+def post(line: str) -> tuple[str, dict[str, Any]]:
+    return "post", {"line": line}
+
+
+async def test_a_call_is_asked_about_and_runs_when_it_is_allowed() -> None:
+    world = World(Answer("allow"), Answer("deny", note="Not on Sundays."))
+    result = await world.run(calls(post("a")), calls(post("b")), says("done"), ask=world.ask)
+    assert world.posted == ["a"]
+    assert [question.preview for question in world.asked] == ["line = a", "line = b"]
+    assert told(result)[0] == "posted"
+    assert told(result)[1].startswith("The user did not allow this call. It was not run. They say: Not on Sundays.")
+    consents = [event for event in result.events if isinstance(event, Consent)]
+    assert [(event.decide, event.by) for event in consents] == [("allow", "person"), ("deny", "person")]
+    kinds = [type(event) for event in result.events if isinstance(event, Consent | CallStarted)]
+    assert kinds == [Consent, CallStarted] * 2, "what waits for an answer has not begun"
+
+
+async def test_nobody_there_means_no_and_says_how_to_allow_it() -> None:
+    world = World()
+    result = await world.run(calls(post("a")), says("It could not be done."))
+    assert world.posted == []
+    [content] = told(result)
+    assert "This call is not allowed: post reaches outside of the sandbox" in content
+    assert 'decide = "allow", tool = "post"' in content
+    allowed = Approval((Rule("allow", tool="post"),))
+    await world.run(calls(post("a")), says("done"), approval=allowed)
+    assert world.posted == ["a"]
+
+
+async def test_always_holds_for_the_same_call_of_this_run_only() -> None:
+    world = World(Answer("allow", always=True), Answer("deny"), Answer("deny"))
+    await world.run(calls(post("a")), calls(post("a")), calls(post("b")), says("done"), ask=world.ask)
+    assert [question.arguments["line"] for question in world.asked] == ["a", "b"]
+    assert world.posted == ["a", "a"]
+    await world.run(calls(post("a")), says("done"), ask=world.ask)
+    assert len(world.asked) == 3
+
+
+async def test_questions_of_calls_side_by_side_come_one_after_the_other() -> None:
+    world = World(Answer("allow"), Answer("allow"))
+    asking = 0
+
+    async def ask(question: Question) -> Answer:
+        nonlocal asking
+        asking += 1
+        assert asking == 1
+        await asyncio.sleep(0.01)
+        asking -= 1
+        return await world.ask(question)
+
+    await world.run(calls(post("a"), post("b")), says("done"), ask=ask)
+    assert sorted(world.posted) == ["a", "b"]
+
+
+async def test_a_stopped_run_asks_again_and_an_answer_outlives_a_crash(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "runs.db")
+    world = World(Answer("allow"), Answer("stop"), Answer("allow"))
+    stopped = await world.run(calls(post("a")), calls(post("b")), ask=world.ask, journal=journal)
+    assert (stopped.exit, world.posted) == (Exit.STOPPED, ["a"])
+    assert "stopped at a question about post" in stopped.reason
+    agent = Agent(
+        engine=ScriptedModel([says("done")]), tools=[world.tool], sandbox=None, ask=world.ask, journal=journal
+    )
+    result = await agent.run(resume="last")
+    assert (result.exit, world.posted) == (Exit.ANSWERED, ["a", "b"])
+    assert [question.arguments["line"] for question in world.asked] == ["a", "b", "b"]
+
+
+async def test_a_call_that_was_allowed_before_a_crash_is_not_asked_about_again(tmp_path: Path) -> None:
+    class Dies(Journal):
+        def writer(self, run: str, inputs: Any = ()) -> Any:
+            write = super().writer(run, inputs)
+
+            def written(event: Any) -> None:
+                if isinstance(event, CallStarted):
+                    raise SystemError
+                write(event)
+
+            return written
+
+    world = World(Answer("allow"))
+    with pytest.raises(SystemError):
+        await world.run(calls(post("a")), ask=world.ask, journal=Dies(tmp_path / "runs.db"))
+    journal = Journal(tmp_path / "runs.db")
+    agent = Agent(engine=ScriptedModel([says("done")]), tools=[world.tool], sandbox=None, journal=journal)
+    assert (await agent.run(resume="last")).exit is Exit.ANSWERED
+    assert (len(world.asked), world.posted) == (1, ["a"])
+
+
+async def test_a_person_decides_on_a_call_in_doubt(tmp_path: Path) -> None:
+    class Dies(Journal):
+        def writer(self, run: str, inputs: Any = ()) -> Any:
+            write = super().writer(run, inputs)
+
+            def written(event: Any) -> None:
+                if isinstance(event, CallFinished):
+                    raise SystemError
+                write(event)
+
+            return written
+
+    for answer, posted in ((Answer("allow"), ["a", "a"]), (Answer("deny"), ["a"])):
+        path = tmp_path / answer.decide / "runs.db"
+        world = World(Answer("allow"), answer)
+        with pytest.raises(SystemError):
+            await world.run(calls(post("a")), ask=world.ask, journal=Dies(path))
+        agent = Agent(
+            engine=ScriptedModel([says("done")]), tools=[world.tool], sandbox=None, ask=world.ask, journal=Journal(path)
+        )
+        await agent.run(resume="last")
+        assert world.posted == posted
+        assert "may have taken effect already" in world.asked[1].reason
+
+
+async def test_a_rule_denies_without_a_question() -> None:
+    world = World()
+    rules = Approval((Rule("deny", arguments={"line": "*secret*"}, reason="no secrets"), Rule("allow")))
+    result = await world.run(calls(post("my secret")), calls(post("b")), says("x"), ask=world.ask, approval=rules)
+    assert world.posted == ["b"]
+    assert told(result)[0].startswith("This call is not allowed: no secrets. It was not run.")
+    assert world.asked == []
+
+
+@pytest.mark.docker
+async def test_calls_of_code_pass_the_same_gate() -> None:
+    from sandbox import DockerSandbox
+
+    world = World(Answer("deny"), Answer("stop"))
+    code = "try:\n    tools.post(line='a')\nexcept tools.ToolError as error:\n    print(error)\n"
+    script = [calls(("python", {"code": code})), calls(("python", {"code": code}))]
+    agent = Agent(engine=ScriptedModel(script), tools=[world.tool], sandbox=DockerSandbox(), ask=world.ask)
+    try:
+        result = await agent.run("the task")
+    finally:
+        await agent.aclose()
+    assert result.exit is Exit.STOPPED, result.reason
+    assert world.posted == []
+    assert "The user did not allow this call" in told(result)[1]
+
+
+# --- what a person is shown ---------------------------------------------------------------------------
+
+
+def test_a_preview_shows_what_would_happen() -> None:
+    assert preview({"command": "rm -rf x"}) == "$ rm -rf x"
+    change = preview({"path": "a.txt", "content": "one\nthree\n"}, before="one\ntwo\n")
+    assert "-two" in change
+    assert "+three" in change
+    assert preview({"to": "a@example.org", "n": [1, 2]}) == "to = a@example.org\nn = [1, 2]"
+    long = preview({"command": "x" * 10_000})
+    assert len(long) < PREVIEW + 100
+    assert "more characters" in long
