@@ -34,7 +34,7 @@ from agent.plan import PLAN, plan_tool
 from agent.prompts import prompt
 from agent.start import Start, begin, replayed, resumed
 from agent.transcript import System, Transcript, User
-from agent.workspace import Workspace, checked, described
+from agent.workspace import Given, Workspace, checked, described
 from sandbox import DockerSandbox, Network, Sandbox, SandboxError
 from tools import Tool, Toolbox
 from tools.builtin import sandbox_tools
@@ -142,10 +142,10 @@ class Agent:
 
         It says what it said then; one that stopped in the middle ends there. Raises `JournalError`.
         """
-        with replayed(self._kept, run, self.engine) as begun:
-            async with aclosing(self._carry_out(begun, output)) as events:
-                async for event in events:
-                    yield event
+        begun = replayed(self._kept, run, self.engine)
+        async with aclosing(self._carry_out(begun, output)) as events:
+            async for event in events:
+                yield event
 
     @property
     def _kept(self) -> Journal:
@@ -224,7 +224,7 @@ class Agent:
             offered = [answer] if output else []  # a plan without tools has nothing to do
         return Run(
             task=begun.task,
-            files=tuple(path.name for path in begun.files),
+            files=tuple(file.name for file in begun.files),
             engine=engine,
             toolbox=Toolbox([*offered, *self.tools]),
             policy=self.policy or ModePolicy(profile.budgets, self.think),
@@ -259,10 +259,10 @@ class Agent:
         }
         return RunStarted(begun.run, begun.task, engine.model, engine.profile.name, names, run.files, settings)
 
-    def _trunk(self, run: Run, task: str, paths: tuple[Path, ...]) -> Branch:
+    def _trunk(self, run: Run, task: str, files: tuple[Given, ...]) -> Branch:
         network = self.sandbox.network if self.sandbox else None
         system = "\n\n".join(_system(run.engine.profile, network, self.instructions))
-        user = f"{task}\n\nFiles:\n{described(paths)}" if paths else task
+        user = f"{task}\n\nFiles:\n{described(files)}" if files else task
         planned = run.engine.profile.plan == "forced" and any(tool.name == PLAN.name for tool in run.toolbox.tools)
         transcript = Transcript().append(System(system), User(user))
         return Branch(run, "", transcript, Kind.PLAN, "first turn", force=PLAN.name if planned else None)

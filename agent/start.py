@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from agent.calls import DIED
 from agent.engine.profiles import Profile, find_profile
@@ -19,7 +18,7 @@ from agent.errors import ConfigurationError, RunUnknown
 from agent.events import CallFinished, CallStarted, Exit, RunResumed, TurnFinished
 from agent.journal import Journal, Written
 from agent.recorder import IN_DOUBT, Recorder
-from agent.workspace import Keep, Restored
+from agent.workspace import Given, Keep, Restored
 from tools.builtin import was_undone
 
 
@@ -34,7 +33,7 @@ class Start:
 
     run: str
     task: str
-    files: tuple[Path, ...]
+    files: tuple[Given, ...]
     recorder: Recorder
     keep: Keep | None = None
     history: Callable[[], Restored | None] | None = None
@@ -52,29 +51,29 @@ def new_id() -> str:
 @contextmanager
 def begin(journal: Journal | None, task: str, files: tuple[Path, ...]) -> Iterator[Start]:
     """A new run."""
-    run = new_id()
+    run, given = new_id(), tuple(Given(path.name, path) for path in files)
     if journal is None:
-        yield Start(run, task, files, Recorder())
+        yield Start(run, task, given, Recorder())
         return
     with journal.hold(run):
         recorder = Recorder(journal.writer(run, files))
-        yield Start(run, task, files, recorder, partial(journal.save, run), partial(_restored, journal, run))
+        yield Start(run, task, given, recorder, partial(journal.save, run), partial(_restored, journal, run))
 
 
 @contextmanager
 def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
     """A run that was stopped, killed, or failed; one that was answered is only replayed. Raises JournalError."""
     run = journal.find(name)
-    with journal.hold(run), TemporaryDirectory() as folder:
+    with journal.hold(run):
         written = journal.read(run)
         if written.finished and written.finished.result.exit is Exit.ANSWERED:
-            yield _replay(written, folder, engine)
+            yield _replay(written, engine)
             return
         turns = sum(isinstance(event, TurnFinished) for event in written.events)
         yield Start(
             run,
             written.started.task,
-            _materialized(written, folder),
+            _given(written),
             Recorder(journal.writer(run), written.events),
             partial(journal.save, run),
             partial(_restored, journal, run),
@@ -84,19 +83,17 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
         )
 
 
-@contextmanager
-def replayed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
+def replayed(journal: Journal, name: str, engine: Engine) -> Start:
     """A run out of the journal: nothing is asked, run or written. engine: may know the profile, if it is its own."""
-    with TemporaryDirectory() as folder:
-        yield _replay(journal.read(journal.find(name)), folder, engine)
+    return _replay(journal.read(journal.find(name)), engine)
 
 
-def _replay(written: Written, folder: str, engine: Engine) -> Start:
+def _replay(written: Written, engine: Engine) -> Start:
     past = (*written.events, written.finished) if written.finished else written.events
     recorder = Recorder(None, past, replaying=True)
     started = written.started
     silent = ScriptedModel((), profile=_profile(engine, started.profile), model=started.model)
-    return Start(started.run, started.task, _materialized(written, folder), recorder, engine=silent)
+    return Start(started.run, started.task, _given(written), recorder, engine=silent)
 
 
 def _profile(engine: Engine, name: str) -> Profile:
@@ -106,14 +103,9 @@ def _profile(engine: Engine, name: str) -> Profile:
     return find_profile(name)
 
 
-def _materialized(written: Written, folder: str) -> tuple[Path, ...]:
+def _given(written: Written) -> tuple[Given, ...]:
     """The user's files as they were when the run began, whatever became of them since."""
-    paths = []
-    for name in written.started.files:
-        path = Path(folder, name)
-        path.write_bytes(written.inputs[name])
-        paths.append(path)
-    return tuple(paths)
+    return tuple(Given(name, written.inputs[name]) for name in written.started.files)
 
 
 def _restored(journal: Journal, run: str) -> Restored | None:

@@ -25,6 +25,24 @@ LOST_FILES = "\n(These files could not be kept and are gone: {}.)"
 Keep: TypeAlias = Callable[[Mapping[str, str | None], Mapping[str, bytes]], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A file of the user's, for the workspace: on the disk, or out of the journal."""
+
+    name: str
+    content: Path | bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
+
+    def head(self, size: int) -> bytes:
+        if isinstance(self.content, bytes):
+            return self.content[:size]
+        with self.content.open("rb") as file:
+            return file.read(size)
+
+
 def checked(files: Iterable[str | Path], largest: int) -> tuple[Path, ...]:
     """The task's files as paths; FileNotFoundError or ConfigurationError before anything was started."""
     paths = tuple(Path(file) for file in files)
@@ -46,14 +64,12 @@ def checked(files: Iterable[str | Path], largest: int) -> tuple[Path, ...]:
     return paths
 
 
-def described(files: Sequence[Path]) -> str:
+def described(files: Sequence[Given]) -> str:
     """Name, size and first lines of each file, for the model."""
-    return "\n".join(f"{path.name} ({path.stat().st_size} bytes){_preview(path)}" for path in files)
+    return "\n".join(f"{file.name} ({file.size} bytes){_preview(file.head(1000))}" for file in files)
 
 
-def _preview(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(1000)
+def _preview(head: bytes) -> str:
     if b"\0" in head:
         return ""
     lines = head.decode("utf-8", "replace").splitlines()[:PREVIEW]
@@ -88,7 +104,7 @@ class Workspace:
     def __init__(
         self,
         sandbox: Sandbox,
-        files: Sequence[Path],
+        files: Sequence[Given],
         keep: Keep | None = None,
         history: Callable[[], Restored | None] | None = None,
     ) -> None:
@@ -154,8 +170,8 @@ class Workspace:
     async def _open(self) -> Session:
         session = await self._sandbox.session(on_egress=self.egress.append)
         try:
-            for path in self._files:
-                self._before[path.name] = (await session.put(path.name, path)).digest
+            for file in self._files:
+                self._before[file.name] = (await session.put(file.name, file.content)).digest
             if self._restored:
                 await self._restore(session, self._restored)
         except BaseException:

@@ -13,18 +13,19 @@ from typing import Any
 
 import httpx
 
-from agent.engine.connection import PATIENCE, RETRIES, Connection, Retries, TryAgain, decode
+from agent.engine.connection import Connection, decode
 from agent.engine.fenced import STOP, stops_at_opening
 from agent.engine.mend import count_usage, first_words, mend, needs_raw
 from agent.engine.probe import Finding, identity, load, probe, save
 from agent.engine.profiles import FALLBACK, PROFILES, Profile, find_profile
+from agent.engine.reach import Reach
 from agent.engine.received import Received, as_count, as_mapping, as_text
-from agent.engine.record import ServerRecord, log_tail, running_server, server_status
 from agent.engine.recording import RecordingTransport
+from agent.engine.retries import PATIENCE, RETRIES, Retries, TryAgain
 from agent.engine.schedule import CONCURRENCY, Scheduler
 from agent.engine.types import Delta, Finish, Reply, Request
 from agent.engine.wire import encode_history, encode_request, most_tokens, template_kwargs
-from agent.errors import ConfigurationError, EngineDied, EngineRefused, EngineUnreachable
+from agent.errors import ConfigurationError, EngineRefused, EngineUnreachable
 from agent.modes import FAST, Mode
 from agent.transcript import Message
 from tools import Tool
@@ -33,7 +34,7 @@ FIRST_RETRIES = 2  # at first contact: a wrong address should be told soon
 # Silence between two pieces of an answer. vLLM sends each token as it comes, those of calls too (`return_token_ids`),
 # so what may lie between is others' prompts: at most 2,048 tokens a step on a CPU, done in 2 minutes at 17 tokens/s.
 STALL_SECONDS = 120.0
-RESTART_SECONDS = 30.0  # for somebody to start the managed server again, once it ended
+COUNT_SECONDS = 5.0  # for the count of tokens behind a whole answer; it goes out at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class VLLM:
         probe: bool = True,
         record: str | Path | None = None,
     ) -> None:
-        self._base_url = base_url
+        self._reach = Reach(base_url, self._open)
         self._wanted = model
         self._key = api_key
         self._profile = _named(profile) if isinstance(profile, str) else profile
@@ -107,14 +108,12 @@ class VLLM:
         self._record = record
         self._scheduler = Scheduler(concurrency)
         self._ranks = True  # whether the server takes a priority, as far as is known
-        self._connection: Connection | None = None
-        self._left_behind: list[Connection] = []  # to servers that ended
-        self._managed: ServerRecord | None = None
         self._served: _Served | None = None
         self._served_by: Connection | None = None
 
     def __repr__(self) -> str:
-        address = self._connection.url if self._connection else "not connected"
+        connection = self._reach.connection
+        address = connection.url if connection else "not connected"
         return f"VLLM({address!r}, model={self.model!r})"
 
     @property
@@ -147,7 +146,7 @@ class VLLM:
 
         Raises EngineUnreachable, EngineRefused, or ConfigurationError for a model that is not served.
         """
-        server = await self._reach()
+        server = await self._reach.server()
         async with server.lock:
             if self._served_by is not server:
                 self._served, self._served_by = await self._find(server), server
@@ -155,16 +154,14 @@ class VLLM:
 
     async def probe(self) -> tuple[Finding, ...]:
         """Probe anew, whatever is on disk."""
-        server = await self._reach()
+        server = await self._reach.server()
         async with server.lock:
             self._served, self._served_by = await self._find(server, fresh=True), server
         return self._known.findings
 
     async def aclose(self) -> None:
-        connections = [*self._left_behind, *([self._connection] if self._connection else [])]
-        self._left_behind, self._connection, self._served_by = [], None, None
-        for connection in connections:
-            await connection.aclose()
+        self._served_by = None
+        await self._reach.aclose()
 
     # --- one turn --------------------------------------------------------------------------------
 
@@ -190,7 +187,7 @@ class VLLM:
     async def _try(self, turn: _Turn) -> AsyncGenerator[Delta, None]:
         """Ask once. The turn is done then, unless something failed that another try may mend."""
         await self.connect()
-        server, received = await self._reach(), Received()
+        server, received = await self._reach.server(), Received()
         turn.received = received
         body = await self._body(turn)
         try:
@@ -216,7 +213,8 @@ class VLLM:
     ) -> Mapping[str, Any] | None:
         """The next piece of an answer, None at its end. The first may take long, as the server may have a queue."""
         flows = received.started or bool(received.token_ids)
-        seconds = min(STALL_SECONDS, self._timeout) if flows else self._timeout
+        limit = COUNT_SECONDS if received.whole else STALL_SECONDS
+        seconds = min(limit, self._timeout) if flows else self._timeout
         try:
             async with asyncio.timeout(seconds):
                 return await anext(chunks, None)
@@ -228,7 +226,7 @@ class VLLM:
 
     async def _again(self, turn: _Turn, server: Connection, failure: TryAgain) -> None:
         """Wait until another try makes sense. Raises the failure's error when none does."""
-        if isinstance(failure.error, EngineUnreachable) and await self._follow(server):
+        if isinstance(failure.error, EngineUnreachable) and await self._reach.follow(server):
             turn.notes.append("The model server was started again; the run goes on there.")
         await turn.retries.wait(failure)
         if turn.received.started:
@@ -239,7 +237,9 @@ class VLLM:
         served, request = self._known, turn.request
         body = encode_request(request, served.profile, served.model, await self._left(request), served.budgeted)
         if request.mode.thinks and self._ranks:
-            body["priority"] = 1  # vLLM takes lower ones first; others than 0 only with --scheduling-policy priority
+            # Lower ones go first. Without --scheduling-policy priority vLLM 0.32 takes no notice of it (tried), while
+            # its description of the field announces an error.
+            body["priority"] = 1
         if not turn.stops:
             body.pop("stop", None)
         return body
@@ -259,7 +259,7 @@ class VLLM:
 
     async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
         """Tokens of a prompt as the server's template renders it. Raises EngineRefused without /tokenize."""
-        served, server = self._known, await self._reach()
+        served, server = self._known, await self._reach.server()
         body: dict[str, Any] = {
             "model": served.model,
             "messages": encode_history(messages, served.profile),
@@ -299,7 +299,7 @@ class VLLM:
 
     async def _ask(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Ask an endpoint that the server may not offer; empty when it does not, or is gone."""
-        server = await self._reach()
+        server = await self._reach.server()
         try:
             return await server.post(f"{server.root}{path}", {"model": self.model, **body})
         except (EngineRefused, EngineUnreachable):
@@ -307,79 +307,31 @@ class VLLM:
 
     # --- first contact ---------------------------------------------------------------------------
 
-    async def _reach(self) -> Connection:
-        """The connection of the running event loop, opened if there is none."""
-        loop = asyncio.get_running_loop()
-        if self._connection is None or self._connection.loop is not loop:
-            address = await asyncio.to_thread(self._address)
-            if self._connection is None or self._connection.loop is not loop:  # nobody was faster meanwhile
-                self._connection = Connection(
-                    address,
-                    api_key=self._key or os.environ.get("FASTSLOW_API_KEY"),
-                    timeout=self._timeout,
-                    retries=self._retries,
-                    transport=self._transport(),
-                )
-        return self._connection
-
-    def _address(self) -> str:
-        """The address that was passed, or that of the environment, or of the managed server."""
-        base_url = self._base_url or os.environ.get("FASTSLOW_BASE_URL")
-        if base_url:
-            return _checked(base_url)
-        self._managed = running_server()
-        if self._managed is None:
-            raise EngineUnreachable(
-                "no model server is known: start one with `fastslow up`, or pass the address of yours "
-                "(base_url=, --base-url or FASTSLOW_BASE_URL)"
-            )
-        return self._managed.base_url
+    def _open(self, address: str) -> Connection:
+        return Connection(
+            address,
+            api_key=self._key or os.environ.get("FASTSLOW_API_KEY"),
+            timeout=self._timeout,
+            retries=self._retries,
+            transport=self._transport(),
+        )
 
     def _transport(self) -> httpx.AsyncBaseTransport | None:
         """How to reach the server, where httpx's own way is not it."""
         return RecordingTransport(httpx.AsyncHTTPTransport(), Path(self._record)) if self._record else None
 
-    async def _follow(self, server: Connection) -> bool:
-        """Whether the managed server was started anew, maybe at another port, so that the next try goes there.
-
-        Raises EngineDied when it ended and nobody does that within 30 seconds, or serves another model then.
-        """
-        record = self._managed
-        if record is None:
-            return False
-        async with server.lock:
-            if self._connection is not server:
-                return True
-            while (found := await asyncio.to_thread(server_status)).record != record:
-                server.gone = server.gone or time.monotonic()
-                other = found.record
-                if other and (other.model, other.profile) != (record.model, record.profile):
-                    raise self._died(record, f"and one of {other.served_name} was started in its place")
-                if other and found.healthy:
-                    self._left_behind.append(server)
-                    self._connection, self._managed = None, other
-                    return True
-                limit = PATIENCE if other else RESTART_SECONDS
-                if time.monotonic() - server.gone > limit:
-                    raise self._died(record, f"and no other answered within {limit:g} s")
-                await asyncio.sleep(RESTART_SECONDS / 30)
-        return False
-
-    def _died(self, record: ServerRecord, then: str) -> EngineDied:
-        text = f"the model server ended while it was needed, {then}; see {record.log}; start it with `fastslow up`"
-        return EngineDied(text, log=log_tail(record))
-
     async def _find(self, server: Connection, fresh: bool = False) -> _Served:
         """Ask the server what it serves, and prove it."""
         listed = decode(await server.get(f"{server.url}/models", min(self._retries, FIRST_RETRIES))).get("data")
         models = {as_text(as_mapping(m).get("id")): as_mapping(m) for m in (listed if isinstance(listed, list) else [])}
-        name = self._wanted or (self._managed.served_name if self._managed else "")
+        record = self._reach.managed
+        name = self._wanted or (record.served_name if record else "")
         name = name or (next(iter(models)) if len(models) == 1 else "")
         if name not in models:
             ids = ", ".join(models) or "nothing"
             asked = f"the model {name!r} is not served" if name else f"{len(models)} models are served"
             raise ConfigurationError(f"{asked} at {server.url}; pass one of: {ids}")
-        managed = find_profile(self._managed.profile) if self._managed else None
+        managed = find_profile(record.profile) if record else None
         profile = self._profile or managed or _profile_of(name, as_text(models[name].get("root")))
         context = as_count(models[name].get("max_model_len"))
         if not self._probing:
@@ -403,14 +355,3 @@ def _profile_of(model: str, root: str) -> Profile:
     """By the served name, which people choose freely, else by the folder or hub id behind it."""
     profile = find_profile(model)
     return find_profile(root) if profile is FALLBACK else profile
-
-
-def _checked(base_url: str) -> str:
-    """A base URL that can be asked; a bare host gets the `/v1` that vLLM serves."""
-    try:
-        url = httpx.URL(base_url)
-    except (httpx.InvalidURL, TypeError) as error:
-        raise ConfigurationError(f"{base_url!r} is no URL: {error}") from error
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ConfigurationError(f"a base URL looks like http://127.0.0.1:8000/v1, got {base_url!r}")
-    return base_url.rstrip("/") + ("" if url.path.strip("/") else "/v1")

@@ -19,9 +19,10 @@ from typing import Any
 import jsonschema
 from platformdirs import user_cache_dir
 
-from agent.engine.connection import RETRIES, Connection, Retries, TryAgain
+from agent.engine.connection import Connection
 from agent.engine.profiles import Profile
 from agent.engine.received import Received, as_count, as_mapping
+from agent.engine.retries import RETRIES, Retries, TryAgain
 from agent.engine.wire import is_object, template_kwargs
 from agent.errors import ContextOverflow, EngineRefused, EngineUnreachable
 from agent.modes import FAST, Mode

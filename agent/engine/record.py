@@ -57,7 +57,8 @@ def server_status() -> ServerStatus:
         for left in _orphans(record):
             left.kill()
     if record is None or process is None:
-        _record_file().unlink(missing_ok=True)
+        if record and _read_record() == record:  # not the one of a server that starts at this moment
+            _record_file().unlink(missing_ok=True)
         return ServerStatus()
     return ServerStatus(record, is_healthy(record), _memory(process), time.time() - record.started)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -13,15 +14,17 @@ import pytest
 from pydantic import BaseModel
 
 from agent import VLLM, Agent, Exit, Result, ScriptedModel, Task, run_many
+from agent.engine import retries
 from agent.engine.types import Request
 from agent.errors import EngineUnreachable
-from agent.events import TurnDelta, TurnFinished
+from agent.events import Notice, TurnDelta, TurnFinished
 from agent.loop import Branch, Run
 from agent.modes import FAST, Mode
 from agent.transcript import User
 from sandbox import DummySandbox
 from tests.agent.helpers import add, calls, says
 from tests.engine.fake_server import Answer, FakeServer, Seen, call, delta, read_request, said, send, serving, usage
+from tools import tool
 
 
 class Busy(FakeServer):
@@ -47,7 +50,10 @@ class Busy(FakeServer):
                 self.most = max(self.most, self.now)
                 await asyncio.sleep(self.seconds)
                 self.now -= 1
-                await send(writer, self.turn(seen))
+                answer = self.turn(seen)
+                await send(writer, answer)
+                if answer.drop or answer.raw is not None:
+                    return
         except ConnectionError:
             pass
         finally:
@@ -95,6 +101,62 @@ async def test_256_runs_at_once(busy: Busy) -> None:
     first = next(name for name in busy.order if name.startswith("fast"))
     assert busy.order.index(first) < 64, "a fast turn that came later overtook thinking ones"
     assert busy.order[-1].startswith("fast")
+
+
+class Failing(Busy):
+    """Each tenth answer fails, each in another way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draw = random.Random(0)
+        self.failed = 0
+
+    def turn(self, seen: Seen) -> Answer:
+        half = [delta([1], content="Half an ans")]
+        faults = [
+            Answer(drop=True),
+            Answer(half, drop=True),
+            Answer(half, polite=True),
+            Answer([*half, {"error": {"message": "engine dead", "code": 500}}]),
+            Answer([*half, 'data: {"choices": [{"del\n\n']),
+            said("Half an ans", finish="abort"),
+            Answer(body={"error": {"message": "boom"}}, status=500),
+            Answer(body={"error": {"message": "full"}}, status=503, headers={"Retry-After": "0.01"}),
+            Answer(body={"error": {"message": "too many"}}, status=429),
+            Answer(raw=b"\x00garbage\r\n\r\n"),
+        ]
+        if self.draw.random() < 0.1:
+            self.failed += 1
+            return faults[self.failed % len(faults)]
+        return super().turn(seen)
+
+
+async def test_256_runs_at_once_on_a_server_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.01)
+    sums = list[int]()
+
+    @tool
+    async def add(a: int, b: int) -> int:
+        """Add two numbers.
+
+        Args:
+            a: The first.
+            b: The second.
+        """
+        sums.append(a + b)
+        return a + b
+
+    async with serving(Failing()) as failing:
+        agent = agent_of(failing)
+        agent.tools = (add,)
+        tasks = [f"task {n}" for n in range(256)]
+        results = dict([item async for item in run_many(agent, tasks, concurrency=256)])
+        await agent.aclose()
+    assert failing.failed > 20
+    assert {n: result.answer for n, result in results.items()} == {n: f"task {n}: 5" for n in range(256)}
+    assert sums == [5] * 256, "nothing is done twice"
+    notes = [event.text for result in results.values() for event in result.events if isinstance(event, Notice)]
+    assert set(notes) == {"The server broke off; the answer was asked for again from its start."}
 
 
 async def ask(engine: VLLM, name: str, mode: Mode = FAST) -> None:

@@ -12,7 +12,7 @@ from agent.engine.types import Reply, Request
 from agent.errors import ConfigurationError
 from agent.events import CallFinished
 from agent.transcript import User
-from agent.workspace import described
+from agent.workspace import Given, described
 from sandbox import DockerSandbox, DummySandbox, Execution, Limits, SandboxError
 from tests.agent.helpers import calls, says
 from tools import tool
@@ -103,7 +103,8 @@ async def test_code_reads_the_whole_of_a_long_result(tmp_path: Path) -> None:
 
 def test_a_binary_file_has_no_preview(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"\0\1")
-    assert described([tmp_path / "a.bin"]) == "a.bin (2 bytes)"
+    assert described([Given("a.bin", tmp_path / "a.bin")]) == "a.bin (2 bytes)"
+    assert described([Given("b.txt", b"one\ntwo")]) == "b.txt (7 bytes), first lines:\none\ntwo"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from fake_server import FakeServer, serving
 
-from agent.engine import connection
+from agent.engine import retries
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ async def fake() -> AsyncIterator[FakeServer]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(connection, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(retries, "LONGEST_PAUSE", 0.05)
     monkeypatch.delenv("FASTSLOW_API_KEY", raising=False)
     monkeypatch.delenv("FASTSLOW_BASE_URL", raising=False)

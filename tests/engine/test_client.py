@@ -404,7 +404,7 @@ async def test_goes_on_after_aclose(fake: FakeServer) -> None:
 def test_lives_in_one_event_loop_after_another() -> None:
     async def run() -> str:
         async with serving(FakeServer()) as fake:
-            engine._base_url = fake.url
+            engine._reach.base_url = fake.url
             fake.answers = [said("Yes.")]
             *_, reply = [item async for item in engine.stream(Request((ASK,)))]
             await engine.aclose()

@@ -105,11 +105,11 @@ STALLED = Answer([delta([1], content="Ha")], hold=True)
 async def test_silence_in_mid_answer_is_noticed_soon_and_asked_again_once(
     fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(client, "STALL_SECONDS", 0.5)
     reply, _ = await ask(fake, STALLED, said("Hallo."))
     assert reply.content == "Hallo."
     assert "asked for again" in reply.notes[0]
-    with pytest.raises(EngineUnreachable, match=r"fell silent for 0\.2 s in the middle of an answer"):
+    with pytest.raises(EngineUnreachable, match=r"fell silent for 0\.5 s in the middle of an answer"):
         await ask(fake, STALLED, STALLED, said("Hallo."))
     assert len(fake.chats) == 4
 
@@ -141,7 +141,7 @@ async def test_a_call_that_generates_nothing_is_answered_soon(
 async def test_an_error_whose_text_never_ends_is_known_by_its_status(
     fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.5)
     head = b"HTTP/1.1 500 X\r\nContent-Length: 1000\r\n\r\nboom"
     with pytest.raises(EngineRefused, match="answered 500: boom"):
         await ask(fake, Answer(raw=head, hold=True), retries=0)
@@ -254,6 +254,14 @@ async def test_what_the_server_gave_up_is_no_answer(fake: FakeServer, finish: st
 
 async def test_a_drop_behind_the_finish_costs_nothing(fake: FakeServer) -> None:
     reply, _ = await ask(fake, Answer([delta([1], content="Yes."), delta([2], finish="stop")], drop=True))
+    assert (reply.content, reply.notes, reply.usage.answer) == ("Yes.", (), 2)
+    assert len(fake.chats) == 1
+
+
+async def test_silence_behind_the_finish_costs_little(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "COUNT_SECONDS", 0.1)
+    whole = Answer([delta([1], content="Yes."), delta([2], finish="stop")], hold=True)
+    reply, _ = await asyncio.wait_for(ask(fake, whole), 20)
     assert (reply.content, reply.notes, reply.usage.answer) == ("Yes.", (), 2)
     assert len(fake.chats) == 1
 

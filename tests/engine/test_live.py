@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jsonschema
@@ -185,3 +186,22 @@ async def test_a_recorded_stream_is_replayed(vllm_url: str, tmp_path: Path) -> N
         before.content,
         before.usage.answer,
     )
+
+
+class Looping(VLLM):
+    """Makes the model say the same token for ever."""
+
+    async def _body(self, turn: Any) -> dict[str, Any]:
+        server = await self._reach.server()
+        word = {"model": self.model, "prompt": " dog", "add_special_tokens": False}
+        [token] = (await server.post(f"{server.root}/tokenize", word))["tokens"]
+        return {**await super()._body(turn), "logit_bias": {token: 100}}
+
+
+async def test_the_server_ends_an_answer_that_goes_round_in_circles(vllm_url: str) -> None:
+    engine = Looping(vllm_url, profile="instruct", probe=False)
+    *_, reply = [item async for item in engine.stream(Request((User("Hi"),)))]
+    await engine.aclose()
+    assert isinstance(reply, Reply)
+    assert (reply.finish, reply.usage.answer) == ("repetition", 256)  # of the 700 that it might have had
+    assert "round in circles" in reply.notes[-1]

@@ -16,7 +16,7 @@ import pytest
 from asking import ASK, WEATHER
 from fake_server import Answer, FakeServer, delta, said, serving
 
-from agent.engine import client, record
+from agent.engine import reach, record
 from agent.engine.client import VLLM
 from agent.engine.record import ServerRecord
 from agent.engine.types import Delta, Reply, Request
@@ -28,7 +28,7 @@ STALLED = Answer([delta([1], content="Ha")], hold=True)
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FASTSLOW_HOME", str(tmp_path))
-    monkeypatch.setattr(client, "RESTART_SECONDS", 0.6)
+    monkeypatch.setattr(reach, "RESTART_SECONDS", 0.6)
     (tmp_path / "log").write_text("INFO serving\nERROR the last words\n")
     return tmp_path
 
@@ -105,7 +105,8 @@ async def in_mid_answer(server: Managed, turns: int = 1) -> tuple[VLLM, list[asy
     return engine, tasks
 
 
-async def test_goes_on_at_another_port(home: Path) -> None:
+async def test_goes_on_at_another_port(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "RESTART_SECONDS", 10.0)
     async with managed() as first, managed() as second:
         first.write_record(home)
         engine, tasks = await in_mid_answer(first, 3)
@@ -161,8 +162,8 @@ async def test_another_model_in_its_place(home: Path) -> None:
     async with managed() as first, managed() as second:
         first.write_record(home)
         engine, [task] = await in_mid_answer(first)
-        await first.end()
         second.write_record(home, model="/models/other", served_name="other")
+        await first.end()
         with pytest.raises(EngineDied, match="one of other was started in its place"):
             await asyncio.wait_for(task, 20)
         assert not second.fake.chats

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,12 +19,16 @@ import pytest
 from tiny_models import write_tiny_exaone4
 
 from agent.engine import record, server
+from agent.engine.client import VLLM
 from agent.engine.diagnose import explain_death
 from agent.engine.install import engine_folder
 from agent.engine.models import ModelEntry, find_model, folder_entry
 from agent.engine.profiles import find_profile
 from agent.engine.server import ServerRecord, running_server, server_status, start_server, stop_server
+from agent.engine.types import Delta, Reply, Request
 from agent.errors import ConfigurationError, EngineDied, EngineError
+from agent.modes import Mode
+from agent.transcript import User
 
 EXAONE4 = replace(find_profile("exaone4"), chat_template="exaone4.jinja")
 SMALL = find_model("smollm2-135m")
@@ -257,6 +262,32 @@ async def test_vllm_serves_and_switches_the_exaone_4_family(tiny: ModelEntry) ->
         stop_server(started)
     with pytest.raises(psutil.NoSuchProcess):
         psutil.Process(started.pid)
+
+
+@pytest.mark.engine
+async def test_a_turn_goes_on_where_vllm_was_started_again(tiny: ModelEntry) -> None:
+    first = await start_server(tiny, EXAONE4, quiet)
+    engine, begun = VLLM(profile=EXAONE4, probe=False), asyncio.Event()
+
+    async def turn() -> Reply:
+        items: list[Delta | Reply] = []
+        async for item in engine.stream(Request((User("Hi"),), mode=Mode(200), answer_tokens=1500)):
+            items.append(item)
+            begun.set()
+        assert isinstance(items[-1], Reply)
+        return items[-1]
+
+    try:
+        turns = [asyncio.create_task(turn()) for _ in range(6)]  # of random length: the weights are
+        await asyncio.wait_for(begun.wait(), 60)
+        os.killpg(first.pid, signal.SIGKILL)
+        await start_server(tiny, EXAONE4, quiet)
+        replies = await asyncio.wait_for(asyncio.gather(*turns), 120)
+        assert any("the run goes on there" in note for reply in replies for note in reply.notes)
+    finally:
+        await engine.aclose()
+        if last := server_status().record:
+            stop_server(last)
 
 
 async def prompt_ids(client: httpx.AsyncClient, thinking: bool) -> list[int]:
