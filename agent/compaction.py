@@ -66,7 +66,7 @@ async def stream_fitting(engine: Engine, request: Request) -> AsyncGenerator[Sho
             async for item in stream:
                 yield item
     except ContextOverflow:  # the server counts more than it says, or has less room
-        tokens, _ = await _counted(engine, request)
+        tokens = request.counted or (await _counted(engine, request))[0]
         request, shorter = await _fit(engine, request, min(limit or tokens, tokens) // 2)
         if shorter is None:
             raise
