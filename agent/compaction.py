@@ -66,7 +66,7 @@ async def stream_fitting(engine: Engine, request: Request) -> AsyncGenerator[Sho
             async for item in stream:
                 yield item
     except ContextOverflow:  # the server counts more than it says, or has less room
-        tokens, _ = await _counted(engine, request)
+        tokens = request.counted or (await _counted(engine, request))[0]
         request, shorter = await _fit(engine, request, min(limit or tokens, tokens) // 2)
         if shorter is None:
             raise
@@ -224,13 +224,17 @@ def _cut_call(call: ToolCall, cut: int) -> ToolCall:
 def _fold(kept: list[Message], old: Sequence[range], target: int) -> None:
     """Put one turn in the place of the oldest ones: of as few as bring it down to `target` bytes, or of all."""
     total = sum(map(size, kept))
-    for count in range(2, len(old) + 1):
-        if total <= target:
-            return
-        gone = {n for turn in old[:count] for n in turn}
+    if total <= target:
+        return
+    left = total
+    for count, turn in enumerate(old, 1):
+        left -= sum(size(kept[n]) for n in turn)
+        if count == 1 or (left > target and count < len(old)):
+            continue
         one = _one_turn(kept, old[:count])
-        after = total - sum(size(kept[n]) for n in gone) + sum(map(size, one))
+        after = left + sum(map(size, one))
         if after <= target or (count == len(old) and after < total):
+            gone = {n for turn in old[:count] for n in turn}
             parts = (one if n == old[0].start else () if n in gone else (message,) for n, message in enumerate(kept))
             kept[:] = [message for part in parts for message in part]
             return
