@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from agent import Exit, Kind, Result, ScriptedModel
+from agent import Approval, Exit, Kind, Result, ScriptedModel
 from agent.cli.main import app
 from agent.engine.profiles.instruct import INSTRUCT
 from agent.engine.types import Reply
@@ -21,6 +21,7 @@ from agent.events import CallFinished
 from agent.modes import DEFAULT_BUDGETS
 from agent.transcript import ToolCall
 from sandbox import DummySandbox, Execution, Limits
+from tools import Tool
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -130,7 +131,9 @@ def test_the_limits_of_the_sandbox_are_as_told() -> None:
         assert told in safety
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md", "docs/runs.md", "docs/sandbox.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", *(f"docs/{name}.md" for name in ("approval", "architecture", "runs", "sandbox"))]
+)
 def test_links_lead_to_files(name: str) -> None:
     page = ROOT / name
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
@@ -163,3 +166,23 @@ def test_python_of_the_sandbox_page_runs(capsys: pytest.CaptureFixture[str]) -> 
     said = capsys.readouterr().out
     assert "['text/html', 'text/plain']" in said
     assert said.splitlines()[-2:] == ["['6', '3']", "7.5"]
+
+
+def test_the_rules_of_the_approval_page_do_what_it_says(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "approval.md").read_text("utf-8")
+    [block] = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "rules.toml").write_text(block)
+    approval = Approval.load(tmp_path / "rules.toml")
+    assert len(approval.rules) == 5
+    reaching = Tool.from_schema("send_mail", "Send.", {"type": "object"}, print, effect="outside")
+
+    def judged(attended: bool = True, **arguments: str) -> str:
+        return approval.judge(reaching, arguments, attended=attended).decide
+
+    assert judged(to="a@example.org") == "deny"
+    assert judged(to="a@example.com") == "ask"
+    assert judged(command="git status") == "allow"
+    assert judged(command="git status; rm x") == "deny"
+    assert judged(path="/srv/reports/a.txt") == "allow"
+    assert judged(path="/srv/reports/../a.txt") == "ask"
+    assert judged(attended=False, path="/srv/reports/a.txt") == "deny"

@@ -187,7 +187,7 @@ def run(
 ) -> None:
     """Carry out a task. Whatever is missing for it (Docker, engine, weights, server) is set up first.
 
-    Exit status: 0 answered, 1 failed or out of budget, 2 wrong usage, 130 cancelled (Ctrl-C).
+    Exit status: 0 answered, 1 failed, stopped or out of budget, 2 wrong usage, 130 cancelled (Ctrl-C).
 
     Example: fastslow run "Plot revenue by region" --file orders.csv --out results
     """
