@@ -1,6 +1,7 @@
 # make run     set everything up, then carry out the example (or TASK="…" FILES="a.csv b.csv")
 # make test    set everything up, then run all tests
 # make soak    the tests that take longer than all the others together (as root: some start Docker engines)
+# make fuzz    play damaged model output at what reads it (COUNT=1000000 inputs; some minutes)
 # make bench   measure the sandbox beside four other libraries (as root; writes docs/sandbox-benchmarks.md)
 # make check   formatting, lint, types and import rules
 # make clean   remove what was made in this folder (weights and engine stay in your cache)
@@ -9,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run test soak bench check clean setup
+.PHONY: run test soak fuzz bench check clean setup
 
 EXAMPLE := examples/data_analysis
 
@@ -36,6 +37,9 @@ test: .venv/installed-dev
 soak: .venv/installed-dev
 	@.venv/bin/fastslow sandbox build
 	@.venv/bin/pytest tests/soak
+
+fuzz: .venv/installed-dev
+	@.venv/bin/python -m tests.fuzz --count $(or $(COUNT),1000000)
 
 bench: .venv/installed-dev
 	@.venv/bin/fastslow sandbox build

@@ -23,17 +23,23 @@ DIALECTS: dict[str, str] = {
     **dict.fromkeys(("hermes", "qwen3_json", "ernie45", "longcat", "granite", "granite4", "granite-20b-fc"), ""),
     **dict.fromkeys(("qwen3_xml", "qwen3_coder", "seed_oss", "step3p5", "mimo", "glm45", "glm47", "ling3"), ""),
     **dict.fromkeys(("deepseek_v3", "deepseek_v31", "deepseek_v32", "deepseek_v4", "kimi_k2", "minimax_m2"), ""),
-    **dict.fromkeys(("mistral", "jamba", "hunyuan_a13b", "phi4_mini_json"), ""),
+    **dict.fromkeys(("mistral", "jamba", "hunyuan_a13b", "phi4_mini_json", "internlm", "apertus", "gigachat3"), ""),
+    **dict.fromkeys(("cohere_command3", "cohere_command4", "deepseek_v41", "dots", "minimax_m3", "minicpm5"), ""),
+    **dict.fromkeys(("step3", "muse_glimmer", "poolside_v1", "hy_v3", "hy_v4", "k2_horizon"), ""),
+    # Syntaxes of their own, which are not known here: what others write into such a text is still found.
+    **dict.fromkeys(("gemma4", "functiongemma", "kimi_k3", "inkling", "plamo3", "openai", "hf"), ""),
     **dict.fromkeys(("llama3_json", "llama4_json", "xlam"), "json"),
     **dict.fromkeys(("pythonic", "llama4_pythonic", "lfm2", "olmo3"), "pythonic"),
 }
 
 _NAME = r"[\w.:/-]{1,128}"
 _GAP = r"\s{0,64}"
+_SPACED = r"｜DSML｜|\w{1,16}:"  # before the name of a tag
 # The reader of each syntax is `_read_<group>`. Every repetition is bounded, so a search takes linear time.
 _OPENERS = {
     "fence": r"^[ \t]{0,64}```(?P<language>[\w+-]{0,32})[ \t]{0,64}$",
-    "invoke": rf"<(?:｜DSML｜)?invoke\s{{1,8}}name{_GAP}={_GAP}[\"']?(?P<invoke_name>{_NAME})[\"']?{_GAP}>",
+    "invoke": rf"<(?:(?:{_SPACED})?invoke|function)\s{{1,8}}name{_GAP}={_GAP}[\"']?(?P<invoke_name>{_NAME})[\"']?"
+    rf"{_GAP}>",
     "function": rf"<function{_GAP}={_GAP}(?P<function_name>{_NAME}){_GAP}>",
     "glm": rf"(?:<tool_call>{_GAP}(?P<glm_name>{_NAME}){_GAP}(?=<arg_key>|</tool_call>)|"
     rf"^(?P<glm_bare>{_NAME}){_GAP}(?=<arg_key>))",
@@ -45,7 +51,9 @@ _OPENERS = {
     rf"(?:\[ARGS\])?{_GAP}(?=\{{)",
     "python": r"<\|tool_call_start\|>|<\|python_start\|>|<function_calls>",
     "json": r"<tool_call>|<\|tool_call\|>|<function_call>|<longcat_tool_call>|<seed:tool_call>|<tool_calls>|"
-    r"<\|python_tag\|>|\[TOOL_CALLS\]|\bfunctools(?=\[)",
+    r"<\|python_tag\|>|\[TOOL_CALLS\]|\bfunctools(?=\[)|<\|START_ACTION\|>|<\|action_start\|>\s?<\|plugin\|>|"
+    r"<\|function_call\|>|\bfunction call<\|role_sep\|>",
+    "keyed": r"<\|tools_prefix\|>",
     "line": r"^[ \t]{0,64}[{\[]",
 }
 _BARE_JSON = r"\{\s{0,64}[\"'](?:name|type|function|arguments|parameters)[\"']"
@@ -56,12 +64,16 @@ _WRAPPERS = (
     "<seed:tool_call>",
     "<｜tool▁calls▁begin｜>",
     "<|tool_calls_section_begin|>",
+    "<atem:function_calls>",
+    "<dots_function_call>",
+    "<｜tool_call_begin｜>function<｜tool_sep｜>",
+    "<｜tool_calls_begin｜>",
     "<｜DSML｜function_calls>",
     "<｜DSML｜tool_calls>",
 )
 _CLOSING = (
-    r"</(?:｜DSML｜|\w{1,16}:)?(?:(?:longcat_)?tool_calls?|function(?:_calls?)?|invoke|tools?|s)>"
-    r"|<\|[\w./-]{1,40}_end\|>|<｜[^<>｜\n]{1,40}▁end｜>"
+    r"</(?:｜DSML｜|\w{1,16}:)?(?:(?:longcat_)?tool_calls?|(?:dots_)?function(?:_calls?)?|invoke|tools?|s)>"
+    r"|<\|[\w./-]{1,40}_(?:end|suffix)\|>|<\|END_ACTION\|>|<｜[^<>｜\n]{1,40}[▁_]end｜>"
 )
 _CLOSER = re.compile(rf"[\s}}]{{0,64}}(?:{_CLOSING})")
 _TRAIL = re.compile(
@@ -73,16 +85,16 @@ _BARE_VALUE = re.compile(
     rf"([^\"'{{}}\[\]<>\n]{{1,500}}?){_GAP}\}}{_GAP}(?=</tool_call>)"
 )
 _PARAMETER = re.compile(
-    r"<(?:｜DSML｜)?parameter(?:=|\s{1,8}name\s{0,8}=\s{0,8})[\"']?([^\"'<>\n]{1,128}?)[\"']?"
+    rf"<(?:{_SPACED})?param(?:eter)?(?:=|\s{{1,8}}name\s{{0,8}}=\s{{0,8}})[\"']?([^\"'<>\n]{{1,128}}?)[\"']?"
     r"(?:\s{1,8}string=\"(true|false)\")?\s{0,8}>"
 )
 # A value may hold its own closing tag: it ends where what follows can only be the call's next part.
 _PARAMETER_END = re.compile(
-    r"</(?:｜DSML｜)?parameter>(?=\s*</?(?:｜DSML｜)?(?:parameter|function|invoke|tool_call))"
-    r"|\n?(?=<(?:｜DSML｜)?parameter(?:=|\s{1,8}name=)[^<>\n]{1,128}>)"
+    rf"</(?:{_SPACED})?param(?:eter)?>(?=\s*</?(?:{_SPACED})?(?:param|function|invoke|tool_call))"
+    rf"|\n?(?=<(?:{_SPACED})?param(?:eter)?(?:=|\s{{1,8}}name=)[^<>\n]{{1,128}}>)"
     r"|\n(?=</(?:function|invoke)>\s*(?:</|<tool_call>|<function=|<invoke|\Z))"
 )
-_FUNCTION_END = re.compile(r"</(?:｜DSML｜)?(?:function|invoke)>|</(?:\w+:)?tool_call>")
+_FUNCTION_END = re.compile(rf"</(?:{_SPACED})?(?:function|invoke)>|</(?:\w+:)?tool_call>")
 _ARGUMENT = re.compile(r"<arg_key>([^<>\n]{1,128})</arg_key>\s*<arg_value>")
 _ARGUMENT_END = re.compile(r"</arg_value>(?=\s*(?:<arg_key>|</?tool_call>))")
 _PYTHON_CALL = re.compile(r"([A-Za-z_][\w.]{0,127})\(")
@@ -264,7 +276,7 @@ def _calls_of(value: Any, bare: bool) -> list[Call]:
     function = value.get("function")
     if isinstance(function, dict):
         value = function
-    name = value.get("name", function)
+    name = value.get("name", value.get("tool_name", function))
     key = next((key for key in ("arguments", "parameters") if key in value), None)
     if not isinstance(name, str) or not re.fullmatch(_NAME, name.strip()) or (bare and key is None):
         return []
@@ -297,6 +309,20 @@ def _read_json(text: str, match: re.Match[str]) -> Read:
         return [(name, word)], value.end()
     calls, end = _json_calls(text, position)
     return calls, _after(_FENCE_CLOSE, text, end)
+
+
+def _read_keyed(text: str, match: re.Match[str]) -> Read:
+    """`[{"f": {"x": 1}}, …]`: each object has one key, the tool's name."""
+    position = skip_space(text, match.end())
+    value, end = read_value(text, position)
+    calls: list[Call] = []
+    for item in value if isinstance(value, list) else []:
+        [(name, arguments)] = item.items() if isinstance(item, dict) and len(item) == 1 else [("", None)]
+        if re.fullmatch(_NAME, name) and isinstance(arguments, dict):
+            calls.append((name, arguments))
+    if not calls:
+        raise _NotACallError(end)
+    return calls, end
 
 
 def _read_named(text: str, match: re.Match[str]) -> Read:
@@ -411,6 +437,7 @@ _READERS: dict[str, Callable[[str, re.Match[str]], Read]] = {
     "mistral": _read_named,
     "python": _read_python,
     "json": _read_json,
+    "keyed": _read_keyed,
     "bare": _read_bare,
 }
 

@@ -47,6 +47,32 @@ NATIVE: dict[str, tuple[str, list[tuple[str, Any]]]] = {
         "<arg_key>b</arg_key><arg_value>007</arg_value></tool_call>",
         [("f", {"a": "x", "b": "007"})],
     ),
+    "apertus": ('<|tools_prefix|>[{"f": {"a": 1}}, {"g": {}}]<|tools_suffix|>', BOTH),
+    "cohere_command3": (
+        '<|START_ACTION|>[\n{"tool_call_id": "0", "tool_name": "f", "parameters": {"a": 1}},\n'
+        '{"tool_call_id": "1", "tool_name": "g", "parameters": {}}\n]<|END_ACTION|>',
+        BOTH,
+    ),
+    "internlm": ('<|action_start|><|plugin|>{"name": "f", "parameters": {"a": 1}}<|action_end|>', ONE),
+    "gigachat3": ('function call<|role_sep|>\n{"name": "f", "arguments": {"a": 1}}', ONE),
+    "minicpm5": (
+        '<function name="f"><param name="a">x</param></function><function name="g"></function>',
+        [("f", {"a": "x"}), ("g", {})],
+    ),
+    "muse_glimmer": (
+        '<atem:function_calls>\n<atem:invoke name="f">\n<atem:parameter name="a">x</atem:parameter>\n'
+        "</atem:invoke>\n</atem:function_calls>",
+        [("f", {"a": "x"})],
+    ),
+    "step3": (
+        '<｜tool_calls_begin｜><｜tool_call_begin｜>function<｜tool_sep｜><steptml:invoke name="f">'
+        '<steptml:parameter name="a">x</steptml:parameter></steptml:invoke><｜tool_call_end｜><｜tool_calls_end｜>',
+        [("f", {"a": "x"})],
+    ),
+    "dots": (
+        '<dots_function_call>\n<invoke name="f">\n<parameter name="a">x</parameter>\n</invoke>\n</dots_function_call>',
+        [("f", {"a": "x"})],
+    ),
     "deepseek_v3": (
         "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n"
         '```json\n{"a": 1}\n```<｜tool▁call▁end｜>\n'
