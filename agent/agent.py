@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -82,6 +82,7 @@ class Agent:
         self.approval = approval or Approval()
         self.ask = ask
         self.journal: Journal | None = Journal() if journal == "default" else journal
+        self._must_keep = journal != "default"
 
     def run_sync(
         self,
@@ -136,7 +137,7 @@ class Agent:
         if (task is None) == (resume is None):
             raise ConfigurationError("a run needs a task, or the id of the run to resume; pass one of them")
         if task is not None:
-            start = begin(self.journal, task, checked(files, self.sandbox.limits.upload if self.sandbox else 0))
+            start = self._begin(task, checked(files, self.sandbox.limits.upload if self.sandbox else 0))
         else:
             start = resumed(self._kept, resume or "", self.engine)
         with start as begun:
@@ -160,6 +161,17 @@ class Agent:
             raise ConfigurationError("this agent keeps no journal, so no run can be found; pass Agent(journal=...)")
         return self.journal
 
+    def _begin(self, task: str, files: tuple[Path, ...]) -> AbstractContextManager[Start]:
+        """A run that nobody asked to be kept goes on where it cannot be: with a notice that says so."""
+        try:
+            if self.journal:
+                self.journal.open()
+        except (JournalError, OSError) as error:
+            if self._must_keep:
+                raise
+            return begin(None, task, files, (f"this run is not written down and cannot be resumed: {error}",))
+        return begin(self.journal, task, files)
+
     async def _carry_out(self, begun: Start, output: type[BaseModel] | None) -> AsyncGenerator[Event, None]:
         engine, recorder = begun.engine or self.engine, begun.recorder
         notices = await engine.connect()
@@ -171,7 +183,7 @@ class Agent:
                 await stack.enter_async_context(workspace)
             run = self._start(engine, begun, workspace, output)
             trunk = self._trunk(run, begun.task, begun.files)
-            first: list[Event] = [self._started(run, begun), *begun.resumed, *map(Notice, notices)]
+            first: list[Event] = [self._started(run, begun), *begun.resumed, *map(Notice, (*begun.notices, *notices))]
             end, reason = Exit.FAILED, ""
             try:
                 for event in first:

@@ -85,11 +85,24 @@ class Journal:
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        self.path = Path(path) if path else default_path()
+        self._path = Path(path) if path else None
         self._database: sqlite3.Connection | None = None
 
     def __repr__(self) -> str:
         return f"Journal({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        if self._path is None:
+            self._path = default_path()
+        return self._path
+
+    def open(self) -> None:
+        """Open the file, or make it; whatever needs it does so by itself."""
+        try:
+            self._open()
+        except sqlite3.Error as error:
+            raise self._broken(error) from error
 
     # --- writing ---------------------------------------------------------------------------------
 

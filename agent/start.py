@@ -28,7 +28,7 @@ class Start:
 
     keep, history: of its workspace. resumed: what to say first of a run that goes on, at most one event. seconds: for
     which it was carried out before. spent: the replies that used its budget up: it gets that once more. engine: takes
-    the place of the agent's.
+    the place of the agent's. notices: what the user should know of the start.
     """
 
     run: str
@@ -41,6 +41,7 @@ class Start:
     seconds: float = 0.0
     spent: tuple[TurnFinished, ...] = ()
     engine: Engine | None = None
+    notices: tuple[str, ...] = ()
 
 
 def new_id() -> str:
@@ -49,11 +50,13 @@ def new_id() -> str:
 
 
 @contextmanager
-def begin(journal: Journal | None, task: str, files: tuple[Path, ...]) -> Iterator[Start]:
+def begin(
+    journal: Journal | None, task: str, files: tuple[Path, ...], notices: tuple[str, ...] = ()
+) -> Iterator[Start]:
     """A new run."""
     run, given = new_id(), tuple(Given(path.name, path) for path in files)
     if journal is None:
-        yield Start(run, task, given, Recorder())
+        yield Start(run, task, given, Recorder(), notices=notices)
         return
     with journal.hold(run):
         recorder = Recorder(journal.writer(run, files))

@@ -372,6 +372,16 @@ async def test_a_run_without_a_journal_leaves_nothing(tmp_path: Path, monkeypatc
     assert (tmp_path / "runs.db").stat().st_mode & 0o777 == 0o600
 
 
+async def test_a_run_goes_on_where_the_default_journal_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.journal.default_path", lambda: Path("/proc/no/runs.db"))
+    result = await Agent(engine=ScriptedModel([says("1")]), sandbox=None).run("one")
+    assert result.exit is Exit.ANSWERED
+    [notice] = [event.text for event in result.events if isinstance(event, Notice)]
+    assert notice.startswith("this run is not written down and cannot be resumed: ")
+    with pytest.raises((OSError, JournalBroken)):
+        await Agent(engine=ScriptedModel([]), sandbox=None, journal=Journal("/proc/no/runs.db")).run("one")
+
+
 def test_a_newer_file_is_left_alone(journal: Journal) -> None:
     with sqlite3.connect(journal.path) as database:
         database.execute("PRAGMA user_version = 99")
