@@ -164,7 +164,6 @@ def sound(reply):
         and isinstance(reply.get("error"), str)
         and type(reply.get("exit_code")) is int
         and 0 <= reply["exit_code"] <= 255
-        and type(reply.get("memory")) is int
         and type(reply.get("threads")) is int
     )
 

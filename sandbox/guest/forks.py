@@ -75,7 +75,7 @@ class Fork:
             self.fail("the interpreter's copy did not come up")
             return
         self.leave()
-        child.base, child.memory = self.parent.base, self.parent.memory
+        child.base = self.parent.base
         self.then(child, "")
 
     def leave(self):

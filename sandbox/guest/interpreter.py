@@ -83,7 +83,7 @@ class Interpreter:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if os.getpid() != self.pid:  # the code forked, and this is the child
             os._exit(0)
-        self.send({"kind": "done", **outcome, "memory": resident(), "threads": live_threads()})
+        self.send({"kind": "done", **outcome, "threads": live_threads()})
 
     def offer(self, source):
         module = types.ModuleType("tools")
@@ -305,15 +305,6 @@ def reseed():
     """Else each fork would draw the same numbers; Python's own `random` sees to it itself."""
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
-
-
-def resident():
-    """Bytes of memory that this process has (proc(5), statm); very many where code left no descriptor to look."""
-    try:
-        with open("/proc/self/statm", "rb", 0) as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-    except OSError:
-        return 1 << 50
 
 
 def live_threads():

@@ -37,7 +37,8 @@ class Child:
         self.streams = [Stream(name, fd, limits["output"], room) for name, fd in pairs]
         self.execution = None
         self.forks = []  # copies of it that were asked for, oldest first
-        self.base = self.memory = self.threads = 0  # bytes shared from the start, and what it said last
+        self.base = 0  # bytes of memory that are shared from the start
+        self.threads = 0  # as it said last
         self.noisy = False  # something was said while nothing ran
         self.ended = self.killed = False  # what a killed one said last does not count
         self.status = None  # exit code, negative for a signal, None if unknown
@@ -265,7 +266,10 @@ def processor_time():
     return time.monotonic()  # as if it got one, always
 
 
-def resident():
-    """Bytes of memory that this process has (proc(5), statm)."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+def resident(pid="self"):
+    """Bytes of memory that a process has (proc(5), statm); very many where it is gone, or hides them."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb", 0) as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, IndexError):
+        return 1 << 50

@@ -313,7 +313,7 @@ class Supervisor:
         child, serial = session.interpreter, session.serial
         if child is None or (session.standby is not None and session.standby_serial == serial):
             return
-        if child.threads or child.memory - child.base > self.config["memory"] // 4:
+        if child.threads or processes.resident(child.pid) - child.base > self.config["memory"] // 4:
             session.keep_standby(None)
             return
 
@@ -405,7 +405,7 @@ class Supervisor:
             child.forks[0].fail(str(header.get("text"))[:1000])
         elif kind == "done" and execution is not None and sound(header):
             execution.reply = header
-            child.memory, child.threads = header["memory"], header["threads"]
+            child.threads = header["threads"]
             self.finish(execution)
         elif kind == "display":  # a thread may be late with one
             if execution is not None:
