@@ -63,6 +63,8 @@ class Interpreter:
         notebook.prepare_packages()
         hide_guest()
         reseed()
+        self.cell("print(end='')")  # the first one pays for memory that the fork shared until now
+        self.cells = 0
         while True:
             header, body, fds = self.control.order()
             if header["op"] == "run":
