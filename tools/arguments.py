@@ -59,8 +59,9 @@ def _parsed(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
         value = _read(validator, text)
     except LenientError as error:
         raise ArgumentError(_unreadable(schema, text, error)) from error
-    value = fitted(validator, value)
-    errors = list(islice(validator.iter_errors(value), 50))
+    value, errors = _fit(validator, value)
+    if errors and (inner := _unwrapped(validator, value)) is not value:
+        value, errors = _fit(validator, inner)
     if not errors and isinstance(value, dict):
         return value
     raise ArgumentError(_unfitting(schema, text, value, errors))
@@ -81,6 +82,23 @@ def _read(validator: Validator, text: str) -> Any:
         if word := _only_word(validator, bare):
             return word
         raise
+
+
+def _fit(validator: Validator, value: Any) -> tuple[Any, list[ValidationError]]:
+    value = fitted(validator, value)
+    return value, list(islice(validator.iter_errors(value), 50))
+
+
+def _unwrapped(validator: Validator, value: Any) -> Any:
+    """The arguments out of what some models wrap them in: a list of one, or the whole call once more."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        value = value[0]
+    known = validator.schema.get("properties", {}) if isinstance(validator.schema, dict) else {}
+    for key in ("arguments", "parameters"):
+        inner = value.get(key) if isinstance(value, dict) else None
+        if isinstance(inner, dict) and key not in known and value.keys() <= {key, "name"} and "name" not in known:
+            return inner
+    return value
 
 
 def _without_noise(text: str, error: LenientError) -> Any:

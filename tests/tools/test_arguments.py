@@ -344,3 +344,29 @@ def test_any_text_gives_an_object_or_an_argument_error(text: str, parameters: di
     written = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
     written.encode()
     assert parse_arguments(parameters, written) == arguments  # what was mended needs no mending
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"city": "Paris"}]',
+        '{"arguments": {"city": "Paris"}}',
+        '{"name": "weather", "arguments": {"city": "Paris"}}',
+        '{"name": "weather", "parameters": {"city": "Paris"}}',
+    ],
+)
+def test_arguments_come_out_of_what_they_are_wrapped_in(text: str) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    assert parse_arguments(schema, text) == {"city": "Paris"}
+
+
+@pytest.mark.parametrize(
+    ("properties", "text"),
+    [
+        (["arguments"], '{"arguments": {"a": 1}}'),
+        (["name", "arguments"], '{"name": "x", "arguments": {"a": 1}}'),
+    ],
+)
+def test_what_may_be_meant_as_it_stands_stays(properties: list[str], text: str) -> None:
+    schema = {"type": "object", "properties": {name: {} for name in properties}}
+    assert parse_arguments(schema, text) == json.loads(text)
