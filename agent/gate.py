@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agent.approval import Answer, Approval, Ask, Question, Verdict, preview
@@ -19,6 +20,9 @@ UNATTENDED = (
     '[[rule]] decide = "allow", tool = "{tool}", in the file of --approval'
 )
 MAYBE_DONE = "the run was interrupted while this call was under way: it may have taken effect already. Run it (again)?"
+
+
+COMPARED = 200_000  # characters of a file that are read to show what a call would change
 
 
 class Stopped(Exception):
@@ -68,7 +72,8 @@ class Gate:
             if same in self._always and verdict.reason != MAYBE_DONE:
                 answer = Answer("allow")
             else:
-                answer = await self.ask(Question(branch, tool.name, arguments, preview(arguments), verdict.reason))
+                shown = preview(arguments, _present(arguments))
+                answer = await self.ask(Question(branch, tool.name, arguments, shown, verdict.reason))
             if answer.always and answer.decide == "allow":
                 self._always.add(same)
         given = Consent(branch, call.id, answer.decide, "person", verdict.reason, answer.note)
@@ -76,6 +81,18 @@ class Gate:
         if answer.decide == "stop":
             raise Stopped(f"stopped at a question about {tool.name}; resumed, the run asks it again")
         return given
+
+
+def _present(arguments: Mapping[str, Any]) -> str | None:
+    """What the file holds now that a call would write; None where there is no such text on this disk."""
+    path = arguments.get("path")
+    if not isinstance(path, str) or "content" not in arguments:
+        return None
+    try:
+        with Path(path).expanduser().open(encoding="utf-8") as file:
+            return file.read(COMPARED)
+    except (OSError, ValueError):
+        return None
 
 
 def refusal(given: Consent) -> str:

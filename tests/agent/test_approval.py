@@ -328,6 +328,28 @@ async def test_a_rule_denies_without_a_question() -> None:
     assert world.asked == []
 
 
+async def test_a_person_sees_what_would_change_in_a_file(tmp_path: Path) -> None:
+    there = tmp_path / "notes.txt"
+    there.write_text("one\ntwo\n")
+
+    @tool(effect="outside")
+    def write(path: str, content: str) -> str:
+        """Write a file.
+
+        Args:
+            path: Where.
+            content: What.
+        """
+        return "written"
+
+    world = World(Answer("deny"), Answer("deny"))
+    world.tool = write
+    old, new = (calls(("write", {"path": str(p), "content": "one\nthree\n"})) for p in (there, tmp_path / "new.txt"))
+    await world.run(old, new, says("done"), ask=world.ask)
+    assert world.asked[0].preview.splitlines()[-3:] == [" one", "-two", "+three"]
+    assert world.asked[1].preview.splitlines()[-2:] == ["+one", "+three"]
+
+
 @pytest.mark.docker
 async def test_calls_of_code_pass_the_same_gate() -> None:
     from sandbox import DockerSandbox
