@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import errno
 import sys
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from agent.budget import Budget
+from agent.cli.options import (
+    ALLOW,
+    BASE_URL,
+    BUDGET,
+    DEBUG,
+    FILES,
+    JSON,
+    JSON_LINES,
+    MODEL,
+    RULES,
+    RUN,
+    SHOW_THINKING,
+    debug_wanted,
+    network,
+    think_of,
+)
 from agent.errors import AgentError, EngineDied
-from agent.modes import Think
-from sandbox import DockerSandbox, Network, SandboxError
+from sandbox import SandboxError
 from tools.errors import ToolError
 
 CANCELLED = 130
-COUNTED = ("turns", "tokens", "thinking_tokens", "tool_calls")  # what `--budget` may limit, beside seconds
 
 app = typer.Typer(
     name="fastslow",
@@ -32,45 +44,6 @@ sandbox_app = typer.Typer(
 )
 app.add_typer(sandbox_app, name="sandbox")
 
-_debug: ContextVar[bool] = ContextVar("debug", default=False)
-
-
-def _set_debug(value: bool) -> bool:
-    _debug.set(_debug.get() or value)
-    return value
-
-
-def _think(text: str) -> Think:
-    if text in ("auto", "never", "always"):
-        return text  # type: ignore[return-value]  # one of the three literals
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise typer.BadParameter(f"expected auto, never, always or a number of tokens above 0, got {text!r}")
-
-
-def _budget(text: str) -> Budget:
-    limits: dict[str, Any] = {}
-    for part in text.replace(",", " ").split():
-        name, _, value = part.partition("=")
-        try:
-            limits[name] = {**dict.fromkeys(COUNTED, int), "seconds": float}[name](value)
-        except (KeyError, ValueError):
-            known = ", ".join(f"{each}=N" for each in (*COUNTED, "seconds"))
-            raise typer.BadParameter(f"expected some of {known}, got {part!r}") from None
-    try:
-        return Budget(**limits)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-def _network(allow: list[str] | None) -> Network:
-    network = Network(tuple(allow or ()))
-    try:
-        DockerSandbox(network=network)  # it checks them
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--allow") from error
-    return network
-
 
 def _version(value: bool) -> None:
     if value:
@@ -78,68 +51,6 @@ def _version(value: bool) -> None:
 
         typer.echo(f"fastslow {version('fastslow')}")
         raise typer.Exit
-
-
-DEBUG = Annotated[
-    bool,
-    typer.Option("--debug", help="Show the traceback of an error.", callback=_set_debug, envvar="FASTSLOW_DEBUG"),
-]
-FILES = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--file",
-        "-f",
-        metavar="FILE",
-        readable=False,
-        help="A file for the task; one option each.",
-        show_default=False,
-    ),
-]
-MODEL = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="A model of `fastslow models`, or a folder of weights; with --base-url a served name.",
-    ),
-]
-BASE_URL = Annotated[
-    str | None,
-    typer.Option(metavar="URL", help="A vLLM server of your own, as http://host:8000/v1.", envvar="FASTSLOW_BASE_URL"),
-]
-ALLOW = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="HOST:PORT",
-        help="Where code may connect, such as index.example:443 or *.example.org:443; one option each, else nowhere.",
-        show_default=False,
-    ),
-]
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-
-RULES = Annotated[
-    Path | None,
-    typer.Option(
-        "--approval",
-        metavar="FILE",
-        help="Rules on what may run, in TOML; by default approval.toml in the folder of your settings, if it is there.",
-        show_default=False,
-        dir_okay=False,
-    ),
-]
-BUDGET = Annotated[
-    Any,
-    typer.Option(
-        parser=_budget,
-        metavar="LIMITS",
-        help="Where the run ends with what it has, as turns=40,seconds=600; also tokens, thinking_tokens, tool_calls.",
-        show_default=False,
-    ),
-]
-RUN = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or `last`.", show_default=False)
-]
-SHOW_THINKING = Annotated[bool, typer.Option("--show-thinking", help="Show all of the thinking, not its end only.")]
-JSON_LINES = Annotated[bool, typer.Option("--json", help="Print one event a line, as JSON.")]
 
 
 @app.callback()
@@ -164,7 +75,7 @@ def run(
     think: Annotated[
         Any,
         typer.Option(
-            parser=_think,
+            parser=think_of,
             metavar="auto|never|always|N",
             help="Which turns think: as the model's profile says, none, all, or with N tokens each.",
         ),
@@ -204,7 +115,7 @@ def run(
         out=out,
         json_lines=json_lines,
         show_thinking=show_thinking,
-        network=_network(allow),
+        network=network(allow),
         budget=budget,
         rules=approval,
     )
@@ -431,7 +342,7 @@ def execute(
     """
     from agent.cli import sandboxed
 
-    raise typer.Exit(sandboxed.execute(tuple(file or ()), timeout, _network(allow)))
+    raise typer.Exit(sandboxed.execute(tuple(file or ()), timeout, network(allow)))
 
 
 @sandbox_app.command()
@@ -479,7 +390,7 @@ def main() -> None:
     try:
         app()
     except (AgentError, SandboxError, ToolError, OSError) as error:
-        if _debug.get():
+        if debug_wanted.get():
             raise
         _complain(error)
         sys.exit(1)

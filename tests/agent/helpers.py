@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
+from agent import Event, Journal
 from agent.engine.scripted import SCRIPTED
 from agent.engine.types import Reply, Usage
 from agent.transcript import ToolCall
@@ -49,3 +52,21 @@ def fail(why: str) -> str:
         why: What to say.
     """
     raise RuntimeError(why)
+
+
+class Dies(Journal):
+    """Loses power right before it would write down an event of a kind."""
+
+    def __init__(self, path: Path, kind: type[Event]) -> None:
+        super().__init__(path)
+        self.kind = kind
+
+    def writer(self, run: str, inputs: Sequence[Path] = ()) -> Callable[[Event], None]:
+        write = super().writer(run, inputs)
+
+        def written(event: Event) -> None:
+            if isinstance(event, self.kind):
+                raise SystemError
+            write(event)
+
+        return written

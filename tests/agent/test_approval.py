@@ -15,7 +15,7 @@ from agent import Agent, Answer, Approval, ConfigurationError, Exit, Journal, Qu
 from agent.approval import PREVIEW, Ask, preview
 from agent.engine.types import Reply
 from agent.events import CallFinished, CallStarted, Consent
-from tests.agent.helpers import calls, says
+from tests.agent.helpers import Dies, calls, says
 from tools import Effect, Tool, tool
 
 
@@ -274,20 +274,9 @@ async def test_a_stopped_run_asks_again_and_an_answer_outlives_a_crash(tmp_path:
 
 
 async def test_a_call_that_was_allowed_before_a_crash_is_not_asked_about_again(tmp_path: Path) -> None:
-    class Dies(Journal):
-        def writer(self, run: str, inputs: Any = ()) -> Any:
-            write = super().writer(run, inputs)
-
-            def written(event: Any) -> None:
-                if isinstance(event, CallStarted):
-                    raise SystemError
-                write(event)
-
-            return written
-
     world = World(Answer("allow"))
     with pytest.raises(SystemError):
-        await world.run(calls(post("a")), ask=world.ask, journal=Dies(tmp_path / "runs.db"))
+        await world.run(calls(post("a")), ask=world.ask, journal=Dies(tmp_path / "runs.db", CallStarted))
     journal = Journal(tmp_path / "runs.db")
     agent = Agent(engine=ScriptedModel([says("done")]), tools=[world.tool], sandbox=None, journal=journal)
     assert (await agent.run(resume="last")).exit is Exit.ANSWERED
@@ -295,22 +284,11 @@ async def test_a_call_that_was_allowed_before_a_crash_is_not_asked_about_again(t
 
 
 async def test_a_person_decides_on_a_call_in_doubt(tmp_path: Path) -> None:
-    class Dies(Journal):
-        def writer(self, run: str, inputs: Any = ()) -> Any:
-            write = super().writer(run, inputs)
-
-            def written(event: Any) -> None:
-                if isinstance(event, CallFinished):
-                    raise SystemError
-                write(event)
-
-            return written
-
     for answer, posted in ((Answer("allow"), ["a", "a"]), (Answer("deny"), ["a"])):
         path = tmp_path / answer.decide / "runs.db"
         world = World(Answer("allow"), answer)
         with pytest.raises(SystemError):
-            await world.run(calls(post("a")), ask=world.ask, journal=Dies(path))
+            await world.run(calls(post("a")), ask=world.ask, journal=Dies(path, CallFinished))
         agent = Agent(
             engine=ScriptedModel([says("done")]), tools=[world.tool], sandbox=None, ask=world.ask, journal=Journal(path)
         )

@@ -31,12 +31,12 @@ from agent import (
     ScriptedModel,
 )
 from agent.engine.types import Reply, Request
-from agent.events import CallFinished, CallStarted, Event, Notice, RunFinished, RunResumed, TurnFinished, TurnStarted
+from agent.events import CallFinished, CallStarted, Notice, RunFinished, RunResumed, TurnFinished, TurnStarted
 from agent.modes import FAST
 from agent.recorder import IN_DOUBT
 from agent.transcript import ToolCall, ToolResult
 from sandbox import DummySandbox, Execution
-from tests.agent.helpers import add, calls, fail, plan, says
+from tests.agent.helpers import Dies, add, calls, fail, plan, says
 from tools import Tool, tool
 
 ROOT = Path(__file__).parents[2]
@@ -115,20 +115,6 @@ def look() -> str:
     return "seen"
 
 
-class Dies(Journal):
-    """Loses power before a call's result is written down."""
-
-    def writer(self, run: str, inputs: Any = ()) -> Any:
-        write = super().writer(run, inputs)
-
-        def written(event: Event) -> None:
-            if isinstance(event, CallFinished):
-                raise SystemError
-            write(event)
-
-        return written
-
-
 @pytest.mark.parametrize(("effect", "runs"), [("read", 2), ("sandbox", 2), ("outside", 1), (None, 1)])
 async def test_a_call_in_doubt_runs_again_only_where_that_does_no_harm(tmp_path: Path, effect: Any, runs: int) -> None:
     ran = []
@@ -139,7 +125,7 @@ async def test_a_call_in_doubt_runs_again_only_where_that_does_no_harm(tmp_path:
         ran.append(1)
         return "touched"
 
-    dying = Dies(tmp_path / "runs.db")
+    dying = Dies(tmp_path / "runs.db", CallFinished)
     with pytest.raises(SystemError):
         await agent(dying, calls(("touch", {})), tools=(touch,)).run("the task")
     again = agent(Journal(dying.path), says("done"), tools=(touch,))
@@ -159,7 +145,7 @@ async def test_a_model_that_looked_may_repeat_a_call_in_doubt(tmp_path: Path) ->
         ran.append(1)
         return "touched"
 
-    dying = Dies(tmp_path / "runs.db")
+    dying = Dies(tmp_path / "runs.db", CallFinished)
     with pytest.raises(SystemError):
         await agent(dying, calls(("touch", {})), tools=(touch, look)).run("the task")
     script = calls(("look", {})), calls(("touch", {})), says("done")
