@@ -1,0 +1,35 @@
+"""`Case`: one task with a known answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeAlias
+
+from agent.events import Event, Result
+from tools import Tool
+
+Judge: TypeAlias = Callable[[Result], str]
+"""Of a finished run: empty when it is right, else what was expected and what came, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A task of a suite, and how its result is judged.
+
+    id: stable, and unique in its suite. group: what is reported together. task: the user's words.
+    files: given to the run, by name. tools: offered beside the built-in ones; made for this case alone, so that a
+    handler may keep what it was told. sandboxed: whether code may run.
+    over: says of an event that nothing after it matters, so that the run is left there.
+    """
+
+    suite: str
+    group: str
+    id: str
+    task: str
+    judge: Judge
+    files: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+    tools: tuple[Tool, ...] = ()
+    sandboxed: bool = True
+    over: Callable[[Event], bool] | None = None

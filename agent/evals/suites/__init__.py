@@ -1,0 +1,1 @@
+"""The tasks themselves, a module a suite."""
