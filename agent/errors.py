@@ -8,6 +8,7 @@
     │   ├── ContextOverflow        (ValueError) the prompt does not fit the served context
     │   └── EngineDied             the managed server ended; carries its last log lines
     ├── ModelUnavailable           (LookupError) weights absent, damaged, or not licensed for use
+    ├── GaveUp                     every call of many turns failed
     └── JournalError               the record of runs
         ├── JournalBroken          its file cannot be read or written; what was written before is kept
         ├── JournalEnded           a replayed run wants more than was recorded
@@ -55,6 +56,10 @@ class EngineDied(EngineError):
     def __init__(self, message: str, *, log: str = "") -> None:
         super().__init__(message)
         self.log = log
+
+
+class GaveUp(AgentError):
+    """Every call of many turns in a row failed, so that more of them would only cost."""
 
 
 class ModelUnavailable(AgentError, LookupError):

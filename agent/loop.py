@@ -14,6 +14,7 @@ from agent.budget import Ledger, StepSpent
 from agent.calls import Calls, Items, Outcome
 from agent.compaction import Shorter, stream_fitting
 from agent.engine.types import Delta, Engine, Reply, Request
+from agent.errors import GaveUp
 from agent.events import (
     CallFinished,
     Compacted,
@@ -40,6 +41,7 @@ PLANS = 2  # plans that a model which must plan makes before it answers with wha
 _FILE = re.compile(r"\b[\w-]+\.(?:csv|html|json|md|parquet|pdf|png|svg|txt|xlsx)\b")
 NOT_RUN = "This exact call failed before, so it was not run again. Change it.\n"
 FAILURES = 2  # turns in a row whose calls all failed, after which one thinks; after one more a step has failed
+GIVE_UP = 10  # such turns in a row, after which a whole run has
 
 
 @dataclass(slots=True)
@@ -143,8 +145,7 @@ class Branch:
         )
         async with aclosing(stream_fitting(run.engine, request)) as stream:
             while True:
-                async with self.ledger.in_time():
-                    item = await anext(stream, None)
+                item = await self.ledger.in_time(anext(stream, None))
                 if item is None:
                     break
                 if isinstance(item, Shorter):
@@ -241,6 +242,8 @@ class Branch:
         error = finished[-1].content.strip()
         if self.failures > FAILURES and self.name:
             self.outcome = Outcome(False, f"gave up after {self.failures} failures in a row. The last one: {error}")
+        elif self.failures >= GIVE_UP:
+            raise GaveUp(f"gave up after {self.failures} failures in a row. The last one: {clip(error, 500)}")
         elif self.failures >= FAILURES and self.name and self.run.engine.profile.step == "output":
             self.transcript = self.start  # small models copy the code that they see, with its mistake
             last = "".join(error.splitlines()[-1:])

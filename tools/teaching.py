@@ -49,7 +49,7 @@ def explained(error: ValidationError) -> str:
     match error.validator:
         case "required":
             missing = [name for name in rule if name not in value]
-            return f"{path}: expected the property {missing[0]!r}, got {_shown(sorted(value))}"
+            return f"{path}: expected the property {missing[0]!r}, got {_shown(sorted(value)) if value else 'none'}"
         case "additionalProperties" | "unevaluatedProperties":
             return f"{path}: {_unknown(error.schema, value)}"
         case "type":
