@@ -269,7 +269,7 @@ class Agent:
         return Ledger(spent.anew() if begun.spent else self.budget, started=started)
 
     def _started(self, run: Run, begun: Start) -> RunStarted:
-        names, engine = tuple(tool.name for tool in run.toolbox.tools), run.engine
+        names, engine = tuple([tool.name for tool in run.toolbox.tools]), run.engine
         settings = {
             "think": self.think,
             "budget": asdict(self.budget),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.engine.types import Reply, Usage
 from agent.events import ModeUsage
@@ -18,6 +17,7 @@ from tools import ToolError
 
 NEARLY = 0.9  # of a limit; the model is then told to finish
 NOT_COUNTED = {PLAN.name, "answer"}  # calls that the loop carries out itself
+T = TypeVar("T")
 LIMITS = ("turns", "tokens", "thinking_tokens", "tool_calls", "seconds", "cost")
 
 
@@ -101,6 +101,7 @@ class Ledger:
     """What was spent so far, by mode, against one budget. A step has a part of its own, which counts for both.
 
     started: by the monotonic clock; earlier than now for a run that goes on. run: of a step's part the whole.
+    limits: those that there are, by name.
     """
 
     budget: Budget
@@ -109,14 +110,15 @@ class Ledger:
     started: float = field(default_factory=time.monotonic)
     run: Ledger | None = None
     warned: bool = False
+    limits: Mapping[str, float] = field(init=False)
+    _parts: tuple[Ledger, ...] = field(init=False, repr=False)
+    _timed: tuple[Ledger, ...] = field(init=False, repr=False)  # parts that have a clock
 
-    @property
-    def limits(self) -> StepBudget:
-        return self.budget.step if self.run else self.budget
-
-    @property
-    def turns(self) -> int:
-        return sum(row.turns for row in self.usage.values())
+    def __post_init__(self) -> None:
+        wanted = self.budget.step if self.run else self.budget
+        self.limits = {name: limit for name in LIMITS if (limit := getattr(wanted, name)) is not None}
+        self._parts = (self.run, self) if self.run else (self,)
+        self._timed = tuple([part for part in self._parts if "seconds" in part.limits])
 
     @property
     def seconds(self) -> float:
@@ -130,7 +132,7 @@ class Ledger:
         """Count a reply; replies are all that a ledger is made of, but for its clock."""
         row = self.usage.get(mode.name, ModeUsage())
         self.usage[mode.name] = ModeUsage(row.turns + 1, row.usage + reply.usage)
-        self.tool_calls += sum(call.name not in NOT_COUNTED for call in reply.calls)
+        self.tool_calls += len([call for call in reply.calls if call.name not in NOT_COUNTED])
         if self.run:
             self.run.add(mode, reply)
 
@@ -139,15 +141,15 @@ class Ledger:
 
         A turn after the last tool call is allowed, as an answer needs none.
         """
-        for part in self._parts():
+        for part in self._parts:
             for name, value, limit in part._limited():
                 if name != "tool_calls" and value >= limit:
                     raise part._spent(name, value, limit)
 
     def check_calls(self) -> None:
         """Raises the same before a turn's calls are carried out, when they are more than the limits allow."""
-        for part in self._parts():
-            limit = part.limits.tool_calls
+        for part in self._parts:
+            limit = part.limits.get("tool_calls")
             if limit is not None and part.tool_calls > limit:
                 raise part._spent("tool_calls", part.tool_calls, limit)
 
@@ -155,7 +157,7 @@ class Ledger:
         """What to tell the model when a limit is near: once, else nothing."""
         if self.warned:
             return ""
-        for part in self._parts():
+        for part in self._parts:
             for name, value, limit in part._limited():
                 near = min(NEARLY * limit, limit - 1) if name == "turns" else NEARLY * limit
                 if value >= near:
@@ -173,42 +175,45 @@ class Ledger:
     def thinking_left(self) -> int | None:
         """Thinking tokens that a turn may still take; None is no limit."""
         left = [
-            limit - value for p in self._parts() for name, value, limit in p._limited() if name == "thinking_tokens"
+            limit - part._used("thinking_tokens")
+            for part in self._parts
+            if (limit := part.limits.get("thinking_tokens"))
         ]
         return max(0, int(min(left))) if left else None
 
-    @asynccontextmanager
-    async def in_time(self) -> AsyncIterator[None]:
+    async def in_time(self, wait: Awaitable[T]) -> T:
         """Bound one wait by the seconds that are left; raises `BudgetSpent` or `StepSpent` when they are over."""
-        ends = [(part.started + part.limits.seconds, part) for part in self._parts() if part.limits.seconds is not None]
-        end, part = min(ends, key=lambda one: one[0], default=(None, self))
+        if not self._timed:
+            return await wait
+        end, part = min([(part.started + part.limits["seconds"], part) for part in self._timed], key=lambda one: one[0])
         try:
-            async with asyncio.timeout(None if end is None else max(0.0, end - time.monotonic())) as timeout:
-                yield
+            async with asyncio.timeout(max(0.0, end - time.monotonic())) as timeout:
+                return await wait
         except TimeoutError:
             if not timeout.expired():
                 raise
-            raise part._spent("seconds", part.seconds, part.limits.seconds or 0) from None
+            raise part._spent("seconds", part.seconds, part.limits["seconds"]) from None
 
-    def _parts(self) -> tuple[Ledger, ...]:
-        return (self.run, self) if self.run else (self,)
-
-    def _limited(self) -> Iterator[tuple[str, float, float]]:
+    def _limited(self) -> list[tuple[str, float, float]]:
         """Each limit that there is: its name, what is used of it, and what may be."""
-        total = sum((row.usage for row in self.usage.values()), Usage())
-        prices = self.budget.prices
-        used: dict[str, float] = {
-            "turns": self.turns,
-            "tokens": total.thinking + total.answer,
-            "thinking_tokens": total.thinking,
-            "tool_calls": self.tool_calls,
-            "seconds": self.seconds,
-            "cost": prices.cost(total) if prices else 0.0,
-        }
-        for name in LIMITS:
-            limit = getattr(self.limits, name)
-            if limit is not None:
-                yield name, used[name], limit
+        return [(name, self._used(name), limit) for name, limit in self.limits.items()]
+
+    def _used(self, name: str) -> float:
+        rows = self.usage.values()
+        match name:
+            case "turns":
+                return sum([row.turns for row in rows])
+            case "tool_calls":
+                return self.tool_calls
+            case "seconds":
+                return self.seconds
+        total = sum([row.usage for row in rows], Usage())
+        match name:
+            case "tokens":
+                return total.thinking + total.answer
+            case "thinking_tokens":
+                return total.thinking
+        return self.budget.prices.cost(total) if self.budget.prices else 0.0
 
     def _spent(self, name: str, value: float, limit: float) -> BudgetSpent | StepSpent:
         text = f"budget of {_number(limit)} {_unit(name)} is spent ({_number(value)} used)"

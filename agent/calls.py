@@ -138,8 +138,7 @@ class Calls:
         task.add_done_callback(lambda _: say(None))
         try:
             while True:
-                async with self.ledger.in_time():
-                    event = await said.get()
+                event = await self.ledger.in_time(said.get())
                 if event is None:
                     break
                 if isinstance(event, Stopped):

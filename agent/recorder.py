@@ -91,7 +91,7 @@ class Recorder:
         """Write an event, and give it back; one that was written before comes back as it was."""
         if isinstance(event, PASSING):
             return event
-        if known := self._said.get(_key(event)):
+        if self._said and (known := self._said.get(_key(event))):
             if isinstance(event, StepFinished):
                 while not isinstance(self._replies[str(event.step)].popleft(), StepFinished):
                     pass

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import inspect
+import json
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -54,6 +55,8 @@ class Tool:
     effect: what a call may change. `"read"` and `"sandbox"` are never asked about, and run again where a crash left it
         open whether they ran; `"outside"` asks first. None, not said: the tool is allowed, since somebody passed it in,
         and is never run again without being sure.
+    spec: the tool as an element of a request's `tools`; always the same object, so do not change it. size: its
+        characters as JSON.
     """
 
     name: str
@@ -62,7 +65,8 @@ class Tool:
     handler: Callable[..., Any] = field(repr=False)
     timeout: float | None = TIMEOUT
     effect: Effect | None = None
-    _spec: dict[str, Any] = field(init=False, repr=False, compare=False)
+    spec: dict[str, Any] = field(init=False, repr=False, compare=False)
+    size: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -86,7 +90,8 @@ class Tool:
             "parameters": parameters,
             "strict": strict,
         }
-        object.__setattr__(self, "_spec", {"type": "function", "function": function})
+        object.__setattr__(self, "spec", {"type": "function", "function": function})
+        object.__setattr__(self, "size", len(json.dumps(self.spec)))
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -109,10 +114,6 @@ class Tool:
     def repeatable(self) -> bool:
         """Whether a second call does no harm where nobody knows how far the first one came."""
         return self.effect in ("read", "sandbox")
-
-    def spec(self) -> dict[str, Any]:
-        """The tool as an element of a request's `tools`. Always the same object: do not change it."""
-        return self._spec
 
     async def run(self, arguments: Mapping[str, Any]) -> str:
         """`call`, and of what it gave the text."""

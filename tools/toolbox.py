@@ -18,7 +18,7 @@ class Toolbox:
     """
 
     def __init__(self, tools: Iterable[Tool | Callable[..., Any]] = ()) -> None:
-        self.tools = tuple(item if isinstance(item, Tool) else make_tool(item) for item in tools)
+        self.tools = tuple([item if isinstance(item, Tool) else make_tool(item) for item in tools])
         self._by_name: dict[str, Tool] = {}
         for item in self.tools:
             if item.name in self._by_name:

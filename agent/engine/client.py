@@ -266,7 +266,7 @@ class VLLM:
             "chat_template_kwargs": template_kwargs(served.profile, mode),
         }
         if tools:
-            body["tools"] = [tool.spec() for tool in tools]
+            body["tools"] = [tool.spec for tool in tools]
         return as_count((await server.post(f"{server.root}/tokenize", body)).get("count"))
 
     async def _left(self, request: Request) -> int:

@@ -79,7 +79,7 @@ class ScriptedModel:
 
     async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
         said = encode_history(messages, self.profile)
-        return (len(json.dumps(said, ensure_ascii=False)) + sum(len(json.dumps(tool.spec())) for tool in tools)) // 4
+        return (len(json.dumps(said, ensure_ascii=False)) + sum([tool.size for tool in tools])) // 4
 
     async def aclose(self) -> None:
         return

@@ -30,10 +30,10 @@ LEAST_ANSWER = 32  # tokens; with less room than this a turn is not worth sendin
 
 def encode_history(history: Sequence[Message], profile: Profile) -> list[dict[str, Any]]:
     """Messages as the server wants them. The dicts are shared between calls: do not change them."""
-    last_user = max((n for n, message in enumerate(history) if isinstance(message, User)), default=-1)
-    encoded = (
+    last_user = max([n for n, message in enumerate(history) if isinstance(message, User)], default=-1)
+    encoded = [
         _encode(message, profile.renders_calls, profile.replay and n > last_user) for n, message in enumerate(history)
-    )
+    ]
     return [message for message in encoded if message]
 
 
@@ -61,8 +61,7 @@ def size(message: Message) -> int:
 
 def most_tokens(request: Request) -> int:
     """A bound of the prompt's tokens, for nothing: no tokenizer makes more tokens than a text has bytes."""
-    tools = sum(len(json.dumps(tool.spec())) for tool in request.tools)
-    return TEMPLATE_TOKENS + tools + sum(map(size, request.messages))
+    return TEMPLATE_TOKENS + sum([tool.size for tool in request.tools]) + sum(map(size, request.messages))
 
 
 def _encode_assistant(message: Assistant, renders_calls: bool, replay: bool) -> dict[str, Any] | None:
@@ -144,7 +143,7 @@ def encode_request(request: Request, profile: Profile, model: str, left: int, bu
     if not thinks and profile.switch == "template":
         body["bad_words"] = list(profile.tags)  # tokens that such a model never learned to use
     if request.tools:
-        body["tools"] = [tool.spec() for tool in request.tools]
+        body["tools"] = [tool.spec for tool in request.tools]
         body["tool_choice"] = _choice(request)
     if request.schema is not None:
         schema = {"name": "answer", "schema": dict(request.schema), "strict": True}

@@ -30,7 +30,7 @@ class Box:
 def test_names_and_laziness() -> None:
     box = Box()
     assert list(box.tools) == ["python", "shell", "read_file", "write_file", "list_files"]
-    assert all(tool.spec()["function"]["strict"] for tool in box.tools.values())
+    assert all(tool.spec["function"]["strict"] for tool in box.tools.values())
     assert box.session is None
 
 

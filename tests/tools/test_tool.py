@@ -47,7 +47,7 @@ def made(handler: Callable[..., Any], timeout: float | None = 60.0, **properties
 
 
 def test_spec_is_the_openai_object() -> None:
-    spec = made(lambda a: a, a={"type": "string"}).spec()
+    spec = made(lambda a: a, a={"type": "string"}).spec
     assert spec == {
         "type": "function",
         "function": {
@@ -133,7 +133,7 @@ def test_function_becomes_schema() -> None:
     assert (report.name, report.description) == ("report", "Report the weather.\nTakes a while.")
     assert report.parameters["required"] == ["place", "box"]
     assert "title" not in json.dumps(report.parameters)
-    sent = report.spec()["function"]
+    sent = report.spec["function"]
     assert sent["strict"] is True
     properties = sent["parameters"]["properties"]
     assert list(properties) == sent["parameters"]["required"]
