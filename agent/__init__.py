@@ -9,7 +9,7 @@ from agent.errors import AgentError, ConfigurationError, JournalBroken, JournalE
 from agent.events import Event, Exit, Result
 from agent.journal import Journal
 from agent.many import Task, run_many
-from agent.modes import Kind, Mode, ModePolicy
+from agent.modes import Kind, Mode, ModePolicy, ModeRule
 from agent.plan import Plan, Step
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Kind",
     "Mode",
     "ModePolicy",
+    "ModeRule",
     "Plan",
     "Prices",
     "Question",

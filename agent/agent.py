@@ -246,7 +246,7 @@ class Agent:
             files=tuple(file.name for file in begun.files),
             engine=engine,
             toolbox=Toolbox([*offered, *self.tools]),
-            policy=self.policy or ModePolicy(profile.budgets, self.think),
+            policy=self.policy or ModePolicy(profile.rules, self.think),
             ledger=self._ledger(begun),
             answer_tool=answer,
             offered=Toolbox(self.tools),
@@ -285,6 +285,8 @@ class Agent:
         user = f"{task}\n\nFiles:\n{described(files)}" if files else task
         planned = run.engine.profile.plan == "forced" and any(tool.name == PLAN.name for tool in run.toolbox.tools)
         transcript = Transcript().append(System(system), User(user))
+        if planned and run.engine.profile.triage and not files:
+            return Branch(run, "", transcript, Kind.TRIAGE, "first look")
         return Branch(run, "", transcript, Kind.PLAN, "first turn", force=PLAN.name if planned else None)
 
 

@@ -24,7 +24,7 @@ from agent.errors import JournalBroken, RunBusy, RunUnknown
 from agent.events import Event, Exit, RunFinished, RunResumed, RunStarted, TurnFinished, TurnStarted
 from agent.jsonl import from_json, to_json
 
-SCHEMA = 1  # of the tables and of the events in them; raised with each change that older code cannot read
+SCHEMA = 2  # of the tables and of the events in them; raised with each change that older code cannot read
 BUSY_SECONDS = 30.0  # how long to wait for another process that writes
 _TABLES = """
 CREATE TABLE runs (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -13,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 from agent.budget import Ledger, StepSpent
 from agent.calls import Calls, Items, Outcome
 from agent.compaction import Shorter, stream_fitting
-from agent.engine.types import Delta, Engine, Reply, Request
+from agent.engine.fenced import CODE_TOOL
+from agent.engine.types import ANY, NO_CALL, Delta, Engine, Reply, Request
 from agent.errors import GaveUp
 from agent.events import (
     CallFinished,
@@ -28,7 +30,7 @@ from agent.events import (
     TurnStarted,
 )
 from agent.gate import Gate
-from agent.modes import Kind, Mode, ModePolicy
+from agent.modes import Evidence, Kind, Mode, ModePolicy
 from agent.plan import PLAN, Plan, Step, run_ready
 from agent.prompts import prompt
 from agent.recorder import IN_DOUBT, Recorder
@@ -36,6 +38,7 @@ from agent.transcript import Assistant, ToolCall, ToolResult, Transcript, User
 from agent.workspace import Workspace
 from tools import Tool, Toolbox, clip
 
+NOTHING = "none"  # what a model says in its triage that needs no tool
 RETRIES = 2  # times that a branch asks again for an answer that it cannot use
 PLANS = 2  # plans that a model which must plan makes before it answers with what it has
 _FILE = re.compile(r"\b[\w-]+\.(?:csv|html|json|md|parquet|pdf|png|svg|txt|xlsx)\b")
@@ -62,10 +65,8 @@ class Run:
     output: type[BaseModel] | None = None
     plan: Plan | None = None
     turns: int = 0
-
-    def mode(self, kind: Kind, ledger: Ledger) -> Mode:
-        mode, left = self.policy.mode(kind), ledger.thinking_left()
-        return mode if left is None else Mode(min(mode.budget, left))
+    repairs: int = 0
+    confidence: float | None = None
 
 
 @dataclass(slots=True)
@@ -84,6 +85,7 @@ class Branch:
     reply: Reply = field(default_factory=Reply)
     results: dict[tuple[str, str], CallFinished] = field(default_factory=dict)
     evidence: str = ""
+    risk: bool = False
     failures: int = 0
     repeats: int = 0
     retries: int = 0
@@ -104,6 +106,9 @@ class Branch:
             async with aclosing(self._turn()) as events:
                 async for event in events:
                     yield event
+            if self.kind is Kind.TRIAGE:
+                self._sort(self.reply)
+                continue
             if not self.reply.calls:
                 self._accept(self.reply)
                 continue
@@ -116,10 +121,14 @@ class Branch:
         run, say = self.run, self.run.recorder.say
         self.ledger.check()
         run.turns += 1
-        started = say(TurnStarted(self.name, run.turns, self.kind, run.mode(self.kind, self.ledger), self.why))
+        started = say(TurnStarted(self.name, run.turns, self.kind, *self._mode()))
         yield started
         finished = run.recorder.reply(self.name)
-        if finished is None:
+        if finished is None and self.kind is Kind.TRIAGE:
+            request = Request(self.transcript.messages, run.toolbox.tools)
+            self.reply = await run.engine.choose(request, run.engine.profile.triage, self._choices())
+            finished = say(TurnFinished(self.name, started.turn, started.mode, self.reply))
+        elif finished is None:
             async with aclosing(self._ask(started)) as deltas:
                 async for delta in deltas:
                     yield delta
@@ -130,6 +139,18 @@ class Branch:
         yield finished
         for note in self.reply.notes:
             yield say(Notice(note))
+
+    def _mode(self) -> tuple[Mode, str]:
+        """How much the turn that begins may think, and why."""
+        run, usage = self.run, self.reply.usage
+        prompt = usage.prompt + usage.thinking + usage.answer
+        evidence = Evidence(self.failures, run.repairs, prompt, self.risk, run.confidence)
+        mode, because = run.policy.mode(self.kind, evidence)
+        run.repairs += self.kind is Kind.REPAIR and mode.thinks
+        left = self.ledger.thinking_left()
+        if left is not None and left < mode.budget:
+            mode, because = Mode(left), f"{left} thinking tokens are left"
+        return mode, f"{self.why}; {because}" if because else self.why
 
     async def _ask(self, started: TurnStarted) -> AsyncGenerator[TurnDelta | Compacted, None]:
         """Have the model continue, on a shorter history where this one is too long; `reply` is then what it said."""
@@ -164,6 +185,29 @@ class Branch:
     def _next(self, kind: Kind, why: str) -> None:
         self.kind, self.why, self.force = kind, why, None
 
+    # --- the first look at a task ------------------------------------------------------------
+
+    def _choices(self) -> tuple[str, ...]:
+        return (NOTHING, *(tool.name for tool in self.run.toolbox.tools if tool.name not in {PLAN.name, "answer"}))
+
+    def _sort(self, reply: Reply) -> None:
+        """Go on as the one token says: answer, call a tool, or plan, which is also what to do when it says nothing."""
+        chances, profile = reply.chances, self.run.engine.profile
+        tools = {name: chance for name, chance in chances.items() if name != NOTHING}
+        first = max(tools, key=lambda name: tools[name], default="")
+        lead = chances.get(NOTHING, -math.inf) - tools.get(first, 0.0)
+        self.run.confidence = math.exp(max(chances.values())) if chances else None
+        sure = f"{self.run.confidence or 0:.0%} sure"
+        if first and lead > profile.direct_above:
+            self._next(Kind.ANSWER, f"needs no tool, {sure}")
+            self.force = NO_CALL
+        elif first and first != CODE_TOOL:
+            self._next(Kind.CALL, f"needs {first}, {sure}")
+            self.force = ANY
+        else:
+            self._next(Kind.PLAN, f"needs code, {sure}" if first else "first turn")
+            self.force = PLAN.name
+
     # --- a turn without a call ---------------------------------------------------------------
 
     def _accept(self, reply: Reply) -> None:
@@ -173,22 +217,22 @@ class Branch:
             if reply.finish == "length":
                 self.room = 2 * (self.room or self.run.engine.profile.answer_tokens)
                 hint = "Your last answer was cut off for its length, and nothing of it was run. Be much shorter."
-                return self._again(hint, Kind.ACT, "cut off: twice the room")
+                return self._again(hint, Kind.CALL, "cut off: twice the room")
             if reply.finish == "repetition":
                 hint = "Your last answer went round in circles and was stopped. Say it once, in few words."
-                return self._again(hint, Kind.ACT, "went in circles")
+                return self._again(hint, Kind.CALL, "went in circles")
             if not reply.content.strip():
                 thought = f"\nYour thoughts so far: {clip(reply.reasoning, 2000)}" if reply.reasoning else ""
                 return self._again(
-                    f"Your last turn had no answer and no call.{thought}\nAct now.", Kind.ACT, "empty reply"
+                    f"Your last turn had no answer and no call.{thought}\nAct now.", Kind.CALL, "empty reply"
                 )
             if step and self.run.engine.profile.evidence and not self.evidence:
                 return self._again(
-                    "Nothing was run yet. Run code first, then report its output.", Kind.ACT, "no evidence"
+                    "Nothing was run yet. Run code first, then report its output.", Kind.CALL, "no evidence"
                 )
             if not step and self.run.output:
                 text = f"Give this answer with the answer tool: {clip(reply.content, 4000)}"
-                return self._again(text, self.kind, "structured answer", force=self.run.answer_tool.name)
+                return self._again(text, Kind.EXTRACT, "structured answer", force=self.run.answer_tool.name)
         self.transcript = self.transcript.append(*_said(reply))
         usable = bool(reply.content.strip()) and reply.finish == "stop"
         proven = not self.run.engine.profile.evidence or bool(self.evidence) or not (step or self.plans)
@@ -218,7 +262,7 @@ class Branch:
         """Carry out calls side by side, and append their results in the order of the calls."""
         reply = self.reply
         self.transcript = self.transcript.append(Assistant(reply.content, calls, reply.reasoning))
-        self._next(Kind.ACT, "go on")
+        self._next(Kind.CALL, "go on")
         finished: dict[str, CallFinished] = {}
         async with aclosing(run_ready(dict.fromkeys(range(len(calls)), ()), lambda n: self._call(calls[n]))) as events:
             async for event in events:
@@ -277,6 +321,7 @@ class Branch:
             self.repeats += 1
             yield Outcome(False, NOT_RUN + before.content.removeprefix(NOT_RUN))
         else:
+            self.risk = self.risk or tool.effect == "outside"
             async with aclosing(self.calls.run_tool(tool, call, arguments)) as items:
                 async for item in items:
                     yield item
@@ -319,6 +364,7 @@ class Branch:
         self.run.plan = plan
         yield self.run.recorder.say(PlanMade(plan))
         outcomes: dict[int, Outcome] = {}
+        troubled = False
         async with aclosing(
             run_ready(
                 {n: plan.needs(n) for n in range(1, len(plan.steps) + 1)},
@@ -326,10 +372,13 @@ class Branch:
             )
         ) as events:
             async for event in events:
+                troubled = troubled or (isinstance(event, CallFinished) and not event.ok)
                 yield event
         ok = all(outcome.ok for outcome in outcomes.values())
         self.plans += 1
-        if ok:
+        if ok and troubled:
+            self._next(Kind.REVIEW, "all steps succeeded, some not at once")
+        elif ok:
             self._next(Kind.ANSWER, "all steps succeeded")
         elif self.run.engine.profile.plan == "forced" and self.plans < PLANS:
             self._next(Kind.PLAN, "a step failed")
@@ -361,7 +410,7 @@ class Branch:
                 self.run,
                 str(number),
                 self.transcript.append(ToolResult(call.id, call.name, text)),
-                Kind.ACT,
+                Kind.CALL,
                 "a step",
             )
             try:

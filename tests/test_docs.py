@@ -18,7 +18,7 @@ from agent.cli.main import app
 from agent.engine.profiles.instruct import INSTRUCT
 from agent.engine.types import Reply
 from agent.events import CallFinished
-from agent.modes import DEFAULT_BUDGETS
+from agent.modes import ModePolicy
 from agent.transcript import ToolCall
 from sandbox import DummySandbox, Execution, Limits
 from tools import Tool
@@ -113,8 +113,12 @@ def test_the_first_command_is_make_run() -> None:
 
 def test_the_rules_of_the_modes_are_as_told() -> None:
     rows = re.findall(r"^\| (\w+) \|[^|]+\| (\d+) \| (\d+) \|$", README, re.MULTILINE)
-    assert {Kind(kind): int(budget) for kind, budget, _ in rows} == dict(DEFAULT_BUDGETS)
-    assert {Kind(kind): int(budget) for kind, _, budget in rows} == dict(INSTRUCT.budgets)
+    assert {Kind(kind): int(budget) for kind, budget, _ in rows} == _budgets(ModePolicy())
+    assert {Kind(kind): int(budget) for kind, _, budget in rows} == _budgets(ModePolicy(INSTRUCT.rules))
+
+
+def _budgets(policy: ModePolicy) -> dict[Kind, int]:
+    return {kind: policy.mode(kind)[0].budget for kind in Kind}
 
 
 def test_the_limits_of_the_sandbox_are_as_told() -> None:

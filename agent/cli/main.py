@@ -225,6 +225,50 @@ def doctor(json_output: JSON = False, base_url: BASE_URL = None, debug: DEBUG = 
     raise typer.Exit(command.doctor(base_url, as_json=json_output))
 
 
+@app.command("eval")
+def evaluate(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="workflows, single or chat.")],
+    think: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WHEN", help="auto, never, always or a number of tokens; several are compared."),
+    ] = None,
+    n: Annotated[int | None, typer.Option(min=1, help="So many cases, a few of each kind; else all.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed makes fresh cases of the same kinds.")] = 2,
+    repeat: Annotated[int, typer.Option(min=1, help="How often each case is run.")] = 1,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", file_okay=False, help="For rows and report.")] = None,
+    model: MODEL = None,
+    base_url: BASE_URL = None,
+    budget: BUDGET = None,
+    json_output: JSON = False,
+    debug: DEBUG = False,
+) -> None:
+    """Measure what thinking is worth on your model: run a suite of tasks with known answers.
+
+    Each run is a line of JSON in rows.jsonl; the same command goes on where it was stopped.
+
+    Example: fastslow eval workflows --n 20 --think auto --think never
+    """
+    from agent.budget import Budget
+    from agent.cli import evaluate as command
+    from agent.evals.suites import SUITES
+
+    if suite not in SUITES:
+        raise typer.BadParameter(f"expected {', '.join(SUITES)}, got {suite!r}", param_hint="SUITE")
+    wanted = command.Wanted(
+        suite=suite,
+        think=tuple(map(think_of, think or ["auto"])),
+        n=n,
+        seed=seed,
+        repeat=repeat,
+        out=out or Path("fastslow-eval") / f"{suite}-{seed}",
+        model=model,
+        base_url=base_url,
+        as_json=json_output,
+        budget=budget or Budget(turns=30, seconds=600),
+    )
+    raise typer.Exit(command.run(wanted))
+
+
 @app.command()
 def up(
     model: MODEL = None,

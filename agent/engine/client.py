@@ -24,7 +24,7 @@ from agent.engine.recording import RecordingTransport
 from agent.engine.retries import PATIENCE, RETRIES, Retries, TryAgain
 from agent.engine.schedule import CONCURRENCY, Scheduler
 from agent.engine.types import Delta, Finish, Reply, Request
-from agent.engine.wire import encode_history, encode_request, most_tokens, template_kwargs
+from agent.engine.wire import chances_of, encode_choice, encode_history, encode_request, most_tokens, template_kwargs
 from agent.errors import ConfigurationError, EngineRefused, EngineUnreachable
 from agent.modes import FAST, Mode
 from agent.transcript import Message
@@ -109,6 +109,7 @@ class VLLM:
         self._scheduler = Scheduler(concurrency)
         self._ranks = True  # whether the server takes a priority, as far as is known
         self._served: _Served | None = None
+        self._tokens: dict[str, int] = {}
         self._served_by: Connection | None = None
 
     def __repr__(self) -> str:
@@ -256,6 +257,29 @@ class VLLM:
         usage = count_usage(received, thinking, time.monotonic() - turn.started)
         finish: Finish = "repetition" if repeated else reply.finish
         return replace(reply, usage=usage, finish=finish, notes=(*notes, *reply.notes))
+
+    async def choose(self, request: Request, lead: str, choices: Sequence[str]) -> Reply:
+        """See `Engine.choose`. The choices' first tokens are all that is looked at."""
+        await self.connect()
+        started = time.monotonic()
+        tokens = {choice: await self._first_token(choice) for choice in choices}
+        async with self._scheduler.turn(thinks=False):
+            answer = await self._ask("/v1/chat/completions", encode_choice(request, self.profile, lead, tokens))
+        chances = chances_of(answer, tokens)
+        if not chances:
+            return Reply(notes=("The server cannot tell the chances of single tokens, so the task was not looked at.",))
+        received = Received()
+        received.feed(answer)
+        usage = count_usage(received, 0, time.monotonic() - started)
+        return Reply(max(chances, key=lambda choice: chances[choice]), usage=usage, chances=chances)
+
+    async def _first_token(self, text: str) -> int:
+        """The id of a text's first token; 0 where the server does not tell."""
+        if text not in self._tokens:
+            answer = await self._ask("/tokenize", {"prompt": text, "add_special_tokens": False})
+            ids = answer.get("tokens")
+            self._tokens[text] = as_count(ids[0]) if isinstance(ids, list) and ids else 0
+        return self._tokens[text]
 
     async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
         """Tokens of a prompt as the server's template renders it. Raises EngineRefused without /tokenize."""

@@ -15,7 +15,7 @@ from agent.engine.fenced import CLOSING_FENCE, CODE_TOOL, STOP, Block, first_blo
 from agent.engine.profiles import Profile
 from agent.engine.received import Received, ReceivedCall, as_count, as_mapping
 from agent.engine.recover import recover_calls
-from agent.engine.types import Reply, Request, Usage
+from agent.engine.types import NO_CALL, Reply, Request, Usage
 from agent.engine.wire import fences_code, is_object
 from agent.transcript import ToolCall, ToolResult
 
@@ -38,7 +38,7 @@ def mend(received: Received, request: Request, profile: Profile, raw: str = "") 
     text = received.content + (CLOSING_FENCE if received.stop_string == STOP else "")
     reasoning, content = _split(received.reasoning, text, request, profile, notes)
     calls = _mend_calls(received.calls, raw, request, profile, cut, notes)
-    if not calls and request.schema is None:
+    if not calls and request.schema is None and request.force != NO_CALL:
         content, calls = _find_calls(content, reasoning, request, profile, cut, notes)
     if not content and not calls and not cut:
         content = _answer_in(raw, request, profile)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -76,6 +77,13 @@ class ScriptedModel:
         if reply.content:
             yield Delta("text", reply.content)
         yield reply
+
+    async def choose(self, request: Request, lead: str, choices: Sequence[str]) -> Reply:
+        """The next reply of the script, whose content is taken for certain unless it says otherwise."""
+        async for item in self.stream(request):
+            if isinstance(item, Reply):
+                reply = item
+        return reply if reply.chances else replace(reply, chances={reply.content: 0.0})
 
     async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
         said = encode_history(messages, self.profile)

@@ -11,6 +11,8 @@ from agent.modes import FAST, Mode
 from agent.transcript import Message, ToolCall
 from tools import Tool
 
+ANY, NO_CALL = "*", "-"  # no tool can have such a name
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -20,7 +22,7 @@ class Request:
     tools: every tool of the run, in a stable order; the same in both modes, or the prefix cache is lost.
     mode: thinking budget of this turn.
     answer_tokens: room for the visible answer beside the thinking budget; None takes the profile's.
-    force: name of the one tool that must be called.
+    force: name of the one tool that must be called, `ANY` for some tool, `NO_CALL` for none of them.
     opening: first words of the thinking, for chat templates that take them.
     schema: JSON schema that the content must obey (no tool can be called then).
     counted: tokens of the prompt, where `Engine.count` told them already.
@@ -74,6 +76,8 @@ class Reply:
     finish: `"length"` means cut off, and so does `"repetition"`, by the server because the text went round in circles:
     the content is no answer then, and half a call was dropped.
 
+    chances: of what the model was to choose from (`Engine.choose`), the logarithm of each one's probability.
+
     `notes` says what had to be mended on the way, one sentence each ("1 call was found again in the content").
     """
 
@@ -83,6 +87,7 @@ class Reply:
     finish: Finish = "stop"
     usage: Usage = field(default_factory=Usage)
     notes: tuple[str, ...] = ()
+    chances: Mapping[str, float] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -107,6 +112,13 @@ class Engine(Protocol):
         """Continue the conversation: any number of deltas, then exactly one `Reply`, last.
 
         Closing the generator aborts the request on the server.
+        """
+
+    async def choose(self, request: Request, lead: str, choices: Sequence[str]) -> Reply:
+        """Which of the choices the model would go on with behind `lead`, by their first tokens: its own probabilities,
+        for the price of one token. The prompt is that of the request, so the next turn finds it in the cache.
+
+        An empty reply where the server cannot do that.
         """
 
     async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:

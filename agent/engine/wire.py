@@ -7,13 +7,13 @@ fields in silence, so a misspelt one does nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from agent.engine.fenced import CODE_TOOL, STOP
 from agent.engine.profiles import Profile
-from agent.engine.types import Request
+from agent.engine.types import ANY, NO_CALL, Request
 from agent.errors import ContextOverflow
 from agent.modes import Mode
 from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
@@ -153,15 +153,47 @@ def encode_request(request: Request, profile: Profile, model: str, left: int, bu
     return body
 
 
+def encode_choice(request: Request, profile: Profile, lead: str, tokens: Mapping[str, int]) -> dict[str, Any]:
+    """The body that asks for one token behind `lead`, and for the chances of some."""
+    body: dict[str, Any] = {
+        "messages": encode_history((*request.messages, Assistant(lead)), profile),
+        "add_generation_prompt": False,
+        "continue_final_message": True,
+        "max_tokens": 1,
+        "temperature": 0.0,
+        "logprobs": True,
+        "logprob_token_ids": sorted(set(tokens.values()) - {0}),
+        "chat_template_kwargs": template_kwargs(profile, request.mode),
+    }
+    if request.tools:
+        body |= {"tools": [tool.spec for tool in request.tools], "tool_choice": "none"}
+    return body
+
+
+def chances_of(answer: Mapping[str, Any], tokens: Mapping[str, int]) -> dict[str, float]:
+    """What the answer to `encode_choice` says of each choice; empty where it says nothing of one of them."""
+    try:
+        told = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        by_text = {str(each["token"]): float(each["logprob"]) for each in told}
+    except (KeyError, IndexError, TypeError, ValueError):
+        return {}
+    begun = {choice: [text for text in by_text if text and choice.startswith(text)] for choice in tokens}
+    if not all(begun.values()):
+        return {}
+    return {choice: by_text[max(texts, key=len)] for choice, texts in begun.items()}
+
+
 def fences_code(profile: Profile, tools: Sequence[Tool]) -> bool:
     """Whether a code block in the content is a call."""
     return profile.code == "fenced" and any(tool.name == CODE_TOOL for tool in tools)
 
 
 def _choice(request: Request) -> str | dict[str, Any]:
-    """`none` keeps the tools in the prompt, and so its prefix, while the schema holds."""
-    if request.schema is not None:
+    """`none` keeps the tools in the prompt, and so its prefix, while none may be called."""
+    if request.schema is not None or request.force == NO_CALL:
         return "none"
+    if request.force == ANY:
+        return "required"
     return {"type": "function", "function": {"name": request.force}} if request.force else "auto"
 
 

@@ -113,7 +113,7 @@ async def test_the_second_failure_in_a_row_makes_the_next_turn_think() -> None:
         says("2"),
     ]
     result, model = await run(script)
-    assert [turn.kind for turn in turns(result)] == [Kind.PLAN, Kind.ACT, Kind.REPAIR, Kind.ACT]
+    assert [turn.kind for turn in turns(result)] == [Kind.PLAN, Kind.CALL, Kind.REPAIR, Kind.CALL]
     assert [request.mode.thinks for request in model.requests] == [True, False, True, False]
 
 
@@ -141,7 +141,7 @@ async def test_the_same_result_twice_is_noticed_then_thought_about() -> None:
     same = ("add", {"a": 1, "b": 1})
     result, model = await run([calls(same), calls(same), calls(same), says("2")])
     assert "same result" in model.requests[2].messages[-1].content
-    assert [turn.kind for turn in turns(result)] == [Kind.PLAN, Kind.ACT, Kind.ACT, Kind.REPAIR]
+    assert [turn.kind for turn in turns(result)] == [Kind.PLAN, Kind.CALL, Kind.CALL, Kind.REPAIR]
 
 
 async def test_an_empty_reply_is_asked_for_again_with_the_thoughts_quoted() -> None:
@@ -203,7 +203,7 @@ async def test_a_plan_runs_its_steps_in_branches_and_returns_only_results() -> N
     assert "the sum is 3" in trunk[-1].content
     assert "the sum is 3" in model.requests[3].messages[-1].content, "a step sees the results that it depends on"
     assert all(request.messages[:3] == trunk[:3] for request in model.requests[1:]), "branches share the prefix"
-    assert [turn.kind for turn in turns(result)] == [Kind.PLAN, Kind.ACT, Kind.ACT, Kind.ACT, Kind.ANSWER]
+    assert [turn.kind for turn in turns(result)] == [Kind.PLAN, Kind.CALL, Kind.CALL, Kind.CALL, Kind.ANSWER]
     assert [turn.branch for turn in turns(result)] == ["", "1", "1", "2", ""]
 
 

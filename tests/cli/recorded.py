@@ -51,7 +51,7 @@ def usage(thinking: int = 0, answer: int = 40, cached: int = 0) -> Usage:
     return Usage(prompt=512, cached=cached, thinking=thinking, answer=answer, seconds=2.5)
 
 
-def turn(number: int, branch: str, mode: Mode, reply: Reply, kind: Kind = Kind.ACT) -> list[Event]:
+def turn(number: int, branch: str, mode: Mode, reply: Reply, kind: Kind = Kind.CALL) -> list[Event]:
     """A turn from its start to its end, its text in two pieces."""
     events: list[Event] = [TurnStarted(branch, number, kind, mode, "a step")]
     for what, text in (("thinking", reply.reasoning), ("text", reply.content)):

@@ -134,8 +134,8 @@ def test_steps_that_run_side_by_side_have_a_line_each() -> None:
 
 def test_a_turn_that_its_step_did_not_wait_for_goes_with_the_step() -> None:
     view = RunView(console())
-    view.show(TurnStarted("1", 7, Kind.ACT, FAST, "a step"))
-    view.show(TurnStarted("2", 8, Kind.ACT, FAST, "a step"))
+    view.show(TurnStarted("1", 7, Kind.CALL, FAST, "a step"))
+    view.show(TurnStarted("2", 8, Kind.CALL, FAST, "a step"))
     view.show(StepFinished(1, False, "its time was over"))
     drawn = "\n".join(frame(view, 80))
     assert "turn 7" not in drawn
@@ -144,7 +144,7 @@ def test_a_turn_that_its_step_did_not_wait_for_goes_with_the_step() -> None:
 
 def test_a_growing_turn_shows_its_end() -> None:
     view = RunView(console(60, 12))
-    view.show(TurnStarted("", 1, Kind.ACT, FAST, "go on"))
+    view.show(TurnStarted("", 1, Kind.CALL, FAST, "go on"))
     for number in range(100):
         view.show(TurnDelta("", 1, "text", f"line {number}\n"))
     lines = frame(view, 60)

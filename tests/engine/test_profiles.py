@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.engine.profiles import PROFILES, find_profile
-from agent.modes import Kind
+from agent.modes import FAST, Kind, ModePolicy
 
 FAMILIES = {
     "LGAI-EXAONE/EXAONE-4.0-32B": "exaone4",
@@ -41,6 +41,6 @@ def test_families(model: str, name: str) -> None:
 
 def test_every_profile_is_whole() -> None:
     for profile in PROFILES:
-        assert set(profile.budgets) == set(Kind)
         assert profile.links, f"{profile.name} must say where its facts come from"
-        assert profile.budgets[Kind.ACT] == 0
+        assert ModePolicy(profile.rules).mode(Kind.CALL)[0] == FAST
+        assert all(rule.because for rule in profile.rules), "each rule says what set it"

@@ -76,7 +76,7 @@ def _did(outcome: Outcome) -> str:
     ]
     turns = [event for event in result.events if isinstance(event, TurnStarted)]
     again = [re.sub(r"^\d+ failures", "failures", turn.reason) for turn in turns]
-    told += [f"Asked again: {reason}." for reason in again if reason not in {"first turn", "go on"}]
+    told += [f"Asked again: {reason}." for reason in again if not reason.startswith(("first turn", "go on"))]
     return re.sub(r"http://127\.0\.0\.1:\d+", "http://SERVER", " ".join((ended, *dict.fromkeys(told))))
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from agent.engine.profiles.profile import Profile, Sampling
-from agent.modes import Kind
+from agent.modes import Kind, ModeRule
 
 DEEPSEEK_V31 = Profile(
     name="deepseek_v31",
@@ -19,7 +17,7 @@ DEEPSEEK_V31 = Profile(
     thinks_by_default=False,
     opens_in_prompt=True,
     # A tool loop cannot change its mode (no header stands behind a tool result) nor can a thinking turn call.
-    budgets=MappingProxyType(dict.fromkeys(Kind, 0)),
+    rules=tuple(ModeRule(kind, 0, "a thinking turn cannot call tools (model card)") for kind in Kind),
     # vLLM's deepseek_v3 parser does not tell the engine its tags, which a thinking budget needs.
     server_flags=(
         "--reasoning-config",

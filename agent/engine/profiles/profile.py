@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from agent.modes import DEFAULT_BUDGETS, Kind
+from agent.modes import Kind, ModeRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,10 @@ class Profile:
         `recover_calls` (a vLLM tool parser's name).
     fast, think: sampling per mode.
     answer_tokens: room for the visible part of a turn, beside the thinking budget.
-    budgets: thinking tokens a kind of turn (see `agent.modes`).
+    rules: how much a turn thinks, where that is not as by default (see `agent.modes`).
+    triage: what the model goes on from with the name of a tool or `none`, so that one token says what a task without
+        files wants: an answer, a call, or a plan. Empty: no such turn. direct_above: by how much (in logarithms of
+        probabilities) `none` must lead.
     replay: whether a turn's reasoning is sent back while the same tool loop goes on.
     renders_calls: the template shows a turn's tool calls; where not, they are written into its content.
     code: `"json"`: code is an argument of the `python` call; `"fenced"`: it is a fenced block in the content,
@@ -69,7 +72,9 @@ class Profile:
     opens_in_prompt: bool = False
     dialect: str = "hermes"
     answer_tokens: int = 4096
-    budgets: Mapping[Kind, int] = field(default_factory=lambda: DEFAULT_BUDGETS)
+    rules: tuple[ModeRule, ...] = ()
+    triage: str = ""
+    direct_above: float = 0.0
     replay: bool = False
     renders_calls: bool = True
     code: Literal["json", "fenced"] = "json"

@@ -1,0 +1,88 @@
+"""Runs cases through the public API, arm by arm within each case, so that the machine's moods hit all arms alike."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.agent import Agent
+from agent.budget import Budget
+from agent.engine.types import Engine
+from agent.evals.case import Case
+from agent.evals.rows import Key, Row, measured
+from agent.events import Event, Exit, Result, RunFinished
+from agent.modes import ModePolicy
+from sandbox import Sandbox
+
+LEFT = "left as soon as it was decided"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Something to compare: a policy with a name; None is that of the model's profile."""
+
+    name: str
+    policy: ModePolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Under which the cases run. budget: of each run; one that reaches it is wrong."""
+
+    engine: Engine
+    sandbox: Sandbox | None
+    budget: Budget
+    seed: int
+
+
+async def evaluate(
+    setting: Setting, cases: Sequence[Case], arms: Sequence[Arm], repeats: int = 1, done: Collection[Key] = ()
+) -> AsyncGenerator[Row, None]:
+    """A row for each case, arm and repeat that is not done yet. Raises what `Agent.stream` raises."""
+    await setting.engine.connect()
+    for repeat in range(repeats):
+        for case in cases:
+            for arm in arms:
+                if (case.suite, case.id, arm.name, repeat) not in done:
+                    result, wrong = await _carry_out(setting, case, arm)
+                    yield measured(case, arm.name, repeat, setting.seed, setting.engine.model, result, wrong)
+
+
+async def _carry_out(setting: Setting, case: Case, arm: Arm) -> tuple[Result, str]:
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="fastslow-eval-") as folder:
+        files = _written(case.files, Path(folder))
+        agent = Agent(
+            engine=setting.engine,
+            tools=case.tools,
+            sandbox=setting.sandbox if case.sandboxed else None,
+            policy=arm.policy,
+            budget=setting.budget,
+            out=Path(folder, "out"),
+            journal=None,
+        )
+        said: list[Event] = []
+        async with aclosing(agent.stream(case.task, files=files)) as events:
+            async for event in events:
+                if isinstance(event, RunFinished):
+                    return event.result, case.judge(event.result)
+                said.append(event)
+                if case.over and case.over(event):
+                    break
+        result = _left(said, time.monotonic() - started)
+        return result, case.judge(result)
+
+
+def _written(files: Mapping[str, bytes], folder: Path) -> list[Path]:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in files]
+
+
+def _left(said: Sequence[Event], seconds: float) -> Result:
+    """The result of a run that was not waited for, as nothing behind this point matters."""
+    return Result("", "", None, None, (), {}, Exit.ANSWERED, LEFT, seconds, tuple(said))
