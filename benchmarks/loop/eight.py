@@ -3,7 +3,10 @@
 No `from __future__ import annotations` here: some frameworks read the annotations as they are.
 """
 
-FILL = "Taken from the register of this morning, which is renewed every day and kept for a year by the same two people. " * 2
+FILL = (
+    "Taken from the register of this morning, which is renewed every day and kept for a year by the same two people. "
+    * 2
+)
 
 
 def weather(city: str, unit: str) -> str:

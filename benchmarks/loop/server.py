@@ -16,7 +16,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def _events(text: str, call: dict[str, Any] | None, told: bool) -> Iterable[dict
     yield {**_head([], "chat.completion.chunk"), "usage": USAGE}
 
 
-@lru_cache(maxsize=None)
+@cache
 def answer(turn: int, last: bool, ends_with_tool: bool, streams: bool, told: bool) -> bytes:
     """An answer as it goes over the wire."""
     text, call = _call(turn, last, ends_with_tool)
