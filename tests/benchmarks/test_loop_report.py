@@ -67,7 +67,7 @@ def test_the_page_and_the_json_hold_everything() -> None:
     page = report.page(RECORDED)
     assert "| strands |  | 30.0 (30.0-45.0) | 30.0 | 15.0 (15.0-22.5) |  |\n" in page
     assert "- smolagents takes no part: ERROR: No matching distribution found\n" in page
-    assert "20 turns: 432 KB for 216 KB sent" in page
+    assert "432 KB for the 216 KB that 20 turns send" in page
     assert "| 64 runs at once" not in page
     assert json.loads(RECORDED.to_json())["samples"][OURS]["turn_cpu"] == [2.6, 6.0, None]
     console = Console(width=200)
