@@ -13,6 +13,7 @@ import datetime
 import os
 import platform
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -115,7 +116,10 @@ def facts(load: float, benches: Sequence[Bench]) -> tuple[str, ...]:
         f"{os.cpu_count()} processors ({_processor()}), {memory} GiB, Linux {platform.release()}, "
         f"Python {platform.python_version()}",
         f"load average {load:.1f} before and {now:.1f} after (the benchmark itself makes about 1)",
-        "; ".join(versions),
+        *versions,
+        f"sniffio is {'' if find_spec('sniffio') else 'not '}installed beside httpx; without it, httpcore 1.0 searches "
+        "all folders of modules for it several times a request: 0.2 ms of CPU when it was tried, of bare httpx's turn "
+        "and of ours",
     )
 
 
