@@ -3,6 +3,7 @@
 # make soak    the tests that take longer than all the others together (as root: some start Docker engines)
 # make fuzz    play damaged model output at what reads it (COUNT=1000000 inputs; some minutes)
 # make bench   measure the sandbox beside four other libraries (as root; writes docs/sandbox-benchmarks.md)
+# make bench-loop  measure the loop beside bare httpx and five other frameworks (writes docs/loop-benchmarks.md)
 # make check   formatting, lint, types and import rules
 # make clean   remove what was made in this folder (weights and engine stay in your cache)
 
@@ -10,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run test soak fuzz bench check clean setup
+.PHONY: run test soak fuzz bench bench-loop check clean setup
 
 EXAMPLE := examples/data_analysis
 
@@ -44,6 +45,9 @@ fuzz: .venv/installed-dev
 bench: .venv/installed-dev
 	@.venv/bin/fastslow sandbox build
 	@.venv/bin/python -m benchmarks.sandbox
+
+bench-loop: .venv/installed-dev
+	@.venv/bin/python -m benchmarks.loop
 
 check: .venv/installed-dev
 	.venv/bin/ruff check

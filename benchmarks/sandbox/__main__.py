@@ -20,6 +20,7 @@ from docker import DockerClient
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from benchmarks.environments import alone, environment
 from benchmarks.sandbox import prepare, report
 from benchmarks.sandbox.contender import PEERS, ROOT, Contender, Peer
 from benchmarks.sandbox.floors import floors
@@ -91,7 +92,9 @@ def run(rounds: int, names: Sequence[str], console: Console) -> report.Report:
             contenders.append(Contender(report.OURS, "fastslow", sys.executable, ("fastslow",)))
             for peer in chosen(names):
                 progress.update(preparing, description=f"The environment of {peer.name}")
-                contenders.append(Contender(peer.name, peer.file, prepare.environment(peer), (peer.distribution,)))
+                contenders.append(
+                    Contender(peer.name, peer.file, environment(peer.file, peer.requirements), (peer.distribution,))
+                )
             progress.remove_task(preparing)
             load = os.getloadavg()[0]
             measured = measure(client, image, contenders[0], contenders[1:], rounds, progress)
@@ -114,7 +117,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", default=["all"], metavar="NAME")
     parser.add_argument("--json", action="store_true", help="print every sample as JSON")
     options = parser.parse_args()
-    with prepare.alone():
+    with alone():
         done = run(options.rounds, options.peers, Console(stderr=True))
     PAGE.write_text(report.page(done), "utf-8")
     if options.json:
