@@ -227,7 +227,7 @@ def doctor(json_output: JSON = False, base_url: BASE_URL = None, debug: DEBUG = 
 
 @app.command("eval")
 def evaluate(
-    suite: Annotated[str, typer.Argument(metavar="SUITE", help="workflows, single or chat.")],
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="workflows, single, chat or bfcl.")],
     think: Annotated[
         list[str] | None,
         typer.Option(metavar="WHEN", help="auto, never, always or a number of tokens; several are compared."),

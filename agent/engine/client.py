@@ -193,9 +193,10 @@ class VLLM:
         body = await self._body(turn)
         try:
             async with aclosing(server.stream(f"{server.url}/chat/completions", body)) as chunks:
-                while (chunk := await self._next(chunks, server, received)) is not None:
-                    for delta in received.feed(chunk):
-                        yield delta
+                while (together := await self._next(chunks, server, received)) is not None:
+                    for chunk in together:
+                        for delta in received.feed(chunk):
+                            yield delta
             if not received.whole:
                 raise TryAgain(EngineUnreachable(f"the server at {server.url} ended its answer too early"))
         except TryAgain as failure:
@@ -210,9 +211,9 @@ class VLLM:
         turn.stops = turn.done = received.stop_string != STOP or not stops_at_opening(received.content)
 
     async def _next(
-        self, chunks: AsyncGenerator[Mapping[str, Any], None], server: Connection, received: Received
-    ) -> Mapping[str, Any] | None:
-        """The next piece of an answer, None at its end. The first may take long, as the server may have a queue."""
+        self, chunks: AsyncGenerator[list[Mapping[str, Any]], None], server: Connection, received: Received
+    ) -> list[Mapping[str, Any]] | None:
+        """The next pieces of an answer, None at its end. The first may take long, as the server may have a queue."""
         flows = received.started or bool(received.token_ids)
         limit = COUNT_SECONDS if received.whole else STALL_SECONDS
         seconds = min(limit, self._timeout) if flows else self._timeout

@@ -121,8 +121,9 @@ class Connection:
             else:
                 return response
 
-    async def stream(self, url: str, body: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
-        """POST JSON, yield the JSON objects of the event stream, or the one of a server that does not stream.
+    async def stream(self, url: str, body: Mapping[str, Any]) -> AsyncGenerator[list[Mapping[str, Any]], None]:
+        """POST JSON, yield the JSON objects of the event stream, or the one of a server that does not stream; those
+        that came together, together.
 
         Raises TryAgain for a failure that may pass, before or inside the stream: the caller knows what it has
         shown. Closing the generator closes the connection, which makes vLLM stop generating.
@@ -137,11 +138,17 @@ class Connection:
                 kind = response.headers.get("content-type", "")
                 parts = await stack.enter_async_context(aclosing(self._parts(response)))
                 if "text/event-stream" not in kind:
-                    yield self._whole(kind, b"".join([part async for part in parts]))
+                    yield [self._whole(kind, b"".join([part async for part in parts]))]
                     return
                 said = await stack.enter_async_context(aclosing(events(parts)))
-                async for event in said:
-                    yield self._event(event)
+                async for together in said:
+                    good: list[Mapping[str, Any]] = []
+                    try:
+                        good.extend(map(self._event, together))
+                    except (TryAgain, EngineRefused, ContextOverflow):
+                        yield good  # what came before the failure was said
+                        raise
+                    yield good
         except httpx.HTTPError as error:
             raise self._failure(error) from error
 

@@ -111,8 +111,9 @@ class _Trial:
             received = Received()
             try:
                 async with aclosing(self.server.stream(url, body)) as chunks:
-                    async for chunk in chunks:
-                        received.feed(chunk)
+                    async for together in chunks:
+                        for chunk in together:
+                            received.feed(chunk)
                 if not received.finish:
                     raise TryAgain(EngineUnreachable(f"the server at {url} ended an answer too early"))
             except TryAgain as failure:

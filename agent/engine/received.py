@@ -111,8 +111,8 @@ def as_count(value: Any) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
-async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The data of server-sent events up to `[DONE]`.
+async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes], None]:
+    """The data of server-sent events up to `[DONE]`; those that came together, together.
 
     Split at line feeds alone: httpx's own line reader also splits at U+2028 and its like, which JSON may
     hold raw.
@@ -124,14 +124,13 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
             lines[0] = b"".join([*begun, lines[0]])
             begun.clear()
         begun.append(rest)
-        for line in lines:
-            if not line.startswith(b"data:"):
-                continue
-            data = line.removeprefix(b"data:").strip()
-            if data == b"[DONE]":
-                await _to_the_end(chunks)
-                return
-            yield data
+        data = [line.removeprefix(b"data:").strip() for line in lines if line.startswith(b"data:")]
+        done = b"[DONE]" in data
+        if told := data[: data.index(b"[DONE]")] if done else data:
+            yield told
+        if done:
+            await _to_the_end(chunks)
+            return
 
 
 async def _to_the_end(chunks: AsyncIterator[bytes]) -> None:
