@@ -195,10 +195,9 @@ class Branch:
         chances, profile = reply.chances, self.run.engine.profile
         tools = {name: chance for name, chance in chances.items() if name != NOTHING}
         first = max(tools, key=lambda name: tools[name], default="")
-        lead = chances.get(NOTHING, -math.inf) - tools.get(first, 0.0)
         self.run.confidence = math.exp(max(chances.values())) if chances else None
         sure = f"{self.run.confidence or 0:.0%} sure"
-        if first and lead > profile.direct_above:
+        if first and chances[NOTHING] > profile.direct_above:
             self._next(Kind.ANSWER, f"needs no tool, {sure}")
             self.force = NO_CALL
         elif first and first != CODE_TOOL:

@@ -39,8 +39,8 @@ class Profile:
     answer_tokens: room for the visible part of a turn, beside the thinking budget.
     rules: how much a turn thinks, where that is not as by default (see `agent.modes`).
     triage: what the model goes on from with the name of a tool or `none`, so that one token says what a task without
-        files wants: an answer, a call, or a plan. Empty: no such turn. direct_above: by how much (in logarithms of
-        probabilities) `none` must lead.
+        files wants: an answer, a call, or a plan. Empty: no such turn. direct_above: what the logarithm of the
+        probability of `none` must exceed where an answer is wanted.
     replay: whether a turn's reasoning is sent back while the same tool loop goes on.
     renders_calls: the template shows a turn's tool calls; where not, they are written into its content.
     code: `"json"`: code is an argument of the `python` call; `"fenced"`: it is a fenced block in the content,
