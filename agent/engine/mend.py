@@ -38,7 +38,7 @@ def mend(received: Received, request: Request, profile: Profile, raw: str = "") 
     text = received.content + (CLOSING_FENCE if received.stop_string == STOP else "")
     reasoning, content = _split(received.reasoning, text, request, profile, notes)
     calls = _mend_calls(received.calls, raw, request, profile, cut, notes)
-    if not calls and request.schema is None and request.force != NO_CALL:
+    if not calls and request.schema is None:
         content, calls = _find_calls(content, reasoning, request, profile, cut, notes)
     if not content and not calls and not cut:
         content = _answer_in(raw, request, profile)
@@ -124,7 +124,8 @@ def _find_calls(
     content: str, reasoning: str, request: Request, profile: Profile, cut: bool, notes: list[str]
 ) -> tuple[str, list[ToolCall]]:
     """Calls that stand in the text: as a code block, or in the call syntax, unseen by the server."""
-    block = first_block(content) if fences_code(profile, request.tools) else None
+    runs = fences_code(profile, request.tools) and request.force != NO_CALL  # an answer may show code
+    block = first_block(content) if runs else None
     if block and _is_json(block):
         block = None
     rest, found = _recover(content[: block.start] if block else content, request, profile)

@@ -22,7 +22,8 @@ class Request:
     tools: every tool of the run, in a stable order; the same in both modes, or the prefix cache is lost.
     mode: thinking budget of this turn.
     answer_tokens: room for the visible answer beside the thinking budget; None takes the profile's.
-    force: name of the one tool that must be called, `ANY` for some tool, `NO_CALL` for none of them.
+    force: name of the one tool that must be called, `ANY` for some tool, `NO_CALL` for none; one that
+        is made all the same is found.
     opening: first words of the thinking, for chat templates that take them.
     schema: JSON schema that the content must obey (no tool can be called then).
     counted: tokens of the prompt, where `Engine.count` told them already.

@@ -1,0 +1,165 @@
+"""Which turns think: the rules, the evidence, and the one token that looks at a task."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from agent import Agent, Kind, ModePolicy, ModeRule, Result, ScriptedModel
+from agent.engine.profiles import Profile
+from agent.engine.scripted import SCRIPTED, Scripted
+from agent.engine.types import ANY, NO_CALL, Reply, Request
+from agent.engine.wire import chances_of, encode_choice
+from agent.events import TurnStarted
+from agent.modes import DEFAULT_RULES, FAST, Evidence, Mode
+from agent.transcript import System, User
+from tests.agent.helpers import WEAK, add, calls, fail, plan, says
+
+LOOKS = replace(WEAK, triage="Tool: ", direct_above=-5.0)
+
+
+def modes(policy: ModePolicy, *evidence: Evidence) -> list[int]:
+    return [policy.mode(Kind.CALL, each)[0].budget for each in evidence]
+
+
+def test_every_kind_has_a_rule_that_says_what_set_it() -> None:
+    assert {rule.kind for rule in DEFAULT_RULES} == set(Kind)
+    assert all(rule.because for rule in DEFAULT_RULES)
+
+
+def test_the_first_rule_that_holds_decides() -> None:
+    policy = ModePolicy((ModeRule(Kind.CALL, 512, failures=3), ModeRule(Kind.CALL, 64, failures=1)))
+    assert modes(policy, Evidence(), Evidence(failures=1), Evidence(failures=3)) == [0, 64, 512]
+
+
+def test_each_kind_of_evidence_can_decide() -> None:
+    assert modes(ModePolicy((ModeRule(Kind.CALL, 9, prompt=100),)), Evidence(prompt=99), Evidence(prompt=100)) == [0, 9]
+    assert modes(ModePolicy((ModeRule(Kind.CALL, 9, risk=True),)), Evidence(), Evidence(risk=True)) == [0, 9]
+    unsure = ModePolicy((ModeRule(Kind.CALL, 9, unsure=0.5),))
+    assert modes(unsure, Evidence(), Evidence(confidence=0.5), Evidence(confidence=0.49)) == [0, 0, 9]
+
+
+def test_never_and_always_say_so() -> None:
+    assert ModePolicy(think="never").mode(Kind.PLAN) == (FAST, "never thinks")
+    assert ModePolicy(think="always").mode(Kind.CALL) == (Mode(2048), "always thinks")
+    assert ModePolicy(think=99).mode(Kind.PLAN) == (Mode(99), "")
+    assert ModePolicy(think="always").mode(Kind.TRIAGE) == (FAST, "")
+
+
+async def run(
+    *script: Scripted, policy: ModePolicy | None = None, profile: Profile = SCRIPTED
+) -> tuple[Result, list[TurnStarted], ScriptedModel]:
+    model = ScriptedModel(script, profile=profile)
+    agent = Agent(engine=model, tools=[add, fail], sandbox=None, journal=None, policy=policy)
+    result = await agent.run("What is 2 + 3?")
+    return result, [event for event in result.events if isinstance(event, TurnStarted)], model
+
+
+async def test_thinking_about_what_went_wrong_is_bounded_for_a_run() -> None:
+    script = [calls(("fail", {"why": str(n)})) for n in range(7)]
+    _, turns, _ = await run(*script, says("It does not work."), policy=ModePolicy(repairs=2))
+    assert [turn.mode.thinks for turn in turns] == [True, False, True, True, False, False, False, False]
+    assert turns[4].reason == "4 failures in a row; thought 2 times about what went wrong"
+
+
+async def test_a_turn_after_it_works_again_is_fast() -> None:
+    good = calls(("add", {"a": 2, "b": 3}))
+    script = [calls(("fail", {"why": "1"})), calls(("fail", {"why": "2"})), good, says("5")]
+    _, turns, _ = await run(*script)
+    assert [turn.kind for turn in turns] == [Kind.PLAN, Kind.CALL, Kind.REPAIR, Kind.CALL]
+    assert [turn.mode.thinks for turn in turns] == [True, False, True, False]
+
+
+async def test_a_plan_that_had_trouble_is_looked_at_again() -> None:
+    step = [calls(("fail", {"why": "1"})), calls(("add", {"a": 2, "b": 3})), says("5")]
+    _, turns, _ = await run(plan("Add."), *step, says("5"))
+    assert (turns[-1].kind, turns[-1].mode.budget) == (Kind.REVIEW, 1024)
+
+
+async def test_a_plan_that_the_thoughts_swallowed_is_made_in_a_fast_turn() -> None:
+    """Qwen3 does so in 3 of 5 tries: https://github.com/QwenLM/Qwen3/issues/1817"""
+
+    def quoted(request: Request) -> Reply:
+        assert "I should call plan with one step" in request.messages[-1].content
+        assert not request.mode.thinks
+        return plan("Add.")
+
+    swallowed = Reply(reasoning="I should call plan with one step: add.")
+    result, turns, _ = await run(swallowed, quoted, calls(("add", {"a": 2, "b": 3})), says("5"), says("5"))
+    assert result.plan is not None
+    assert result.answer == "5"
+    assert [turn.kind for turn in turns[:2]] == [Kind.PLAN, Kind.CALL]
+
+
+# --- triage ------------------------------------------------------------------------------------------
+
+
+def looked(**chances: float) -> Reply:
+    return Reply(max(chances, key=lambda name: chances[name]), chances=chances)
+
+
+async def test_a_task_that_wants_no_tool_is_answered_at_once() -> None:
+    result, turns, model = await run(looked(none=-1.0, add=-2.0, fail=-9.0), says("Hello."), profile=LOOKS)
+    assert result.answer == "Hello."
+    assert [turn.kind for turn in turns] == [Kind.TRIAGE, Kind.ANSWER]
+    assert turns[1].reason == "needs no tool, 37% sure"
+    assert model.requests[1].force == NO_CALL
+
+
+async def test_a_task_that_wants_a_tool_must_call_one() -> None:
+    script = looked(none=-9.0, add=-0.1, fail=-9.0), calls(("add", {"a": 2, "b": 3})), says("5")
+    result, turns, model = await run(*script, profile=LOOKS)
+    assert result.answer == "5"
+    assert [turn.kind for turn in turns] == [Kind.TRIAGE, Kind.CALL, Kind.CALL]
+    assert [request.force for request in model.requests] == [None, ANY, None]
+
+
+async def test_a_server_that_cannot_tell_chances_gets_a_plan() -> None:
+    nothing = Reply(notes=("cannot",))
+    script = (
+        nothing,
+        plan("Find the sum."),
+        calls(("add", {"a": 2, "b": 3})),
+        calls(("add", {"a": 2, "b": 3})),
+        says("5"),
+    )
+    _, turns, model = await run(*script, profile=LOOKS)
+    assert [turn.kind for turn in turns][:2] == [Kind.TRIAGE, Kind.PLAN]
+    assert model.requests[1].force == "plan"
+
+
+async def test_the_first_look_is_a_prefix_of_the_next_turn() -> None:
+    script = looked(none=-9.0, add=-0.1, fail=-9.0), calls(("add", {"a": 2, "b": 3})), says("5")
+    _, _, model = await run(*script, profile=LOOKS)
+    first, second, _ = model.requests
+    assert (first.messages, first.tools) == (second.messages, second.tools)
+
+
+def test_the_request_for_one_token() -> None:
+    request = Request((System("s"), User("u")), (add,))
+    body = encode_choice(request, LOOKS, "Tool: ", {"none": 7, "add": 9, "addition": 9, "odd": 0})
+    assert body["messages"][-1] == {"role": "assistant", "content": "Tool: "}
+    assert (body["max_tokens"], body["logprob_token_ids"]) == (1, [7, 9])
+    assert body["continue_final_message"] is True
+    assert body["add_generation_prompt"] is False
+    assert json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    ("told", "chances"),
+    [
+        ([("none", -1.0), ("add", -2.0)], {"none": -1.0, "add_numbers": -2.0}),
+        ([("n", -0.1), ("none", -1.0), ("add", -2.0), ("a", -9.0)], {"none": -1.0, "add_numbers": -2.0}),
+        ([("none", -1.0)], {}),
+        ([], {}),
+    ],
+)
+def test_what_the_server_says_of_chances(told: list[tuple[str, float]], chances: dict[str, float]) -> None:
+    listed = [{"token": text, "logprob": chance} for text, chance in told]
+    answer = {"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]}
+    assert chances_of(answer, {"none": 7, "add_numbers": 9}) == chances
+    assert chances_of({"choices": []}, {"none": 7}) == {}
+    assert not math.isnan(sum(chances.values()))
