@@ -237,6 +237,8 @@ class Agent:
             answer,
         )
         offered = [tool for tool in builtin if profile.builtin is None or tool.name in profile.builtin]
+        if not workspace and profile.code == "fenced":
+            offered.remove(builtin[0])  # steps that end with the output of code need code
         if output and answer not in offered:
             offered.append(answer)
         if not workspace and not self.tools:
@@ -285,7 +287,7 @@ class Agent:
         user = f"{task}\n\nFiles:\n{described(files)}" if files else task
         planned = run.engine.profile.plan == "forced" and any(tool.name == PLAN.name for tool in run.toolbox.tools)
         transcript = Transcript().append(System(system), User(user))
-        if planned and run.engine.profile.triage and not files:
+        if run.engine.profile.triage and self.tools and not run.workspace:
             return Branch(run, "", transcript, Kind.TRIAGE, "first look")
         return Branch(run, "", transcript, Kind.PLAN, "first turn", force=PLAN.name if planned else None)
 
@@ -293,7 +295,7 @@ class Agent:
 def _system(profile: Profile, network: Network | None, instructions: str) -> list[str]:
     """The parts of the system prompt. network: where code may connect; None where no code runs."""
     if network is None:
-        parts = [prompt("system")]
+        parts = [prompt("calls" if profile.code == "fenced" else "system")]
     elif profile.code == "fenced":
         parts = [prompt("fenced")]
     else:

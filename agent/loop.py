@@ -14,7 +14,6 @@ from pydantic import BaseModel, ValidationError
 from agent.budget import Ledger, StepSpent
 from agent.calls import Calls, Items, Outcome
 from agent.compaction import Shorter, stream_fitting
-from agent.engine.fenced import CODE_TOOL
 from agent.engine.types import ANY, NO_CALL, Delta, Engine, Reply, Request
 from agent.errors import GaveUp
 from agent.events import (
@@ -38,7 +37,6 @@ from agent.transcript import Assistant, ToolCall, ToolResult, Transcript, User
 from agent.workspace import Workspace
 from tools import Tool, Toolbox, clip
 
-NOTHING = "none"  # what a model says in its triage that needs no tool
 RETRIES = 2  # times that a branch asks again for an answer that it cannot use
 PLANS = 2  # plans that a model which must plan makes before it answers with what it has
 _FILE = re.compile(r"\b[\w-]+\.(?:csv|html|json|md|parquet|pdf|png|svg|txt|xlsx)\b")
@@ -188,24 +186,20 @@ class Branch:
     # --- the first look at a task ------------------------------------------------------------
 
     def _choices(self) -> tuple[str, ...]:
-        return (NOTHING, *(tool.name for tool in self.run.toolbox.tools if tool.name not in {PLAN.name, "answer"}))
+        return tuple(tool.name for tool in self.run.toolbox.tools if tool is not self.run.answer_tool)
 
     def _sort(self, reply: Reply) -> None:
-        """Go on as the one token says: answer, call a tool, or plan, which is also what to do when it says nothing."""
-        chances, profile = reply.chances, self.run.engine.profile
-        tools = {name: chance for name, chance in chances.items() if name != NOTHING}
-        first = max(tools, key=lambda name: tools[name], default="")
-        self.run.confidence = math.exp(max(chances.values())) if chances else None
-        sure = f"{self.run.confidence or 0:.0%} sure"
-        if first and chances[NOTHING] > profile.direct_above:
-            self._next(Kind.ANSWER, f"needs no tool, {sure}")
-            self.force = NO_CALL
-        elif first and first != CODE_TOOL:
-            self._next(Kind.CALL, f"needs {first}, {sure}")
+        """Call a tool if the model that begins a call is sure which, else answer: one who has to call knows whom."""
+        if not reply.chances:
+            return self._next(Kind.CALL, "the server tells no chances")
+        sure = self.run.confidence = math.exp(max(reply.chances.values()))
+        if sure >= self.run.engine.profile.sure:
+            self._next(Kind.CALL, f"wants {reply.content}, {sure:.0%} sure")
             self.force = ANY
         else:
-            self._next(Kind.PLAN, f"needs code, {sure}" if first else "first turn")
-            self.force = PLAN.name
+            self._next(Kind.ANSWER, f"wants no tool: {sure:.0%} sure of {reply.content}")
+            self.force = NO_CALL
+        return None
 
     # --- a turn without a call ---------------------------------------------------------------
 

@@ -36,7 +36,7 @@ FAST = Mode(0)
 class Kind(StrEnum):
     """What a turn is for. The policy maps it to a budget."""
 
-    TRIAGE = "triage"  # one token that says whether the task wants an answer, a call or a plan
+    TRIAGE = "triage"  # one token that says how sure the model is of a tool, before anything is said
     PLAN = "plan"  # the first turn of a task, or the next after its plan failed
     CALL = "call"  # a step of it: fill arguments, write code, read results
     REPAIR = "repair"  # something failed twice, or was repeated word for word

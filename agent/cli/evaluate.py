@@ -18,7 +18,9 @@ from agent.cli.phases import Phases
 from agent.cli.prepare import prepare_sandbox, prepare_server
 from agent.cli.text import terminal
 from agent.engine.client import VLLM
-from agent.engine.profiles import Profile
+from agent.engine.profiles import PROFILES, Profile
+from agent.engine.profiles.overlay import overlay_path, save_rules
+from agent.evals import tune
 from agent.evals.case import Case
 from agent.evals.evaluate import Arm, Setting, evaluate
 from agent.evals.report import HEAD, line, page, picture, summaries
@@ -32,7 +34,8 @@ ROWS, PAGE, PICTURE = "rows.jsonl", "report.md", "report.svg"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The command line of one evaluation. think: a policy each. n: cases; None takes all."""
+    """The command line of one evaluation. think: a policy each. n: cases; None takes all. tune: compare candidates
+    for the model's rules instead, and write down what they came to."""
 
     suite: str
     think: tuple[Think, ...]
@@ -44,6 +47,7 @@ class Wanted:
     base_url: str | None
     as_json: bool
     budget: Budget
+    tune: bool = False
 
 
 def run(wanted: Wanted) -> int:
@@ -62,6 +66,8 @@ def run(wanted: Wanted) -> int:
         typer.echo(f"stopped; the same command goes on from {wanted.out / ROWS}", err=True)
         return 130
     _report(wanted, rows)
+    if wanted.tune:
+        _save(engine.profile, rows)
     return 0
 
 
@@ -69,7 +75,8 @@ async def _carry_out(wanted: Wanted, engine: VLLM, cases: Sequence[Case]) -> lis
     """The rows of all cases: those of the file, and those that were still to do."""
     path, console = wanted.out / ROWS, terminal(stderr=True)
     await engine.connect()
-    arms = [Arm(str(think), policy_of(engine.profile, think)) for think in wanted.think]
+    profile = engine.profile
+    arms = tune.arms(shipped(profile)) if wanted.tune else _arms(profile, wanted.think)
     ids = {case.id for case in cases}
     rows = [row for row in read(path) if row.case in ids and row.arm in {arm.name for arm in arms}]
     of = len(cases) * len(arms) * wanted.repeat
@@ -90,8 +97,13 @@ async def _carry_out(wanted: Wanted, engine: VLLM, cases: Sequence[Case]) -> lis
     return rows
 
 
-def policy_of(profile: Profile, think: Think) -> ModePolicy:
-    return ModePolicy(profile.rules, think)
+def _arms(profile: Profile, think: Sequence[Think]) -> tuple[Arm, ...]:
+    return tuple(Arm(str(each), ModePolicy(profile.rules, each)) for each in think)
+
+
+def shipped(profile: Profile) -> Profile:
+    """A profile as it comes, without the rules of an earlier `tune`."""
+    return next((each for each in PROFILES if each.name == profile.name), profile)
 
 
 def _report(wanted: Wanted, rows: Sequence[Row]) -> None:
@@ -107,3 +119,20 @@ def _report(wanted: Wanted, rows: Sequence[Row]) -> None:
         shown.add_row(*line(one))
     terminal().print(shown)
     terminal().print(f"{wanted.out / PAGE}", highlight=False)
+
+
+def _save(profile: Profile, rows: Sequence[Row]) -> None:
+    """Write the rules that paid, and say of each candidate what it came to."""
+    found, model = tune.findings(shipped(profile), rows), rows[0].model
+    rules, path = tune.tuned(found), overlay_path(model)
+    told = terminal(stderr=True)
+    for each in found:
+        mark = "[green]taken[/]" if each.taken else "[dim]left[/] "
+        told.print(f"{mark}  {each.rule.kind} {each.rule.budget}: {each.told}", highlight=False)
+    if rules:
+        seeds = {row.seed for row in rows}
+        save_rules(path, rules, f"Rules of {model}, measured by `fastslow tune` on {rows[0].suite}, seed {seeds}.")
+        told.print(f"written to {path}; they hold from the next run on. Remove the file to go back.", highlight=False)
+    else:
+        path.unlink(missing_ok=True)
+        told.print("nothing was better than the profile's own rules, so they stay", highlight=False)

@@ -225,6 +225,42 @@ def doctor(json_output: JSON = False, base_url: BASE_URL = None, debug: DEBUG = 
     raise typer.Exit(command.doctor(base_url, as_json=json_output))
 
 
+def _evaluate(
+    suite: str,
+    think: list[str],
+    n: int | None,
+    seed: int,
+    repeat: int,
+    out: Path,
+    model: str | None,
+    base_url: str | None,
+    budget: Any,
+    as_json: bool,
+    *,
+    tuning: bool = False,
+) -> None:
+    from agent.budget import Budget
+    from agent.cli import evaluate as command
+    from agent.evals.suites import SUITES
+
+    if suite not in SUITES:
+        raise typer.BadParameter(f"expected {', '.join(SUITES)}, got {suite!r}", param_hint="SUITE")
+    wanted = command.Wanted(
+        suite=suite,
+        think=tuple(map(think_of, think)),
+        n=n,
+        seed=seed,
+        repeat=repeat,
+        out=out,
+        model=model,
+        base_url=base_url,
+        as_json=as_json,
+        budget=budget or Budget(turns=30, seconds=600),
+        tune=tuning,
+    )
+    raise typer.Exit(command.run(wanted))
+
+
 @app.command("eval")
 def evaluate(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="workflows, single, chat or bfcl.")],
@@ -248,25 +284,40 @@ def evaluate(
 
     Example: fastslow eval workflows --n 20 --think auto --think never
     """
-    from agent.budget import Budget
-    from agent.cli import evaluate as command
-    from agent.evals.suites import SUITES
+    folder = out or Path("fastslow-eval") / f"{suite}-{seed}"
+    _evaluate(suite, think or ["auto"], n, seed, repeat, folder, model, base_url, budget, json_output)
 
-    if suite not in SUITES:
-        raise typer.BadParameter(f"expected {', '.join(SUITES)}, got {suite!r}", param_hint="SUITE")
-    wanted = command.Wanted(
-        suite=suite,
-        think=tuple(map(think_of, think or ["auto"])),
-        n=n,
-        seed=seed,
-        repeat=repeat,
-        out=out or Path("fastslow-eval") / f"{suite}-{seed}",
-        model=model,
-        base_url=base_url,
-        as_json=json_output,
-        budget=budget or Budget(turns=30, seconds=600),
+
+@app.command()
+def tune(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="workflows, single, chat or bfcl.")] = "workflows",
+    n: Annotated[int, typer.Option(min=1, help="So many cases, each under six policies.")] = 12,
+    seed: Annotated[int, typer.Option(help="Another than that of the cases on which you judge the result.")] = 1,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", file_okay=False, help="For rows and report.")] = None,
+    model: MODEL = None,
+    base_url: BASE_URL = None,
+    json_output: JSON = False,
+    debug: DEBUG = False,
+) -> None:
+    """Measure which turns of your model should think, and how much, and write that down for later runs.
+
+    Says of each candidate how sure that is, and how many cases would tell more.
+
+    Example: fastslow tune --n 12
+    """
+    _evaluate(
+        suite,
+        [],
+        n,
+        seed,
+        1,
+        out or Path("fastslow-eval") / f"tune-{suite}-{seed}",
+        model,
+        base_url,
+        None,
+        json_output,
+        tuning=True,
     )
-    raise typer.Exit(command.run(wanted))
 
 
 @app.command()

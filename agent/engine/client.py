@@ -18,6 +18,7 @@ from agent.engine.fenced import STOP, stops_at_opening
 from agent.engine.mend import count_usage, first_words, mend, needs_raw
 from agent.engine.probe import Finding, identity, load, probe, save
 from agent.engine.profiles import FALLBACK, PROFILES, Profile, find_profile
+from agent.engine.profiles.overlay import load_rules, overlay_path
 from agent.engine.reach import Reach
 from agent.engine.received import Received, as_count, as_mapping, as_text
 from agent.engine.recording import RecordingTransport
@@ -358,6 +359,8 @@ class VLLM:
             raise ConfigurationError(f"{asked} at {server.url}; pass one of: {ids}")
         managed = find_profile(record.profile) if record else None
         profile = self._profile or managed or _profile_of(name, as_text(models[name].get("root")))
+        if self._profile is None and (path := overlay_path(name)).exists():
+            profile = replace(profile, rules=(*load_rules(path), *profile.rules))
         context = as_count(models[name].get("max_model_len"))
         if not self._probing:
             return _Served(name, profile, context)

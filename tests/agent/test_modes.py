@@ -18,7 +18,7 @@ from agent.modes import DEFAULT_RULES, FAST, Evidence, Mode
 from agent.transcript import System, User
 from tests.agent.helpers import WEAK, add, calls, fail, plan, says
 
-LOOKS = replace(WEAK, triage="Tool: ", direct_above=-5.0)
+LOOKS = replace(WEAK, triage='{"name": "', sure=0.8)
 
 
 def modes(policy: ModePolicy, *evidence: Evidence) -> list[int]:
@@ -101,38 +101,31 @@ def looked(**chances: float) -> Reply:
     return Reply(max(chances, key=lambda name: chances[name]), chances=chances)
 
 
-async def test_a_task_that_wants_no_tool_is_answered_at_once() -> None:
-    result, turns, model = await run(looked(none=-1.0, add=-2.0, fail=-9.0), says("Hello."), profile=LOOKS)
+async def test_a_model_that_is_not_sure_of_a_tool_answers() -> None:
+    result, turns, model = await run(looked(add=-1.0, fail=-2.0), says("Hello."), profile=LOOKS)
     assert result.answer == "Hello."
     assert [turn.kind for turn in turns] == [Kind.TRIAGE, Kind.ANSWER]
-    assert turns[1].reason == "needs no tool, 37% sure"
+    assert turns[1].reason == "wants no tool: 37% sure of add"
     assert model.requests[1].force == NO_CALL
 
 
-async def test_a_task_that_wants_a_tool_must_call_one() -> None:
-    script = looked(none=-9.0, add=-0.1, fail=-9.0), calls(("add", {"a": 2, "b": 3})), says("5")
+async def test_one_that_is_sure_must_call() -> None:
+    script = looked(add=-0.1, fail=-9.0), calls(("add", {"a": 2, "b": 3})), says("5")
     result, turns, model = await run(*script, profile=LOOKS)
     assert result.answer == "5"
     assert [turn.kind for turn in turns] == [Kind.TRIAGE, Kind.CALL, Kind.CALL]
+    assert turns[1].reason == "wants add, 90% sure"
     assert [request.force for request in model.requests] == [None, ANY, None]
 
 
-async def test_a_server_that_cannot_tell_chances_gets_a_plan() -> None:
-    nothing = Reply(notes=("cannot",))
-    script = (
-        nothing,
-        plan("Find the sum."),
-        calls(("add", {"a": 2, "b": 3})),
-        calls(("add", {"a": 2, "b": 3})),
-        says("5"),
-    )
-    _, turns, model = await run(*script, profile=LOOKS)
-    assert [turn.kind for turn in turns][:2] == [Kind.TRIAGE, Kind.PLAN]
-    assert model.requests[1].force == "plan"
+async def test_a_server_that_cannot_tell_chances_leaves_it_to_the_model() -> None:
+    _, turns, model = await run(Reply(notes=("cannot",)), says("5"), profile=LOOKS)
+    assert [(turn.kind, turn.reason) for turn in turns][1] == (Kind.CALL, "the server tells no chances")
+    assert model.requests[1].force is None
 
 
 async def test_the_first_look_is_a_prefix_of_the_next_turn() -> None:
-    script = looked(none=-9.0, add=-0.1, fail=-9.0), calls(("add", {"a": 2, "b": 3})), says("5")
+    script = looked(add=-0.1, fail=-9.0), calls(("add", {"a": 2, "b": 3})), says("5")
     _, _, model = await run(*script, profile=LOOKS)
     first, second, _ = model.requests
     assert (first.messages, first.tools) == (second.messages, second.tools)

@@ -38,9 +38,8 @@ class Profile:
     fast, think: sampling per mode.
     answer_tokens: room for the visible part of a turn, beside the thinking budget.
     rules: how much a turn thinks, where that is not as by default (see `agent.modes`).
-    triage: what the model goes on from with the name of a tool or `none`, so that one token says what a task without
-        files wants: an answer, a call, or a plan. Empty: no such turn. direct_above: what the logarithm of the
-        probability of `none` must exceed where an answer is wanted.
+    triage: how a call begins, up to the tool's name, so that one token says how sure the model is of it: that decides
+        the first turn of a run whose tools are no code. Empty: no such turn. sure: from which probability on it calls.
     replay: whether a turn's reasoning is sent back while the same tool loop goes on.
     renders_calls: the template shows a turn's tool calls; where not, they are written into its content.
     code: `"json"`: code is an argument of the `python` call; `"fenced"`: it is a fenced block in the content,
@@ -74,7 +73,7 @@ class Profile:
     answer_tokens: int = 4096
     rules: tuple[ModeRule, ...] = ()
     triage: str = ""
-    direct_above: float = 0.0
+    sure: float = 0.5
     replay: bool = False
     renders_calls: bool = True
     code: Literal["json", "fenced"] = "json"

@@ -1,0 +1,116 @@
+"""Fits the rules of the modes to a model: candidates beside what its profile says, on the same tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from agent.engine.profiles import Profile
+from agent.evals.evaluate import Arm
+from agent.evals.rows import Row, grouped, summed
+from agent.modes import Kind, ModePolicy, ModeRule
+
+BASE = "profile"
+BRIEF = 32  # tokens: a line that names the tool and its arguments (Qwen2.5-1.5B: 44 % to 64 %, arXiv 2604.02155)
+CHEAPER = 0.8  # of the tokens, where success is the same
+SURE = 0.05  # a difference that chance makes less often than this is one
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a candidate came to. better, worse: cases that it alone did right, and that the profile's rules alone did.
+    chance: how often chance makes such a difference. more: cases that would tell it from chance; None where it did."""
+
+    rule: ModeRule
+    right: int
+    of: int
+    base_right: int
+    tokens: float
+    base_tokens: float
+    better: int
+    worse: int
+    chance: float
+    more: int | None
+    taken: bool
+
+    @property
+    def told(self) -> str:
+        told = (
+            f"{self.right} of {self.of} right at {self.tokens:.0f} tokens a run; the profile's rules {self.base_right} "
+            f"at {self.base_tokens:.0f}; chance makes such a difference in {self.chance:.0%}"
+        )
+        return f"{told}, {self.more} cases would tell" if self.more else told
+
+
+def candidates(profile: Profile) -> dict[str, ModeRule | None]:
+    """Rules to try by the names of their arms: no thinking, half and twice as much to plan, a brief line to call."""
+    plan = ModePolicy(profile.rules).mode(Kind.PLAN)[0].budget or BRIEF
+    tried = [
+        *(ModeRule(Kind.PLAN, budget) for budget in (0, plan // 2, plan * 2)),
+        ModeRule(Kind.CALL, BRIEF),
+        ModeRule(Kind.REPAIR, 0),
+    ]
+    return {BASE: None, **{f"{rule.kind}={rule.budget}": rule for rule in tried}}
+
+
+def arms(profile: Profile) -> tuple[Arm, ...]:
+    return tuple(
+        Arm(name, ModePolicy((*([rule] if rule else []), *profile.rules))) for name, rule in candidates(profile).items()
+    )
+
+
+def findings(profile: Profile, rows: Sequence[Row]) -> list[Finding]:
+    """What each candidate came to; of those for one kind at most one is taken."""
+    by_arm = grouped(rows, "arm")
+    base = by_arm.get(BASE, [])
+    found = [
+        _compared(rule, base, by_arm[name]) for name, rule in candidates(profile).items() if rule and name in by_arm
+    ]
+    best: dict[Kind, Finding] = {}
+    for each in found:
+        held = best.get(each.rule.kind)
+        if each.taken and (held is None or (each.right, -each.tokens) > (held.right, -held.tokens)):
+            best[each.rule.kind] = each
+    return [replace(each, taken=best.get(each.rule.kind) is each) for each in found]
+
+
+def tuned(found: Sequence[Finding]) -> tuple[ModeRule, ...]:
+    """The rules to write down, each with its figures."""
+    return tuple(ModeRule(each.rule.kind, each.rule.budget, each.told) for each in found if each.taken)
+
+
+def _compared(rule: ModeRule, base: Sequence[Row], rows: Sequence[Row]) -> Finding:
+    """Case by case, as the same cases are hard for both."""
+    held = _right(base)
+    pairs = [(held[key], right) for key, right in _right(rows).items() if key in held]
+    better, worse = sum(new > old for old, new in pairs), sum(old > new for old, new in pairs)
+    chance = sign_test(better, worse)
+    mine, theirs = summed("", rows), summed("", base)
+    tokens, base_tokens = mine.thinking + mine.answer, theirs.thinking + theirs.answer
+    taken = (better > worse and chance < SURE) or (better >= worse and tokens <= CHEAPER * base_tokens)
+    more = None if chance < SURE else _needed(better, worse, len(pairs))
+    right, base_right = mine.success.right, theirs.success.right
+    return Finding(rule, right, len(pairs), base_right, tokens, base_tokens, better, worse, chance, more, taken)
+
+
+def _right(rows: Sequence[Row]) -> Mapping[tuple[str, int], bool]:
+    return {(row.case, row.repeat): row.right for row in rows}
+
+
+def sign_test(better: int, worse: int) -> float:
+    """How often chance alone makes so large a difference, either way (exact McNemar test, 1947).
+
+    >>> sign_test(5, 0), sign_test(3, 3)
+    (0.0625, 1.0)
+    """
+    n, most = better + worse, max(better, worse)
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(most, n + 1)) / 2**n) if n else 1.0
+
+
+def _needed(better: int, worse: int, of: int) -> int | None:
+    """Cases that would show a difference of this size in 4 of 5 tries (Miettinen 1968); None for no difference."""
+    if better == worse:
+        return None
+    differ, by = (better + worse) / of, (better - worse) / of
+    return math.ceil((1.96 * math.sqrt(differ) + 0.84 * math.sqrt(max(differ - by * by, 0.0))) ** 2 / (by * by))
