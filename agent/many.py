@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -16,6 +18,7 @@ from agent.errors import AgentError
 from agent.events import Exit, Result, TurnDelta
 from sandbox import SandboxError
 
+T = TypeVar("T")
 CONCURRENCY = 32  # runs at once; each may hold a container of its own
 
 
@@ -50,12 +53,19 @@ async def run_many(
     if concurrency < 1:
         raise ValueError(f"at least 1 run must be allowed at once, got {concurrency}")
     await agent.engine.connect()
-    waiting = enumerate(tasks)
-    running: set[asyncio.Task[tuple[int, Result]]] = set()
+    runs = (_run(agent, number, task, output) for number, task in enumerate(tasks))
+    async with aclosing(as_they_come(runs, concurrency)) as results:
+        async for result in results:
+            yield result
+
+
+async def as_they_come(work: Iterable[Coroutine[Any, Any, T]], concurrency: int) -> AsyncGenerator[T, None]:
+    """What coroutines return, `concurrency` of them at once; they end with the generator."""
+    waiting = iter(work)
+    running: set[asyncio.Task[T]] = set()
     try:
         while True:
-            for number, task in islice(waiting, concurrency - len(running)):
-                running.add(asyncio.create_task(_run(agent, number, task, output)))
+            running.update(map(asyncio.create_task, islice(waiting, concurrency - len(running))))
             if not running:
                 return
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)

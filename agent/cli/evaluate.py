@@ -1,11 +1,11 @@
-"""`fastslow eval`: run a suite under one policy or several, and report."""
+"""`fastslow eval` and `tune`: run a suite under one policy or several, report, and keep what paid."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,19 +14,21 @@ import typer
 from rich.table import Table
 
 from agent.budget import Budget
+from agent.cli.options import CANCELLED, think_of
 from agent.cli.phases import Phases
 from agent.cli.prepare import prepare_sandbox, prepare_server
 from agent.cli.text import terminal
 from agent.engine.client import VLLM
 from agent.engine.profiles import PROFILES, Profile
-from agent.engine.profiles.overlay import overlay_path, save_rules
-from agent.evals import tune
+from agent.engine.profiles.instruct import INSTRUCT
+from agent.engine.profiles.overlay import load_rules, overlay_path, save_rules
+from agent.evals import tune as tuning
 from agent.evals.case import Case
 from agent.evals.evaluate import Arm, Setting, evaluate
 from agent.evals.report import HEAD, line, page, picture, summaries
 from agent.evals.rows import Row, append, read
 from agent.evals.suites import SUITES
-from agent.modes import ModePolicy, Think
+from agent.modes import ModePolicy
 from sandbox import DockerSandbox
 
 ROWS, PAGE, PICTURE = "rows.jsonl", "report.md", "report.svg"
@@ -34,24 +36,65 @@ ROWS, PAGE, PICTURE = "rows.jsonl", "report.md", "report.svg"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The command line of one evaluation. think: a policy each. n: cases; None takes all. tune: compare candidates
-    for the model's rules instead, and write down what they came to."""
+    """The command line of an evaluation. n: cases; None takes all. budget: of each run."""
 
     suite: str
-    think: tuple[Think, ...]
     n: int | None
     seed: int
     repeat: int
+    at_once: int
     out: Path
     model: str | None
     base_url: str | None
     as_json: bool
-    budget: Budget
-    tune: bool = False
+    budget: Budget | None = None
 
 
-def run(wanted: Wanted) -> int:
-    """Set up, run what is not done yet, report; returns the exit status."""
+def compare(wanted: Wanted, policies: Sequence[str]) -> int:
+    """Run the suite under each policy and report; returns the exit status."""
+    for policy in policies:
+        policy_of(policy, INSTRUCT)  # so that a slip is told before anything is set up
+    rows = _run(wanted, lambda profile: tuple(Arm(each, policy_of(each, profile)) for each in policies))
+    if rows is None:
+        return CANCELLED
+    asked = [f"--policy={each}" for each in policies]
+    _report(wanted, rows, shlex.join(["fastslow", "eval", wanted.suite, *asked, *_asked(wanted)]))
+    return 0
+
+
+def tune(wanted: Wanted) -> int:
+    """Run the suite under candidates for the model's rules, report, and write down what paid; the exit status."""
+    found: list[Profile] = []
+
+    def arms(profile: Profile) -> tuple[Arm, ...]:
+        found.append(shipped(profile))
+        return tuning.arms(found[0])
+
+    rows = _run(wanted, arms)
+    if rows is None:
+        return CANCELLED
+    _report(wanted, rows, shlex.join(["fastslow", "tune", wanted.suite, *_asked(wanted)]))
+    _save(found[0], rows)
+    return 0
+
+
+def policy_of(text: str, profile: Profile) -> ModePolicy:
+    """auto, never, always, a number of tokens, or a file of rules that stand before those of the profile."""
+    if text.endswith(".toml"):
+        try:
+            return ModePolicy((*load_rules(Path(text)), *shipped(profile).rules))
+        except OSError as error:
+            raise typer.BadParameter(f"{text} cannot be read: {error.strerror}", param_hint="--policy") from error
+    return ModePolicy(profile.rules, think_of(text))
+
+
+def shipped(profile: Profile) -> Profile:
+    """A profile as it comes, without the rules of an earlier `tune`."""
+    return next((each for each in PROFILES if each.name == profile.name), profile)
+
+
+def _run(wanted: Wanted, arms: Callable[[Profile], Sequence[Arm]]) -> list[Row] | None:
+    """Set up, and run what is not done yet; None when it was stopped."""
     cases = SUITES[wanted.suite](wanted.seed)[: wanted.n]
     wanted.out.mkdir(parents=True, exist_ok=True)
     phases = Phases(terminal(stderr=True))
@@ -61,27 +104,25 @@ def run(wanted: Wanted) -> int:
         prepare_server(phases, wanted.model)
     engine = VLLM(wanted.base_url, wanted.model if wanted.base_url else None)
     try:
-        rows = asyncio.run(_carry_out(wanted, engine, cases))
+        return asyncio.run(_carry_out(wanted, engine, cases, arms))
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command goes on from {wanted.out / ROWS}", err=True)
-        return 130
-    _report(wanted, rows)
-    if wanted.tune:
-        _save(engine.profile, rows)
-    return 0
+        return None
 
 
-async def _carry_out(wanted: Wanted, engine: VLLM, cases: Sequence[Case]) -> list[Row]:
+async def _carry_out(
+    wanted: Wanted, engine: VLLM, cases: Sequence[Case], arms_of: Callable[[Profile], Sequence[Arm]]
+) -> list[Row]:
     """The rows of all cases: those of the file, and those that were still to do."""
     path, console = wanted.out / ROWS, terminal(stderr=True)
     await engine.connect()
-    profile = engine.profile
-    arms = tune.arms(shipped(profile)) if wanted.tune else _arms(profile, wanted.think)
-    ids = {case.id for case in cases}
-    rows = [row for row in read(path) if row.case in ids and row.arm in {arm.name for arm in arms}]
+    arms = arms_of(engine.profile)
+    ids, names = {case.id for case in cases}, {arm.name for arm in arms}
+    rows = [row for row in read(path) if row.case in ids and row.arm in names and row.repeat < wanted.repeat]
     of = len(cases) * len(arms) * wanted.repeat
     sandbox = DockerSandbox()
-    setting = Setting(engine, sandbox, wanted.budget, wanted.seed)
+    budget = wanted.budget or Budget(turns=30, seconds=600)
+    setting = Setting(engine, sandbox, budget, wanted.seed, wanted.at_once)
     try:
         done = {row.key for row in rows}
         async with aclosing(evaluate(setting, cases, arms, wanted.repeat, done)) as measured:
@@ -97,18 +138,13 @@ async def _carry_out(wanted: Wanted, engine: VLLM, cases: Sequence[Case]) -> lis
     return rows
 
 
-def _arms(profile: Profile, think: Sequence[Think]) -> tuple[Arm, ...]:
-    return tuple(Arm(str(each), ModePolicy(profile.rules, each)) for each in think)
+def _asked(wanted: Wanted) -> list[str]:
+    asked = ["--seed", str(wanted.seed), "--repeat", str(wanted.repeat), "--at-once", str(wanted.at_once)]
+    return [*asked, "--n", str(wanted.n)] if wanted.n else asked
 
 
-def shipped(profile: Profile) -> Profile:
-    """A profile as it comes, without the rules of an earlier `tune`."""
-    return next((each for each in PROFILES if each.name == profile.name), profile)
-
-
-def _report(wanted: Wanted, rows: Sequence[Row]) -> None:
+def _report(wanted: Wanted, rows: Sequence[Row], command: str) -> None:
     found = summaries(rows)
-    command = shlex.join(["fastslow", "eval", wanted.suite, "--seed", str(wanted.seed), "--n", str(wanted.n or "all")])
     (wanted.out / PAGE).write_text(page(rows, command), "utf-8")
     (wanted.out / PICTURE).write_text(picture(f"{wanted.suite}, {rows[0].model}", found), "utf-8")
     if wanted.as_json:
@@ -123,15 +159,15 @@ def _report(wanted: Wanted, rows: Sequence[Row]) -> None:
 
 def _save(profile: Profile, rows: Sequence[Row]) -> None:
     """Write the rules that paid, and say of each candidate what it came to."""
-    found, model = tune.findings(shipped(profile), rows), rows[0].model
-    rules, path = tune.tuned(found), overlay_path(model)
+    found, model = tuning.findings(profile, rows), rows[0].model
+    rules, path = tuning.tuned(found), overlay_path(model)
     told = terminal(stderr=True)
     for each in found:
         mark = "[green]taken[/]" if each.taken else "[dim]left[/] "
         told.print(f"{mark}  {each.rule.kind} {each.rule.budget}: {each.told}", highlight=False)
     if rules:
-        seeds = {row.seed for row in rows}
-        save_rules(path, rules, f"Rules of {model}, measured by `fastslow tune` on {rows[0].suite}, seed {seeds}.")
+        first = rows[0]
+        save_rules(path, rules, f"Rules of {model}, measured by `fastslow tune` on {first.suite}, seed {first.seed}.")
         told.print(f"written to {path}; they hold from the next run on. Remove the file to go back.", highlight=False)
     else:
         path.unlink(missing_ok=True)

@@ -11,9 +11,12 @@ import typer
 
 from agent.cli.options import (
     ALLOW,
+    AT_ONCE,
     BASE_URL,
     BUDGET,
+    CANCELLED,
     DEBUG,
+    EVAL_OUT,
     FILES,
     JSON,
     JSON_LINES,
@@ -21,6 +24,7 @@ from agent.cli.options import (
     RULES,
     RUN,
     SHOW_THINKING,
+    SUITE,
     debug_wanted,
     network,
     think_of,
@@ -28,8 +32,6 @@ from agent.cli.options import (
 from agent.errors import AgentError, EngineDied
 from sandbox import SandboxError
 from tools.errors import ToolError
-
-CANCELLED = 130
 
 app = typer.Typer(
     name="fastslow",
@@ -225,53 +227,21 @@ def doctor(json_output: JSON = False, base_url: BASE_URL = None, debug: DEBUG = 
     raise typer.Exit(command.doctor(base_url, as_json=json_output))
 
 
-def _evaluate(
-    suite: str,
-    think: list[str],
-    n: int | None,
-    seed: int,
-    repeat: int,
-    out: Path,
-    model: str | None,
-    base_url: str | None,
-    budget: Any,
-    as_json: bool,
-    *,
-    tuning: bool = False,
-) -> None:
-    from agent.budget import Budget
-    from agent.cli import evaluate as command
-    from agent.evals.suites import SUITES
-
-    if suite not in SUITES:
-        raise typer.BadParameter(f"expected {', '.join(SUITES)}, got {suite!r}", param_hint="SUITE")
-    wanted = command.Wanted(
-        suite=suite,
-        think=tuple(map(think_of, think)),
-        n=n,
-        seed=seed,
-        repeat=repeat,
-        out=out,
-        model=model,
-        base_url=base_url,
-        as_json=as_json,
-        budget=budget or Budget(turns=30, seconds=600),
-        tune=tuning,
-    )
-    raise typer.Exit(command.run(wanted))
-
-
 @app.command("eval")
 def evaluate(
-    suite: Annotated[str, typer.Argument(metavar="SUITE", help="workflows, single, chat or bfcl.")],
-    think: Annotated[
+    suite: SUITE,
+    policy: Annotated[
         list[str] | None,
-        typer.Option(metavar="WHEN", help="auto, never, always or a number of tokens; several are compared."),
+        typer.Option(
+            metavar="WHEN",
+            help="Which turns think: auto, never, always, N tokens, or a TOML file of rules; several are compared.",
+        ),
     ] = None,
     n: Annotated[int | None, typer.Option(min=1, help="So many cases, a few of each kind; else all.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed makes fresh cases of the same kinds.")] = 2,
     repeat: Annotated[int, typer.Option(min=1, help="How often each case is run.")] = 1,
-    out: Annotated[Path | None, typer.Option(metavar="FOLDER", file_okay=False, help="For rows and report.")] = None,
+    at_once: AT_ONCE = 1,
+    out: EVAL_OUT = None,
     model: MODEL = None,
     base_url: BASE_URL = None,
     budget: BUDGET = None,
@@ -282,18 +252,22 @@ def evaluate(
 
     Each run is a line of JSON in rows.jsonl; the same command goes on where it was stopped.
 
-    Example: fastslow eval workflows --n 20 --think auto --think never
+    Example: fastslow eval workflows --n 20 --policy auto --policy never
     """
+    from agent.cli import evaluate as command
+
     folder = out or Path("fastslow-eval") / f"{suite}-{seed}"
-    _evaluate(suite, think or ["auto"], n, seed, repeat, folder, model, base_url, budget, json_output)
+    wanted = command.Wanted(suite, n, seed, repeat, at_once, folder, model, base_url, json_output, budget)
+    raise typer.Exit(command.compare(wanted, policy or ["auto"]))
 
 
 @app.command()
 def tune(
-    suite: Annotated[str, typer.Argument(metavar="SUITE", help="workflows, single, chat or bfcl.")] = "workflows",
+    suite: SUITE = "workflows",
     n: Annotated[int, typer.Option(min=1, help="So many cases, each under six policies.")] = 12,
     seed: Annotated[int, typer.Option(help="Another than that of the cases on which you judge the result.")] = 1,
-    out: Annotated[Path | None, typer.Option(metavar="FOLDER", file_okay=False, help="For rows and report.")] = None,
+    at_once: AT_ONCE = 1,
+    out: EVAL_OUT = None,
     model: MODEL = None,
     base_url: BASE_URL = None,
     json_output: JSON = False,
@@ -305,19 +279,10 @@ def tune(
 
     Example: fastslow tune --n 12
     """
-    _evaluate(
-        suite,
-        [],
-        n,
-        seed,
-        1,
-        out or Path("fastslow-eval") / f"tune-{suite}-{seed}",
-        model,
-        base_url,
-        None,
-        json_output,
-        tuning=True,
-    )
+    from agent.cli import evaluate as command
+
+    folder = out or Path("fastslow-eval") / f"tune-{suite}-{seed}"
+    raise typer.Exit(command.tune(command.Wanted(suite, n, seed, 1, at_once, folder, model, base_url, json_output)))
 
 
 @app.command()

@@ -14,6 +14,8 @@ from sandbox import DockerSandbox, Network
 
 COUNTED = ("turns", "tokens", "thinking_tokens", "tool_calls")  # what `--budget` may limit, beside seconds
 
+CANCELLED = 130  # the exit status after Ctrl-C
+
 debug_wanted: ContextVar[bool] = ContextVar("debug", default=False)
 """Whether somebody wants to see the traceback of an error."""
 
@@ -44,6 +46,14 @@ def _budget(text: str) -> Budget:
         return Budget(**limits)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _suite(name: str) -> str:
+    from agent.evals.suites import SUITES
+
+    if name not in SUITES:
+        raise typer.BadParameter(f"expected {', '.join(SUITES)}, got {name!r}")
+    return name
 
 
 def network(allow: list[str] | None) -> Network:
@@ -115,3 +125,16 @@ RUN = Annotated[
 ]
 SHOW_THINKING = Annotated[bool, typer.Option("--show-thinking", help="Show all of the thinking, not its end only.")]
 JSON_LINES = Annotated[bool, typer.Option("--json", help="Print one event a line, as JSON.")]
+SUITE = Annotated[str, typer.Argument(parser=_suite, metavar="SUITE", help="workflows, single, chat or bfcl.")]
+AT_ONCE = Annotated[
+    int, typer.Option(min=1, help="Runs side by side: each takes longer, and all take less.", show_default=True)
+]
+EVAL_OUT = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        file_okay=False,
+        help="For rows and report; by default one below fastslow-eval.",
+        show_default=False,
+    ),
+]

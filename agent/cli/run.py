@@ -16,6 +16,7 @@ from typing import Self
 from agent import VLLM, Agent, Approval, Budget
 from agent.cli.asking import Asker, attended
 from agent.cli.live import RunView, View
+from agent.cli.options import CANCELLED
 from agent.cli.phases import Phases
 from agent.cli.prepare import prepare_sandbox, prepare_server
 from agent.cli.text import terminal
@@ -26,7 +27,6 @@ from agent.modes import Think
 from agent.workspace import checked
 from sandbox import DockerSandbox, Network
 
-CANCELLED = 130
 STATUS = {Exit.ANSWERED: 0, Exit.FAILED: 1, Exit.BUDGET: 1, Exit.STOPPED: 1, Exit.CANCELLED: CANCELLED}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
@@ -21,7 +21,7 @@ class Case:
     id: stable, and unique in its suite. group: what is reported together. task: the user's words.
     files: given to the run, by name. tools: offered beside the built-in ones; made for this case alone, so that a
     handler may keep what it was told. sandboxed: whether code may run.
-    over: says of an event that nothing after it matters, so that the run is left there.
+    over: says of the events so far that nothing after them matters, so that the run is left there.
     """
 
     suite: str
@@ -32,4 +32,4 @@ class Case:
     files: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
     tools: tuple[Tool, ...] = ()
     sandboxed: bool = True
-    over: Callable[[Event], bool] | None = None
+    over: Callable[[Sequence[Event]], bool] | None = None

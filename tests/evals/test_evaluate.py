@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from xml.etree import ElementTree
 
 from agent import Budget, ModePolicy, ScriptedModel
-from agent.engine.types import Reply, Request
+from agent.engine.types import Delta, Reply, Request
 from agent.evals.evaluate import Arm, Setting, evaluate
 from agent.evals.report import page, picture, summaries
 from agent.evals.rows import Row, Share, append, read
@@ -49,6 +50,25 @@ async def test_an_evaluation_goes_on_where_it_was(tmp_path: Path) -> None:
     assert read(path) == first
     more = await rows(ScriptedModel([says("no")] * 4), read(path), n=3)
     assert [row.case for row in more] == [case.id for case in single(1)[1:3] for _ in ARMS]
+
+
+async def test_runs_go_side_by_side_where_that_is_wished() -> None:
+    waiting, most = 0, 0
+
+    class Slow(ScriptedModel):
+        async def stream(self, request: Request) -> AsyncGenerator[Delta | Reply, None]:
+            nonlocal waiting, most
+            waiting += 1
+            most = max(most, waiting)
+            await asyncio.sleep(0.05)
+            waiting -= 1
+            yield says("no")
+
+    setting = Setting(Slow([]), None, Budget(turns=4), seed=1, at_once=3)
+    async with aclosing(evaluate(setting, single(1)[:4], ARMS)) as measured:
+        found = [row async for row in measured]
+    assert len(found) == 8
+    assert most == 3
 
 
 def test_wilsons_interval() -> None:

@@ -43,7 +43,7 @@ def _rule(told: dict[str, Any]) -> ModeRule:
     if unknown := set(told) - _NAMES:
         raise ValueError(f"a rule has {', '.join(sorted(_NAMES))}, got {', '.join(sorted(unknown))}")
     budget = told["budget"]
-    if not isinstance(budget, int) or budget < 0:
+    if type(budget) is not int or budget < 0:  # a bool is an int, too
         raise ValueError(f"a budget is 0 or more tokens, got {budget!r}")
     return ModeRule(**{**told, "kind": Kind(told["kind"])})
 

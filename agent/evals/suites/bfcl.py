@@ -168,17 +168,12 @@ def _first_calls(events: Iterable[Event], names: set[str]) -> list[Called]:
     return calls
 
 
-def _over(names: set[str]) -> Callable[[Event], bool]:
+def _over(names: set[str]) -> Callable[[Sequence[Event]], bool]:
     """Whether a turn begins after one that called."""
-    called = False
-
-    def over(event: Event) -> bool:
-        nonlocal called
-        if isinstance(event, TurnFinished):
-            called = called or any(call.name in names for call in event.reply.calls)
-        return called and isinstance(event, TurnStarted)
-
-    return over
+    return lambda said: (
+        isinstance(said[-1], TurnStarted)
+        and any(call.name in names for event in said if isinstance(event, TurnFinished) for call in event.reply.calls)
+    )
 
 
 def _shuffled(found: list[Problem], seed: str) -> list[Problem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from agent.evals.case import Case, Judge
@@ -142,9 +142,9 @@ def _done(**arguments: Any) -> str:
     return f"done: {json.dumps(arguments, ensure_ascii=False)}"
 
 
-def calls_one_of(names: list[str]) -> Callable[[Event], bool]:
-    """Says of an event that a call of one of these tools has ended."""
-    return lambda event: isinstance(event, CallFinished) and event.name in names
+def calls_one_of(names: list[str]) -> Callable[[Sequence[Event]], bool]:
+    """Whether the last event is the end of a call of one of these tools."""
+    return lambda said: isinstance(said[-1], CallFinished) and said[-1].name in names
 
 
 def calls(name: str, arguments: Mapping[str, Any]) -> Judge:
