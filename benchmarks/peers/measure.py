@@ -1,0 +1,123 @@
+"""One case through one contender, and the row that comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent import Budget
+from agent.engine.types import Engine
+from agent.evals.case import Case
+from agent.evals.evaluate import LEFT, Arm, Setting, evaluate
+from agent.evals.rows import Row
+from agent.events import Exit
+from agent.workspace import Given, Workspace, described
+from benchmarks.peers.contender import OURS, ProcessEnded, Worker
+from benchmarks.peers.loopback import Loopback
+from benchmarks.peers.recorded import Run
+from sandbox import Sandbox
+from tools import Tool
+from tools.builtin.python import python_tool
+
+SYSTEM = "You are a helpful assistant. Use the tools where they help."
+IN_SANDBOX = (
+    "You are a helpful assistant that answers with the help of Python. Its working folder holds the task's files; open "
+    "them by name, and print what you need to know. Installed: numpy, pandas, matplotlib, duckdb, openpyxl, pyarrow."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one run: requests to the model, and seconds."""
+
+    turns: int = 15
+    seconds: float = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all runs share."""
+
+    engine: Engine
+    sandbox: Sandbox
+    loopback: Loopback
+    seed: int
+    limits: Limits
+
+    async def ours(self, case: Case) -> Row:
+        """Through the public API, as `fastslow eval` does it."""
+        budget = Budget(turns=self.limits.turns, seconds=self.limits.seconds)
+        setting = Setting(self.engine, self.sandbox, budget, self.seed)
+        async with aclosing(evaluate(setting, [case], [Arm(OURS.name)])) as rows:
+            return await anext(rows)
+
+    async def other(self, worker: Worker, case: Case) -> Row:
+        async with AsyncExitStack() as stack:
+            files = [Given(name, content) for name, content in case.files.items()]
+            workspace, tools = None, case.tools
+            if case.sandboxed:
+                workspace = await stack.enter_async_context(Workspace(self.sandbox, files))
+                await workspace.session()  # a start that nobody waits for in ours does not count in others either
+                tools = (python_tool(workspace.session), *case.tools)
+            run = Run(case, tools, self.limits.turns)
+            answer, exit_, reason = await self._carry_out(worker, run, files)
+            seconds = time.monotonic() - run.began
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastslow-peers-")))
+            made = await workspace.collect(folder) if workspace else ()
+            result = run.result(answer, exit_, reason, seconds, made)
+            judged = exit_ is Exit.ANSWERED
+            wrong = await asyncio.to_thread(case.judge, result) if judged else reason
+            return run.row(worker.contender.name, self.seed, self.engine.model, result, wrong)
+
+    async def _carry_out(self, worker: Worker, run: Run, files: Sequence[Given]) -> tuple[str, Exit, str]:
+        """The answer, how the run ended, and why."""
+        case, id_ = run.case, uuid.uuid4().hex
+        self.loopback.runs[id_] = run
+        job = {
+            "id": id_,
+            "address": f"{self.loopback.address}/run/{id_}",
+            "model": self.engine.model,
+            "task": f"{case.task}\n\nFiles:\n{described(files)}" if files else case.task,
+            "system": IN_SANDBOX if case.sandboxed else SYSTEM,
+            "tools": [_told(tool) for tool in run.tools],
+            "in_sandbox": case.sandboxed,
+        }
+        try:
+            await worker.ready()
+            run.deadline = asyncio.get_running_loop().time() + self.limits.seconds
+            answer, error = await self._answer(worker, run, job)
+        except ProcessEnded as ended:
+            return "", Exit.FAILED, str(ended)
+        except TimeoutError:
+            return "", Exit.BUDGET, f"no answer after {self.limits.seconds:.0f} s"
+        finally:
+            del self.loopback.runs[id_]
+        if run.decided.is_set():
+            return "", Exit.ANSWERED, LEFT
+        if run.requests > run.most:
+            return answer, Exit.BUDGET, f"no answer after {run.most} requests"
+        return (answer, Exit.FAILED, error) if error else (answer, Exit.ANSWERED, "")
+
+    async def _answer(self, worker: Worker, run: Run, job: Mapping[str, Any]) -> tuple[str, str]:
+        """Answer and error; nothing of either where the run is over before. Raises TimeoutError and ProcessEnded."""
+        carried, decided = asyncio.create_task(worker.run(job)), asyncio.create_task(run.decided.wait())
+        try:
+            async with asyncio.timeout_at(run.deadline):
+                await asyncio.wait({carried, decided}, return_when=asyncio.FIRST_COMPLETED)
+            run.settle()
+            return ("", "") if run.decided.is_set() else carried.result()
+        finally:
+            carried.cancel()
+            decided.cancel()
+            await asyncio.gather(carried, decided, return_exceptions=True)
+
+
+def _told(tool: Tool) -> dict[str, object]:
+    return {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
