@@ -47,7 +47,8 @@ GIVE_UP = 10  # such turns in a row, after which a whole run has
 
 @dataclass(slots=True)
 class Run:
-    """What all branches of one run share. offered: the tools that code in the sandbox may call."""
+    """What all branches of one run share. offered: the tools that code in the sandbox may call. unmade: files that the
+    task names and no call has told of."""
 
     task: str
     files: tuple[str, ...]
@@ -65,6 +66,10 @@ class Run:
     turns: int = 0
     repairs: int = 0
     confidence: float | None = None
+    unmade: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.unmade = set(_FILE.findall(self.task)) - set(self.files) if self.workspace else set()
 
 
 @dataclass(slots=True)
@@ -223,6 +228,8 @@ class Branch:
                 return self._again(
                     "Nothing was run yet. Run code first, then report its output.", Kind.CALL, "no evidence"
                 )
+            if expected := self._expected():
+                return self._again(expected, Kind.REPAIR, "not what was expected")
             if not step and self.run.output:
                 text = f"Give this answer with the answer tool: {clip(reply.content, 4000)}"
                 return self._again(text, Kind.EXTRACT, "structured answer", force=self.run.answer_tool.name)
@@ -232,6 +239,13 @@ class Branch:
         answer = reply.content.strip() or self.partial
         self.outcome = Outcome(usable and proven and (not step or self.failures == 0), answer)
         return None
+
+    def _expected(self) -> str:
+        """What the task wants and nothing has made; told once, as a file may be named for another reason."""
+        if self.name or not self.run.unmade:
+            return ""
+        names, self.run.unmade = ", ".join(sorted(self.run.unmade)), set()
+        return f"The task names {names}, and nothing that was run has made it. Make it, or say why not."
 
     def _again(self, hint: str, kind: Kind, why: str, force: str | None = None) -> None:
         """Branch off before the last message, which now carries a hint; the history itself is never edited."""
@@ -276,6 +290,9 @@ class Branch:
                 self.outcome = Outcome(True, f"{self.reply.content.strip()}\nOutput:\n{self.evidence}")
         else:
             self.failures += 1
+            if finished[0].name == PLAN.name and self.kind is Kind.CALL and not self.name:
+                self._next(Kind.PLAN, "that plan cannot be carried out")
+                self.force = PLAN.name if self.run.engine.profile.plan == "forced" else None
         error = finished[-1].content.strip()
         if self.failures > FAILURES and self.name:
             self.outcome = Outcome(False, f"gave up after {self.failures} failures in a row. The last one: {error}")
@@ -320,7 +337,10 @@ class Branch:
                     yield item
 
     def _answer(self, arguments: Mapping[str, Any]) -> Outcome:
-        """End this branch, unless the answer does not fit the output that was asked for."""
+        """End this branch, unless something is missing, or the answer does not fit the output that was asked for."""
+        if expected := self._expected():
+            self._next(Kind.REPAIR, "not what was expected")
+            return Outcome(False, expected)
         if self.run.output is None:
             self.outcome = Outcome(True, arguments["text"])
             return self.outcome
@@ -336,6 +356,8 @@ class Branch:
         key = (call.name, call.arguments)
         before = self.results.get(key)
         self.results[key] = event
+        if event.ok and call.name != PLAN.name:
+            self.run.unmade = {name for name in self.run.unmade if name not in event.content}
         hints = ""
         if before is not None and event.ok and before.content == event.content:
             self.repeats += 1

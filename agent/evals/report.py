@@ -52,9 +52,9 @@ def page(rows: Sequence[Row], command: str) -> str:
         f"# {first.suite}: {cases} cases, seed {first.seed}\n\n",
         f"Model: {first.model}. Made by `{command}`. Tokens, turns and seconds are means of a run; tokens of a tool "
         "turn are those that the model generates in a turn that calls a tool, thinking included.\n\n",
-        _table([HEAD, *map(line, summaries(rows))]),
+        markdown([HEAD, *map(line, summaries(rows))]),
         "\n![success with its interval](report.svg)\n\n## By group\n\n",
-        _table(_by_group(rows)),
+        markdown(_by_group(rows)),
     ]
     return "".join(parts)
 
@@ -69,7 +69,8 @@ def _by_group(rows: Sequence[Row]) -> list[Sequence[str]]:
     return lines
 
 
-def _table(lines: Sequence[Sequence[str]]) -> str:
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """A table; the first line is its head."""
     head, *body = lines
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *body))
 

@@ -16,6 +16,7 @@ from agent.engine.wire import chances_of, encode_choice
 from agent.events import TurnStarted
 from agent.modes import DEFAULT_RULES, FAST, Evidence, Mode
 from agent.transcript import System, User
+from sandbox import DummySandbox
 from tests.agent.helpers import WEAK, add, calls, fail, plan, says
 
 LOOKS = replace(WEAK, triage='{"name": "', sure=0.8)
@@ -92,6 +93,31 @@ async def test_a_plan_that_the_thoughts_swallowed_is_made_in_a_fast_turn() -> No
     assert result.plan is not None
     assert result.answer == "5"
     assert [turn.kind for turn in turns[:2]] == [Kind.PLAN, Kind.CALL]
+
+
+async def test_a_plan_without_steps_is_thought_about_again() -> None:
+    empty = calls(("plan", {"goal": "Add.", "steps": []}))
+    _, turns, _ = await run(empty, plan("Add."), calls(("add", {"a": 2, "b": 3})), says("5"), says("5"))
+    assert [(turn.kind, turn.mode.thinks) for turn in turns[:2]] == [(Kind.PLAN, True), (Kind.PLAN, True)]
+
+
+async def test_a_file_that_the_task_wants_and_nothing_made_is_thought_about_once() -> None:
+    script = [says("Done."), says("There is nothing to draw.")]
+    model = ScriptedModel(script)
+    agent = Agent(engine=model, sandbox=DummySandbox(), journal=None)
+    result = await agent.run("Draw sales.csv as chart.png.")
+    turns = [event for event in result.events if isinstance(event, TurnStarted)]
+    assert [(turn.kind, turn.mode.thinks) for turn in turns][1] == (Kind.REPAIR, True)
+    assert "The task names chart.png, sales.csv, and nothing that was run has made it." in str(model.requests[1])
+    assert result.answer == "There is nothing to draw."
+
+
+async def test_a_file_that_was_made_is_not_asked_for() -> None:
+    script = [calls(("write_file", {"path": "notes.md", "content": "x"})), says("Done.")]
+    agent = Agent(engine=ScriptedModel(script), sandbox=DummySandbox(), journal=None)
+    result = await agent.run("Write notes.md.")
+    assert result.answer == "Done."
+    assert [file.name for file in result.files] == ["notes.md"]
 
 
 # --- triage ------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sandbox.sandbox import HostFunction, Session
 from sandbox.stubs import signature
-from tools.builtin.report import OpenSession, reported
+from tools.builtin.report import OpenSession, reported, written
 from tools.function import tool
 from tools.tool import Tool, caller
 
@@ -43,15 +43,14 @@ def python_tool(open_session: OpenSession, functions: Sequence[Tool] = ()) -> To
             code: The code to run. Print what you need to know; the value of the last line is shown too.
         """
         session, listener = await opened(), caller.get()
-        before = set(await session.files())
+        before = await session.files()
         execution = await session.run(
             code, on_output=listener.on_output, on_display=listener.on_display, on_call=listener.on_call
         )
         if "KeyError" in execution.error:
             columns = await session.run(COLUMNS)
             execution = replace(execution, error=f"{execution.error}\n{columns.stdout}")
-        made = [file.path for file in await session.files() if file not in before]
-        told = f"Files written: {', '.join(made)}" if made else ""
+        told = await written(session, before)
         if told and execution.status == "ok":
             return f"{reported(execution, '')}\n{told}".strip()
         return reported(execution, "(no output: print what you need)")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
-from sandbox.sandbox import Execution, Session
+from sandbox.sandbox import Execution, FileInfo, Session
 from tools.errors import ToolError
 
 CUT = "[the output was too long; its middle was cut, and the whole is in the folder output]"
@@ -29,6 +29,12 @@ def reported(execution: Execution, nothing: str) -> str:
     if execution.status == "ok":
         return text or nothing
     raise ToolError(f"{text}\n{_ended(execution)}".strip())
+
+
+async def written(session: Session, before: Sequence[FileInfo]) -> str:
+    """What the model is told of the files that are new or changed; empty where there are none."""
+    made = [file.path for file in await session.files() if file not in before]
+    return f"Files written: {', '.join(made)}" if made else ""
 
 
 STOPPED = "Stopped after"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.builtin.report import OpenSession, reported
+from tools.builtin.report import OpenSession, reported, written
 from tools.function import tool
 from tools.tool import Tool, caller
 
@@ -18,7 +18,9 @@ def shell_tool(open_session: OpenSession) -> Tool:
             command: The command line.
         """
         session = await open_session()
+        before = await session.files()
         execution = await session.shell(command, on_output=caller.get().on_output)
-        return reported(execution, "(no output)")
+        told = reported(execution, "(no output)")
+        return f"{told}\n{await written(session, before)}".strip()
 
     return shell

@@ -1,0 +1,160 @@
+"""What lifts a small model: everything that the framework does for one, and the same without one part each.
+
+    python -m benchmarks.ablation [--n 20] [--seed 2] [--at-once 4] [--out FOLDER]
+
+Needs the server of `fastslow up`. A part that is data in the profile is taken out there; one that is code has no
+setting, since nobody should want to be without it, so its function is replaced here. The same command goes on where it
+was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from unittest.mock import patch
+
+from agent import VLLM, Budget, ModePolicy
+from agent.engine.profiles.instruct import INSTRUCT
+from agent.evals.evaluate import Arm, Setting, evaluate
+from agent.evals.report import markdown, picture, summaries
+from agent.evals.rows import Row, Share, append, grouped, read
+from agent.evals.suites import SUITES
+from agent.evals.tune import sign_test
+from agent.loop import Branch
+from sandbox import DockerSandbox, Execution
+from tools.builtin import python, shell
+from tools.builtin.report import reported
+
+ALL = "all of it"
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """One part taken out. profile: by what is changed in the profile. code: by what is replaced meanwhile."""
+
+    name: str
+    profile: Mapping[str, Any] = MappingProxyType({})
+    policy: ModePolicy | None = None
+    code: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+@contextmanager
+def _told_otherwise(change: Callable[[Execution], Execution]) -> Iterator[None]:
+    """The model is told of executions as if they had been another way."""
+
+    def changed(execution: Execution, nothing: str) -> str:
+        return reported(change(execution), nothing)
+
+    with patch.object(python, "reported", changed), patch.object(shell, "reported", changed):
+        yield
+
+
+def _no_echo() -> AbstractContextManager[Any]:
+    return _told_otherwise(lambda execution: replace(execution, value=None))
+
+
+def _no_error_text() -> AbstractContextManager[Any]:
+    return _told_otherwise(lambda execution: replace(execution, error="Error." if execution.error else ""))
+
+
+def _no_columns() -> AbstractContextManager[Any]:
+    return patch.object(python, "COLUMNS", "")
+
+
+def _no_hints() -> AbstractContextManager[Any]:
+    def remember(branch: Branch, call: Any, event: Any) -> Any:
+        branch.results[call.name, call.arguments] = event
+        return event
+
+    return patch.object(Branch, "_remember", remember)
+
+
+def _no_preview() -> AbstractContextManager[Any]:
+    return patch("agent.workspace._preview", lambda head: "")
+
+
+PARTS = (
+    Without(ALL),
+    Without("no thinking", policy=ModePolicy(INSTRUCT.rules, "never")),
+    Without("code as a JSON string", {"code": "json", "extra_kwargs": {}}),
+    Without("no forced plan", {"plan": "free"}),
+    Without("any words in a plan", {"plan_verbs": ()}),
+    Without("steps end with words", {"step": "report"}),
+    Without("all tools offered", {"builtin": None}),
+    Without("no last value", code=_no_echo),
+    Without("no error text", code=_no_error_text),
+    Without("no columns at a KeyError", code=_no_columns),
+    Without("no hints at repeated calls", code=_no_hints),
+    Without("no first lines of files", code=_no_preview),
+)
+
+
+async def _run(suite: str, n: int, seed: int, at_once: int, path: Path) -> list[Row]:
+    cases = SUITES[suite](seed)[:n]
+    ids = {case.id for case in cases}
+    rows = [row for row in read(path) if row.case in ids and row.seed == seed]
+    done = {row.key for row in rows}
+    sandbox = DockerSandbox()
+    for part in PARTS:
+        engine = VLLM(profile=replace(INSTRUCT, **part.profile))
+        setting = Setting(engine, sandbox, Budget(turns=30, seconds=600), seed, at_once)
+        with part.code():
+            async with aclosing(evaluate(setting, cases, [Arm(part.name, part.policy)], done=done)) as measured:
+                async for row in measured:
+                    append(path, row)
+                    rows.append(row)
+                    print(
+                        f"{len(rows)}/{len(cases) * len(PARTS)}  {row.arm:28} {row.case:24} {row.wrong[:80] or 'right'}"
+                    )
+        await engine.aclose()
+    await sandbox.aclose()
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line for each part: success without it, what it gains in points, and how often chance makes such a gain."""
+    by_arm = grouped(rows, "arm")
+    whole = {row.case: row.right for row in by_arm[ALL]}
+    lines = [("without", "right", "95 % interval", "the part gains", "by chance in", "tokens a run")]
+    for name, members in by_arm.items():
+        share = Share(sum(row.right for row in members), len(members))
+        low, high = share.interval
+        gained = sum(whole[row.case] and not row.right for row in members)
+        lost = sum(row.right and not whole[row.case] for row in members)
+        tokens = sum(row.thinking + row.answer for row in members) / len(members)
+        told = (
+            ("", "")
+            if name == ALL
+            else (f"{100 * (gained - lost) / len(members):+.0f} points", f"{sign_test(gained, lost):.0%}")
+        )
+        label = "nothing: all of it" if name == ALL else name.removeprefix("no ")
+        lines.append((label, f"{share.right} of {share.of}", f"{low:.0%} to {high:.0%}", *told, f"{tokens:.0f}"))
+    return markdown(lines)
+
+
+def main() -> None:
+    """Run what is not done, and write table and picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", default="workflows", choices=SUITES)
+    parser.add_argument("--n", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--at-once", type=int, default=4)
+    parser.add_argument("--out", type=Path, default=Path("fastslow-eval/ablation"))
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    rows = asyncio.run(_run(asked.suite, asked.n, asked.seed, asked.at_once, asked.out / "rows.jsonl"))
+    told = table(rows)
+    (asked.out / "table.md").write_text(told, "utf-8")
+    title = f"{asked.suite}: {asked.n} tasks, {rows[0].model}"
+    (asked.out / "ablation.svg").write_text(picture(title, summaries(rows)), "utf-8")
+    print(told)
+
+
+if __name__ == "__main__":
+    main()
