@@ -2,6 +2,7 @@
 # make test    set everything up, then run all tests
 # make soak    the tests that take longer than all the others together (as root: some start Docker engines)
 # make fuzz    play damaged model output at what reads it (COUNT=1000000 inputs; some minutes)
+# make eval-smoke  a few tasks of each suite under two policies (minutes; `fastslow eval` has the whole)
 # make bench   measure the sandbox beside four other libraries (as root; writes docs/sandbox-benchmarks.md)
 # make bench-loop  measure the loop beside bare httpx and five other frameworks (writes docs/loop-benchmarks.md)
 # make check   formatting, lint, types and import rules
@@ -11,7 +12,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run test soak fuzz bench bench-loop check clean setup
+.PHONY: run test soak fuzz eval-smoke bench bench-loop check clean setup
 
 EXAMPLE := examples/data_analysis
 
@@ -42,6 +43,11 @@ soak: .venv/installed-dev
 fuzz: .venv/installed-dev
 	@.venv/bin/python -m tests.fuzz --count $(or $(COUNT),1000000)
 
+eval-smoke: .venv/installed-dev
+	@for suite in workflows:4 single:6 chat:6 bfcl:5; do \
+	  .venv/bin/fastslow eval "$${suite%:*}" --n "$${suite#*:}" --policy auto --policy never \
+	    --out "fastslow-eval/smoke/$${suite%:*}"; done
+
 bench: .venv/installed-dev
 	@.venv/bin/fastslow sandbox build
 	@.venv/bin/python -m benchmarks.sandbox
@@ -56,7 +62,7 @@ check: .venv/installed-dev
 	.venv/bin/lint-imports
 
 clean:
-	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache fastslow-out
+	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache fastslow-out fastslow-eval
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/installed: pyproject.toml | .venv/bin/python
