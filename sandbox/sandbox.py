@@ -77,7 +77,8 @@ class Execution:
         `died`: the interpreter is gone (out of memory, killed) and another took its place.
     value: text of the last expression's value as a notebook would show it, or None.
     error: the traceback (user's lines only) or what went wrong, or "".
-    exit_code: of a shell command or of `sys.exit`; 0 or 1 otherwise; 124 for a timeout, 137 for `died`.
+    exit_code: of a shell command, of `sys.exit`, or with which the interpreter ended, 128 and the signal's number where
+        one killed it; 0 or 1 otherwise; 124 for a timeout.
     state: `kept`: variables are as the code left them; `restored`: as they were before this code, from a fork taken
         then (its threads and open connections are gone); `lost`: gone.
     displays: what was displayed, in order; the last expression's value is the last one.

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 OUTPUT = 20_000_000  # bytes of each stream that pass through
 OURS = 1000  # of those on stderr, kept for our own words
-TERMINATED = 143  # 128 + SIGTERM, as a shell says it
+KILLED, TERMINATED = 137, 143  # 128 + SIGKILL, 128 + SIGTERM, as a shell says it
 
 
 def build(packages: Sequence[str], base: str | None, *, force: bool, as_json: bool) -> None:
@@ -69,7 +69,7 @@ def execute(files: tuple[Path, ...], timeout: float, network: Network) -> int:
     limits = Limits(seconds=timeout, output=OUTPUT)
     paths = checked(files, limits.upload)
     try:
-        code = sys.stdin.buffer.read().decode("utf-8")
+        code = sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"expected Python code in UTF-8 on standard input, got {error}") from error
     streams = Streams()
@@ -79,7 +79,7 @@ def execute(files: tuple[Path, ...], timeout: float, network: Network) -> int:
         streams.write("stderr", execution.error.rstrip("\n") + "\n")
     if execution.status == "timeout":
         streams.say("allow more time with --timeout")
-    if execution.status == "died":
+    if execution.status == "died" and execution.exit_code == KILLED:
         streams.say(f"it died, most often of too little memory ({limits.memory >> 20} MiB)")
     if execution.truncated or streams.cut:
         streams.say(f"output beyond {OUTPUT:,} bytes was cut")

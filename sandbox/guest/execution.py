@@ -146,9 +146,11 @@ class Execution:
             error = f"Killed by signal {-status} ({signal.strsignal(-status)})."
         elif child.control is not None:
             error = f"The code ended the interpreter with exit status {status}."
-        if child.control is not None:
-            return outcome("died", error=error, exit_code=137)
+        if status is None:
+            status = -signal.SIGKILL
         code = 128 - status if status < 0 else status
+        if child.control is not None:
+            return outcome("died", error=error, exit_code=code)
         return outcome("error" if code or self.stopped else "ok", error=error, exit_code=code)
 
 

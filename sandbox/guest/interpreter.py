@@ -84,7 +84,10 @@ class Interpreter:
             outcome = {"status": "error", "value": None, "error": "KeyboardInterrupt", "exit_code": 1}
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if os.getpid() != self.pid:  # the code forked, and this is the child
-            os._exit(0)
+            with contextlib.suppress(Exception):
+                sys.stderr.write(outcome["error"] and outcome["error"] + "\n")
+                sys.stderr.flush()
+            os._exit(outcome["exit_code"])
         self.send({"kind": "done", **outcome, "threads": live_threads()})
 
     def offer(self, source):

@@ -389,6 +389,9 @@ class Supervisor:
             return
         try:
             data = child.control.recv(BATCH)
+            if not data and child.execution is not None and not child.killed:
+                self.loop.unwatch(child.control)  # it ends, or became another program: by its deadline at the latest
+                return
             if not data or child.killed:
                 raise ValueError("closed")
             for header, body in child.frames.feed(data):

@@ -56,11 +56,44 @@ async def test_exits(session: DockerSession) -> None:
     assert (said.status, said.exit_code, said.stderr) == ("error", 1, "no way\n")
     assert (await session.run("x")).value == "1"
     gone = await session.run("import os; print('bye', flush=True); os._exit(5)")
-    assert (gone.status, gone.exit_code, gone.state, gone.stdout) == ("died", 137, "lost", "bye\n")
+    assert (gone.status, gone.exit_code, gone.state, gone.stdout) == ("died", 5, "lost", "bye\n")
     assert "exit status 5" in gone.error
     fresh = await session.run("x")
     assert "NameError" in fresh.error
     assert fresh.state == "kept"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "stdout"),
+    [
+        ("import os; os._exit(0)", 0, ""),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", 143, ""),
+        ("import ctypes; ctypes.string_at(0)", 139, ""),
+        ("import os; os.execv('/bin/sh', ['sh', '-c', 'echo another; exit 9'])", 9, "another\n"),
+    ],
+)
+async def test_however_code_ends_its_interpreter_the_status_is_its_own(
+    session: DockerSession, code: str, status: int, stdout: str
+) -> None:
+    ended = await session.run(code)
+    assert (ended.status, ended.exit_code, ended.stdout) == ("died", status, stdout)
+    assert (await session.run("1 + 1")).value == "2"
+
+
+async def test_a_program_that_took_the_interpreters_place_has_the_same_deadline(session: DockerSession) -> None:
+    late = await session.run(
+        "import os; os.execv('/bin/sh', ['sh', '-c', 'echo on; while :; do :; done'])", seconds=0.5
+    )
+    assert (late.status, late.exit_code, late.stdout) == ("timeout", 124, "on\n")
+    assert late.seconds < 1
+    assert (await session.run("1 + 1")).value == "2"
+
+
+async def test_a_child_that_code_forks_ends_as_any_python(session: DockerSession) -> None:
+    code = "import os, sys\npid = os.fork()\nif not pid: %s\nos.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])"
+    assert (await session.run(code % "sys.exit(5)")).value == "5"
+    failed = await session.run(code % "1 / 0")
+    assert (failed.value, failed.stderr.count("ZeroDivisionError")) == ("1", 1)
 
 
 async def test_a_forked_copy_of_the_code_does_not_answer_twice(session: DockerSession) -> None:
