@@ -36,6 +36,15 @@ START_SECONDS = 30.0
 LOOK_SECONDS = 1.0  # how often to look whether a container that does not report lives at all
 RUNSC_PIDS = 512  # gVisor's own threads count: with 200 its kernel crashes (measured)
 
+# What tells of the host and nothing in here needs: the engines' own list (that of 29), the kernel's command line, disks
+# and insides. Empty files and folders stand in their places.
+MASKED = (
+    *("/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
+    *("/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap"),
+    *("/sys/firmware", "/proc/cmdline", "/proc/config.gz", "/proc/diskstats", "/proc/kallsyms", "/proc/key-users"),
+    *("/proc/modules", "/proc/partitions", "/proc/pressure", "/proc/swaps", "/sys/block", "/sys/kernel", "/sys/module"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
@@ -49,19 +58,20 @@ class Spec:
     owner: Owner
 
 
-def hardened(api: APIClient, spec: Spec, machine: str, door: Doorway | None) -> Any:
+def hardened(api: APIClient, spec: Spec, machine: str, door: Doorway | None) -> dict[str, Any]:
     """The host configuration of a container that is trusted with nothing: each line closes a door."""
     from docker.types import LogConfig, Mount, Ulimit
 
     limits = spec.limits
     profile = json.dumps(seccomp.profile(machine))
-    return api.create_host_config(
+    config: dict[str, Any] = api.create_host_config(
         network_mode="none",  # no DNS and no gateway either
         cap_drop=["ALL"],
         security_opt=["no-new-privileges", f"seccomp={profile}"],
         read_only=True,
         tmpfs={
             "/tmp": "rw,nosuid,nodev,noexec,size=64m,mode=1777",  # noqa: S108 - inside the container
+            "/dev/mqueue": "ro,nosuid,nodev,noexec",  # else code makes message queues there, as files
             "/work": f"rw,nosuid,nodev,exec,size={limits.disk},mode=0700,uid={UID},gid={UID}",
         },
         ipc_mode="private",
@@ -84,6 +94,8 @@ def hardened(api: APIClient, spec: Spec, machine: str, door: Doorway | None) -> 
         mounts=[Mount(MOUNT, str(door.folder), type="bind", read_only=True)] if door else [],
         runtime=spec.runtime,
     )
+    config["MaskedPaths"] = list(MASKED)  # docker-py has no word for it
+    return config
 
 
 class Doorway:

@@ -22,6 +22,7 @@ from sandbox import (
     SessionDied,
     engine_facts,
 )
+from sandbox.container import MASKED
 from sandbox.owner import LABEL, Owner, started
 
 pytestmark = pytest.mark.docker
@@ -133,6 +134,26 @@ async def test_every_setting_reached_the_engine(engine: Any, session: DockerSess
         "fsize": small.disk,
     }
     assert not host["PortBindings"]
+
+
+async def test_what_tells_of_the_host_is_empty(session: DockerSession) -> None:
+    code = """
+import os
+told, kinds = [], set()
+for path in masked:
+    try:
+        told += [path] if (os.listdir(path) if os.path.isdir(path) else open(path, "rb").read(1)) else []
+        kinds.add(os.path.isdir(path))
+    except FileNotFoundError:
+        pass  # not every kernel has them all
+told, len(kinds)
+"""
+    assert (await session.run(f"masked = {MASKED}\n{code}")).value == "([], 2)"
+
+
+async def test_no_message_queue_can_be_made(session: DockerSession) -> None:
+    made = await session.run("open('/dev/mqueue/x', 'w')")  # past mq_open(2), which is not allowed either
+    assert "Read-only file system" in made.error
 
 
 async def test_code_that_kills_the_guest_ends_the_session_and_no_other(engine: Any, small: Limits) -> None:
