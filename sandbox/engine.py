@@ -44,14 +44,15 @@ def docker_client(timeout: float = 60.0, *, host: str | None = None, tls: TLSCon
 
     Raises EngineMissing with the remedy. timeout: seconds of silence before one request fails.
     """
-    import docker
     from docker.errors import DockerException
+    from docker.utils import kwargs_from_env
+
+    from sandbox.client import Client
 
     try:
         _knock(host or os.environ.get("DOCKER_HOST") or LOCAL)
-        if host is None:
-            return docker.from_env(timeout=int(timeout))
-        return docker.DockerClient(base_url=host, tls=tls or False, timeout=int(timeout))
+        named = kwargs_from_env() if host is None else {"base_url": host, "tls": tls or False}
+        return Client(timeout=int(timeout), **named)
     except (DockerException, OSError) as error:
         raise EngineMissing(_remedy(error, host)) from error
 

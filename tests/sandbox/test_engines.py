@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.tls import TLSConfig
 
 from sandbox import DockerSandbox, EngineMissing, Limits, SessionDied
 from sandbox.owner import LABEL, Owner
@@ -17,7 +21,8 @@ pytestmark = pytest.mark.docker
 class Relay:
     """The local engine behind a TCP port, as another machine's would be. `stop` is what its crash looks like."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.port = 0
         self.connections = 0
         self._server: asyncio.Server | None = None
@@ -28,7 +33,7 @@ class Relay:
         return f"tcp://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -98,6 +103,63 @@ async def test_a_session_over_the_attached_stdio(engine: Any, relay: Relay, smal
         stopped = await session.run("while True: pass", seconds=0.3)
         assert stopped.status == "timeout"
         assert (await session.run("x")).status in ("ok", "error")
+    assert not mine(engine)
+
+
+def certificates(folder: Path) -> Path:
+    """Keys and certificates of an authority, of an engine on 127.0.0.1 and of its client, as `dockerd --tlsverify`
+    takes them."""
+
+    def openssl(command: str) -> None:
+        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+
+    new = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+    for name in ("ca", "other"):
+        openssl(f"{new} -x509 -days 2 -subj /CN={name} -keyout {name}-key.pem -out {name}.pem")
+    for name in ("server", "client"):
+        (folder / "names").write_text("subjectAltName = IP:127.0.0.1\n")
+        openssl(f"{new} -subj /CN={name} -keyout {name}-key.pem -out {name}.csr")
+        signing = "-CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 2 -extfile names"
+        openssl(f"x509 -req -in {name}.csr {signing} -out {name}.pem")
+    return folder
+
+
+async def test_an_engine_behind_tls_that_asks_for_a_certificate(
+    engine: Any, tmp_path: Path, small: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = await asyncio.to_thread(certificates, tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=folder / "ca.pem")
+    context.load_cert_chain(folder / "server.pem", folder / "server-key.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    relay = Relay(context)
+    await relay.start()
+
+    def settings(authority: str, *, known: bool = True) -> TLSConfig:
+        pair = (str(folder / "client.pem"), str(folder / "client-key.pem")) if known else None
+        return TLSConfig(client_cert=pair, ca_cert=str(folder / authority), verify=True)
+
+    async with opened(relay.host, limits=small, tls=settings("ca.pem")) as sandbox:
+        session = await sandbox.session()
+        assert (await session.run("print('x' * 100_000); 6 * 7", seconds=5)).value == "42"
+        await session.put("a", bytes(1 << 20))
+        assert await session.get("a") == bytes(1 << 20)
+        assert len(await sandbox.ls()) >= 1
+    for tls in (None, settings("other.pem"), settings("ca.pem", known=False)):
+        async with opened(relay.host, limits=small, tls=tls) as sandbox:
+            with pytest.raises(EngineMissing):
+                await sandbox.session()
+    # The same by the variables of Docker's own client.
+    for name in ("cert", "key"):
+        (folder / f"{name}.pem").symlink_to(folder / {"cert": "client.pem", "key": "client-key.pem"}[name])
+    monkeypatch.setenv("DOCKER_HOST", relay.host)
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(folder))
+    sandbox = DockerSandbox(small)
+    try:
+        assert (await (await sandbox.session()).run("1")).value == "1"
+    finally:
+        await sandbox.aclose()
+    await relay.stop()
     assert not mine(engine)
 
 
