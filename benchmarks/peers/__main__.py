@@ -1,7 +1,8 @@
 """Run a suite's cases through other frameworks, a bare loop and ours, and write one table.
 
     python -m benchmarks.peers [--suite workflows|bfcl|single|chat] [--n N] [--seed S] [--only NAME,NAME…]
-                               [--at-once K] [--temperature T] [--base-url URL] [--out FOLDER]
+                               [--at-once K] [--seconds S] [--temperature T] [--base-url URL]
+                               [--out FOLDER]
 
 Needs the server of `fastslow up`, or one at --base-url, and for `workflows` the image of `fastslow sandbox build`. The
 first run makes an environment for each peer (2 minutes, 0.5 GB). Every run is a line of rows.jsonl in the folder; the
@@ -71,7 +72,7 @@ async def measure(options: argparse.Namespace, cases: Sequence[Case], contenders
             stack.push_async_callback(closing)
         await engine.connect()
         loopback = Loopback(options.base_url, os.environ.get("FASTSLOW_API_KEY"), filled)
-        bench = Bench(engine, sandbox, await stack.enter_async_context(loopback), options.seed, Limits())
+        bench = Bench(engine, sandbox, await stack.enter_async_context(loopback), options.seed, options.limits)
 
         async def one(case: Case, contender: Contender) -> None:
             nonlocal count
@@ -95,7 +96,7 @@ def _tell(row: Row, count: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def report(rows: Sequence[Row], command: str) -> str:
+def report(rows: Sequence[Row], command: str, limits: Limits) -> str:
     """The page that `fastslow eval` writes, and what peers differ in besides."""
     lines = ["| | prompt tokens | no answer | version |", "|---|---|---|---|"]
     versions = {each.name: each.version.replace("==", " ") for each in CONTENDERS}
@@ -105,7 +106,7 @@ def report(rows: Sequence[Row], command: str) -> str:
         lines.append(f"| {name} | {prompt:.0f} | {silent} of {len(members)} | {versions[name]} |")
     told = (
         "\n## Besides\n\nPrompt tokens are means of a run. A run has no answer where the contender raised, used up its "
-        f"{Limits().turns} requests, or took {Limits().seconds:.0f} s.\n\n"
+        f"{limits.turns} requests, or took {limits.seconds:.0f} s.\n\n"
     )
     return page(rows, command) + told + "\n".join(lines) + "\n"
 
@@ -117,11 +118,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2, help="another than those that rules were tuned on")
     parser.add_argument("--only", metavar="NAME,NAME…")
     parser.add_argument("--at-once", type=int, default=1, metavar="K")
+    parser.add_argument("--seconds", type=float, default=Limits.seconds, help="most of one run")
     parser.add_argument("--temperature", type=float, help="for requests that name none; the server's own without it")
     parser.add_argument("--base-url", metavar="URL", default=os.environ.get("FASTSLOW_BASE_URL"))
     parser.add_argument("--out", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     options.out = options.out or Path("fastslow-out", f"peers-{options.suite}-{options.seed}")
+    options.limits = Limits(seconds=options.seconds)
     options.out.mkdir(parents=True, exist_ok=True)
     if options.base_url is None:
         if (server := running_server()) is None:
@@ -136,7 +139,7 @@ def main() -> None:
     ids = {case.id for case in cases}
     rows = [row for row in read(options.out / "rows.jsonl") if row.case in ids]
     rows.sort(key=lambda row: order.index(row.arm))
-    text = report(rows, shlex.join(["python", "-m", "benchmarks.peers", *sys.argv[1:]]))
+    text = report(rows, shlex.join(["python", "-m", "benchmarks.peers", *sys.argv[1:]]), options.limits)
     (options.out / "report.md").write_text(text, "utf-8")
     (options.out / "report.svg").write_text(picture(f"{options.suite}, {rows[0].model}", summaries(rows)), "utf-8")
     print(text)

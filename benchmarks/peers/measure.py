@@ -33,7 +33,7 @@ IN_SANDBOX = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """Of one run: requests to the model, and seconds."""
 

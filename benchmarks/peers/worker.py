@@ -74,7 +74,7 @@ def _contender(file: str, function: str) -> Any:
 async def _carry_out(run: Any, job: Job) -> dict[str, str]:
     try:
         answer = await run(job) if inspect.iscoroutinefunction(run) else await asyncio.to_thread(run, job)
-        return {"id": job.id, "answer": str(answer or ""), "error": ""}
+        return {"id": job.id, "answer": "" if answer is None else str(answer), "error": ""}
     except Exception as error:  # whatever a contender dies of is its result
         traceback.print_exc()
         last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]

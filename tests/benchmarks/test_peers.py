@@ -21,6 +21,7 @@ from agent.events import CallStarted, Exit, Result
 from benchmarks.peers import __main__ as peers
 from benchmarks.peers.contender import CONTENDERS, Contender
 from benchmarks.peers.loopback import Loopback
+from benchmarks.peers.measure import Limits
 from benchmarks.peers.recorded import Run
 from tools import Tool
 
@@ -160,6 +161,10 @@ def test_calls_reach_the_judges_as_those_of_our_own_runs_do() -> None:
     assert name in one.judge(result)
 
 
+def told(out: Path, url: str) -> argparse.Namespace:
+    return argparse.Namespace(out=out, base_url=url, at_once=2, temperature=None, seed=2, limits=Limits())
+
+
 @pytest.fixture
 def _unconnected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(peers, "VLLM", lambda _: ScriptedModel([]))
@@ -170,7 +175,7 @@ def _unconnected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 async def test_goes_on_where_it_was(tmp_path: Path) -> None:
     cases = SUITES["chat"](2)[:3]
     async with upstream([says("hello")] * 3) as (url, asked):
-        options = argparse.Namespace(out=tmp_path, base_url=url, at_once=2, temperature=None, seed=2)
+        options = told(tmp_path, url)
         await peers.measure(options, cases[:2], [BARE])
         with (tmp_path / "rows.jsonl").open("a", encoding="utf-8") as file:
             file.write('{"suite": "cha')  # killed while it wrote
@@ -180,14 +185,14 @@ async def test_goes_on_where_it_was(tmp_path: Path) -> None:
     assert sorted(row.case for row in rows) == sorted(case.id for case in cases)
     assert len(asked) == 3
     assert asked[0]["messages"][1]["content"] in {case.task for case in cases}
-    assert "| bare loop | 100 | 0 of 3 |" in peers.report(rows, "command")
+    assert "| bare loop | 100 | 0 of 3 |" in peers.report(rows, "command", Limits())
 
 
 @pytest.mark.usefixtures("_unconnected")
 async def test_what_a_contender_dies_of_is_its_result(tmp_path: Path) -> None:
     broken = Contender("broken", "bare.py:nothing")
     async with upstream([]) as (url, _):
-        options = argparse.Namespace(out=tmp_path, base_url=url, at_once=1, temperature=None, seed=2)
+        options = told(tmp_path, url)
         await peers.measure(options, SUITES["chat"](2)[:1], [broken])
         await peers.measure(options, SUITES["chat"](2)[:1], [BARE])  # its server says nothing
     rows = read(tmp_path / "rows.jsonl")

@@ -72,4 +72,4 @@ class InSandbox(PythonExecutor):
             return CodeOutput(output=final[1], logs=text[: final.start()], is_final_answer=True)
         if not ok:
             raise RuntimeError(text)
-        return CodeOutput(output=None, logs=text, is_final_answer=False)
+        return CodeOutput(output=None, logs=f"{text}\n", is_final_answer=False)
