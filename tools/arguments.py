@@ -22,7 +22,7 @@ from tools.teaching import example_of, explained
 MAX_CHARACTERS = 2_000_000
 SHOWN_ERRORS = 3
 
-_FENCE = re.compile(r"```[ \t]*\w*[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
+_FENCE = re.compile(r"```[ \t]*\w*(?:[ \t]*\n(.*)\n[ \t]*```|\s*([{\[].*))", re.DOTALL)
 # What may stand behind a whole value and means nothing: stray closers, a fence, closing and special tags.
 _NOISE = re.compile(
     r"(?:\s+|[}\])`;]|</[\w:.-]{1,40}>|<\|[^<>|]{1,40}\|>|<｜[^<>｜]{1,40}｜>|\[\|[^\[\]|]{1,40}\|\])*+"
@@ -71,7 +71,7 @@ def _read(validator: Validator, text: str) -> Any:
     """The JSON value in the text; `{}` for none. Raises LenientError."""
     bare = text.strip().strip("\ufeff")
     if fence := _FENCE.fullmatch(bare):
-        bare = fence.group(1).strip()
+        bare = (fence[1] or fence[2] or "").strip()
     if not bare:
         return {}
     try:
@@ -96,7 +96,8 @@ def _unwrapped(validator: Validator, value: Any) -> Any:
     known = validator.schema.get("properties", {}) if isinstance(validator.schema, dict) else {}
     for key in ("arguments", "parameters"):
         inner = value.get(key) if isinstance(value, dict) else None
-        if isinstance(inner, dict) and key not in known and value.keys() <= {key, "name"} and "name" not in known:
+        written = isinstance(inner, dict) or (isinstance(inner, str) and inner.lstrip().startswith("{"))
+        if written and key not in known and value.keys() <= {key, "name"} and "name" not in known:
             return inner
     return value
 
@@ -150,7 +151,7 @@ def _unfitting(schema: Mapping[str, Any], text: str, value: Any, errors: list[Va
         lines += [f"- {line}" for line in told[:SHOWN_ERRORS]] if len(told) > 1 else []
         if len(told) > SHOWN_ERRORS:
             lines.append(f"- and {len(told) - SHOWN_ERRORS} more")
-    named = {str(error.absolute_path[0]) for error in errors if error.absolute_path}
+    named = {str(part) for error in errors for part in error.absolute_path}
     return "\n".join([*lines, *_ending(schema, text, named)])
 
 

@@ -40,11 +40,12 @@ def _as_object(validator: Validator, schema: dict[str, Any], value: Any) -> Any:
             return value  # perhaps half an object: it must not become some property's text
         if isinstance(inner, dict):
             return inner
-    if value is None and not schema.get("required"):
+    nothing = value is None or value == ""  # an empty text is no argument's value, but may be that of none
+    if nothing and not schema.get("required"):
         return {}
     properties, required = schema.get("properties", {}), schema.get("required", ())
     only = list(properties) if len(properties) == 1 else list(required) if len(required) == 1 else []
-    if value is None or not only:
+    if nothing or not only:
         return value
     wrapped = _mended(validator, {only[0]: value})
     return wrapped if validator.is_valid(wrapped) else value

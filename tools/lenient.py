@@ -59,7 +59,7 @@ def read_whole(text: str) -> Any:
         if end < len(text):
             raise LenientError(f"something follows the end of the value: {_shown(text, end)}", end) from None
         return value
-    _check_depth(value)
+    check_depth(value)
     return value
 
 
@@ -218,10 +218,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object from its pairs. Two values for one key are an error: nobody knows which was meant."""
     result: dict[str, Any] = {}
     for key, value in pairs:
-        if key in result and result[key] != value:
+        if key in result and _written(result[key]) != _written(value):
             raise LenientError(f"the key {key[:40]!r} comes twice with different values", 0)
         result[key] = value
     return result
+
+
+def _written(value: Any) -> str:
+    """What tells values apart; to Python `1 == True`."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _float(text: str) -> float:
@@ -243,7 +248,7 @@ def _shown(text: str, position: int) -> str:
     return repr(text[position : position + 20])
 
 
-def _check_depth(value: Any) -> None:
+def check_depth(value: Any) -> None:
     """Raise LenientError for nesting over the limit; a loop, as the value may be too deep for recursion."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):

@@ -75,6 +75,7 @@ def _compiled(text: str) -> Validator:
         patterns = part.get("patternProperties")
         if isinstance(patterns, dict) and (risky := [pattern for pattern in patterns if _RISKY.search(pattern)]):
             raise ValueError(f"the pattern {risky[0]!r} of patternProperties repeats a group, which may never end")
+        _allow_null(part)
     if isinstance(schema, dict):
         schema.pop("$schema", None)  # else references would switch to a validator without the rules below
         if "properties" in schema and not any(key in schema for key in _OPENING):
@@ -83,6 +84,15 @@ def _compiled(text: str) -> Validator:
     types = draft.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     cls = validators.extend(draft, validators=rules, type_checker=types)  # type: ignore[no-untyped-call]
     return cls(schema, registry=Registry())  # type: ignore[no-any-return]
+
+
+def _allow_null(part: dict[str, Any]) -> None:
+    """OpenAPI's `nullable`, which tools that come from such descriptions have, in JSON schema's own words."""
+    kinds = part.get("type")
+    if part.get("nullable") is True and isinstance(kinds, str | list) and "null" not in kinds:
+        part["type"] = [*([kinds] if isinstance(kinds, str) else kinds), "null"]
+        if isinstance(part.get("enum"), list):
+            part["enum"] = [*part["enum"], None]
 
 
 def resolve(schema: Any, reference: str) -> Any:

@@ -14,6 +14,7 @@ from tools.lenient import MAX_DEPTH
 from tools.result import clip
 from tools.schema import compiled, resolve
 
+SHOWN_DEPTH = 6  # down to which an example has optional properties: schemas may contain themselves
 _SHOWN = 80  # characters of a value in an error line
 _PHRASES = {
     "minItems": "at least {} items",
@@ -164,10 +165,11 @@ def _example_of_type(schema: Mapping[str, Any], root: Any, depth: int, named: Co
         case "object":
             properties, required = schema.get("properties", {}), schema.get("required", ())
             wanted = [*required, *(name for name in properties if name in named)]
-            return {name: _example(properties.get(name, {}), root, depth + 1) for name in dict.fromkeys(wanted)}
+            inner = named if depth < SHOWN_DEPTH else ()
+            return {name: _example(properties.get(name, {}), root, depth + 1, inner) for name in dict.fromkeys(wanted)}
         case "array":
             count = max(schema.get("minItems", 0), 1 if schema.get("maxItems", 1) else 0)
-            return [_example(schema.get("items", {}), root, depth + 1)] * min(count, 5)
+            return [_example(schema.get("items", {}), root, depth + 1, named)] * min(count, 5)
         case "integer" | "number":
             return _number(schema)
         case "boolean":

@@ -63,6 +63,8 @@ def refused(schema: dict[str, Any], text: str) -> str:
         ("{'city': \"L'Aquila\"}", {"city": "L'Aquila"}),
         ('{"city": "L\\\'Aquila"}', {"city": "L'Aquila"}),
         ('{"city": "two\nlines\t"}', {"city": "two\nlines\t"}),
+        ('```json {"city": "Paris"} ```', {"city": "Paris"}),
+        ('```json\n{"city": "Paris"}', {"city": "Paris"}),
         ('"{\\"city\\": \\"Paris\\"}"', {"city": "Paris"}),
         ('"Paris"', {"city": "Paris"}),
         ("'Paris'", {"city": "Paris"}),
@@ -86,6 +88,9 @@ def test_what_has_one_reading_is_read(text: str, arguments: dict[str, Any]) -> N
     [
         (schema(), "", {}),
         (schema(), "null", {}),
+        (schema(), '""', {}),
+        (schema("n", n={"type": "integer", "nullable": True}), '{"n": null}', {"n": None}),
+        (schema("u", u={"type": "string", "enum": ["a"], "nullable": True}), '{"u": null}', {"u": None}),
         (schema(a={"type": "string"}), " \n", {}),
         (FREE, '{"x": {"y": [1]}}', {"x": {"y": [1]}}),
         (schema("on", on={"type": "boolean"}), '{"on": "True"}', {"on": True}),
@@ -141,6 +146,8 @@ def test_the_schema_says_what_was_meant(parameters: dict[str, Any], text: str, a
         '{"command": "ls"} {"command": "pwd"}',
         '{"command": "ls"} and then',
         '{"command": "ls", "command": "pwd"}',
+        '""',
+        '{"arguments": "{\\"command\\": \\"rm"}',
         '{"command": "ls" "pwd"}',
         '{"command": "a\\d"}',
         '{command: "ls"}',
@@ -212,6 +219,8 @@ def test_errors_say_path_expected_and_got() -> None:
     assert '- unit: expected one of "celsius", "fahrenheit", got "kelvin"' in told
     assert told[-2] == 'A valid example: {"city": "...", "days": 1, "unit": "celsius"}'
     assert "expected the property 'city', got none" in refused(WEATHER, "{}")
+    deep = schema(a=schema(b={"type": "array", "items": schema(c={"type": "integer"})}))
+    assert 'A valid example: {"a": {"b": [{"c": 1}]}}' in refused(deep, '{"a": {"b": [{"c": "x"}]}}')
     assert "expected an object, got" in refused(NESTED, "5")
 
 
@@ -353,6 +362,7 @@ def test_any_text_gives_an_object_or_an_argument_error(text: str, parameters: di
         '{"arguments": {"city": "Paris"}}',
         '{"name": "weather", "arguments": {"city": "Paris"}}',
         '{"name": "weather", "parameters": {"city": "Paris"}}',
+        '{"arguments": "{\\"city\\": \\"Paris\\"}"}',
     ],
 )
 def test_arguments_come_out_of_what_they_are_wrapped_in(text: str) -> None:

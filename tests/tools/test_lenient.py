@@ -49,6 +49,13 @@ def test_depth_is_limited_alike_in_good_and_bad_json() -> None:
         assert caught.value.deep
 
 
+def test_one_key_with_two_values_is_refused() -> None:
+    assert read_whole('{"a": 1, "a": 1}') == {"a": 1}
+    for text in ('{"a": 1, "a": 2}', '{"a": 1, "a": true}', '{"a": [0], "a": [false]}'):
+        with pytest.raises(LenientError, match="comes twice"):
+            read_whole(text)
+
+
 def test_lone_surrogates_are_replaced() -> None:
     assert without_surrogates("a\ud800b") == "a\ufffdb"
     assert without_surrogates("\ud83d\ude00") == "\U0001f600"
