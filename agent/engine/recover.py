@@ -11,11 +11,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import chain, pairwise
 from typing import Any, TypeAlias
 
+from agent.engine.syntaxes import (
+    GAP,
+    MINIMAX,
+    NAME,
+    SEPARATOR,
+    SPACED,
+    SUFFIX,
+    Call,
+    NotACallError,
+    Read,
+    after,
+    calls_python,
+    python_calls,
+    read_elements,
+    read_gemma,
+    read_glm,
+    read_parameters,
+    read_typed,
+)
 from tools.lenient import LenientError, read_value, read_whole, skip_space, without_surrogates
-
-Call: TypeAlias = tuple[str, Any]
 
 # Names of vLLM's tool parsers, each with what counts in it without a marker.
 # https://docs.vllm.ai/en/stable/features/tool_calling/
@@ -26,99 +44,78 @@ DIALECTS: dict[str, str] = {
     **dict.fromkeys(("mistral", "jamba", "hunyuan_a13b", "phi4_mini_json", "internlm", "apertus", "gigachat3"), ""),
     **dict.fromkeys(("cohere_command3", "cohere_command4", "deepseek_v41", "dots", "minimax_m3", "minicpm5"), ""),
     **dict.fromkeys(("step3", "muse_glimmer", "poolside_v1", "hy_v3", "hy_v4", "k2_horizon"), ""),
-    # Syntaxes of their own, which are not known here: what others write into such a text is still found.
-    **dict.fromkeys(("gemma4", "functiongemma", "kimi_k3", "inkling", "plamo3", "openai", "hf"), ""),
+    **dict.fromkeys(("gemma4", "functiongemma", "kimi_k3", "inkling", "plamo3", "openai", "minimax"), ""),
+    "hf": "",  # whatever syntax the model's tokenizer describes
     **dict.fromkeys(("llama3_json", "llama4_json", "xlam"), "json"),
     **dict.fromkeys(("pythonic", "llama4_pythonic", "lfm2", "olmo3"), "pythonic"),
 }
 
-_NAME = r"[\w.:/-]{1,128}"
-_GAP = r"\s{0,64}"
-_SPACED = r"｜DSML｜|\w{1,16}:"  # before the name of a tag
-# The reader of each syntax is `_read_<group>`. Every repetition is bounded, so a search takes linear time.
+_STEPS = r"[^{}<>]{0,64}"  # what stands between the tags of a head
+# The reader of each syntax is `_READERS[group]`. Every repetition is bounded, so a search takes linear time.
 _OPENERS = {
     "fence": r"^[ \t]{0,64}```(?P<language>[\w+-]{0,32})[ \t]{0,64}$",
-    "invoke": rf"<(?:(?:{_SPACED})?invoke|function)\s{{1,8}}name{_GAP}={_GAP}[\"']?(?P<invoke_name>{_NAME})[\"']?"
-    rf"{_GAP}>",
-    "function": rf"<function{_GAP}={_GAP}(?P<function_name>{_NAME}){_GAP}>",
-    "glm": rf"(?:<tool_call>{_GAP}(?P<glm_name>{_NAME}){_GAP}(?=<arg_key>|</tool_call>)|"
-    rf"^(?P<glm_bare>{_NAME}){_GAP}(?=<arg_key>))",
-    "deepseek": rf"<｜tool▁call▁begin｜>{_GAP}(?:\w{{1,64}}<｜tool▁sep｜>)?(?P<deepseek_name>{_NAME}){_GAP}"
-    rf"(?:<｜tool▁sep｜>{_GAP})?(?:```json{_GAP})?(?=\{{)",
-    "kimi": rf"<\|tool_call_begin\|>{_GAP}(?:functions\.)?(?P<kimi_name>[\w.-]{{1,128}})(?::\d{{1,9}})?{_GAP}"
-    r"<\|tool_call_argument_begin\|>",
-    "mistral": rf"\[TOOL_CALLS\]{_GAP}(?P<mistral_name>[\w.-]{{1,128}})(?:\[CALL_ID\][\w-]{{0,64}})?"
-    rf"(?:\[ARGS\])?{_GAP}(?=\{{)",
+    "elements": rf"{MINIMAX}<invoke\s{{1,8}}name=[\"']?(?P<elements_name>{NAME})[\"']?>",
+    "invoke": rf"<(?:(?:{SPACED})?invoke|function)\s{{1,8}}name{GAP}={GAP}[\"']?(?P<invoke_name>{NAME})[\"']?{GAP}>",
+    "function": rf"<function{GAP}={GAP}[\"']?(?P<function_name>{NAME})[\"']?{GAP}>",
+    "glm": rf"(?:<(?:ifm\|)?tool_call{SUFFIX}>{GAP}(?P<glm_name>{NAME}){GAP}(?:<tool_sep{SUFFIX}>{GAP})?"
+    rf"(?=<(?:ifm\|)?arg_key{SUFFIX}>|</(?:ifm\|)?tool_call{SUFFIX}>)|^(?P<glm_bare>{NAME}){GAP}(?=<arg_key>))",
+    "plain": rf"<tool_call>{GAP}(?P<plain_name>{NAME}){GAP}(?=\{{)",
+    "deepseek": rf"<｜tool▁call▁begin｜>{GAP}(?:\w{{1,64}}<｜tool▁sep｜>)?(?P<deepseek_name>{NAME}){GAP}"
+    rf"(?:<｜tool▁sep｜>{GAP})?(?:```json{GAP})?(?=\{{|<｜tool▁call▁end｜>)",
+    "kimi": rf"(?:<\|tool_call_begin\|>{GAP}(?:functions\.)?|\bfunctions\.)(?P<kimi_name>[\w.-]{{1,128}})"
+    rf"(?::\d{{1,9}})?{GAP}<\|tool_call_argument_begin\|>",
+    "typed": r"<\|open\|>\s?call\s{1,8}tool=\"(?P<typed_name>[^\"\n]{1,128})\"[^<>\n]{0,64}<\|sep\|>",
+    "mistral": rf"\[TOOL_CALLS\]{GAP}(?P<mistral_name>[\w.-]{{1,128}})(?:\[CALL_ID\][\w-]{{0,64}})?"
+    rf"(?:\[ARGS\])?{GAP}(?=\{{)",
+    "gemma": rf"(?:<\|tool_call>{GAP}(?:call)?:|<start_function_call>{GAP}call:){GAP}(?P<gemma_name>{NAME}){GAP}"
+    r"(?=\{)",
+    "harmony": rf"\bto=functions\.(?P<harmony_name>[\w.-]{{1,128}}){_STEPS}"
+    rf"(?:<\|(?:channel|constrain)\|>{_STEPS}){{0,3}}<\|message\|>{GAP}(?=\{{)",
+    "plamo": rf"<\|plamo:begin_tool_name:plamo\|>{GAP}(?P<plamo_name>{NAME}){GAP}<\|plamo:end_tool_name:plamo\|>"
+    rf"(?:{GAP}<\|plamo:\w{{1,40}}(?::plamo)?\|>(?:json)?){{1,4}}{GAP}(?=\{{)",
     "python": r"<\|tool_call_start\|>|<\|python_start\|>|<function_calls>",
-    "json": r"<tool_call>|<\|tool_call\|>|<function_call>|<longcat_tool_call>|<seed:tool_call>|<tool_calls>|"
-    r"<\|python_tag\|>|\[TOOL_CALLS\]|\bfunctools(?=\[)|<\|START_ACTION\|>|<\|action_start\|>\s?<\|plugin\|>|"
-    r"<\|function_call\|>|\bfunction call<\|role_sep\|>",
+    "json": rf"<(?:ifm\|)?tool_call{SUFFIX}>|<\|tool_call\|>|<function_call>|<longcat_tool_call>|<seed:tool_call>"
+    r"|<tool_calls>|<TOOLCALL>|<\|python_tag\|>|\[TOOL_CALLS\]|\bfunctools(?=\[)|<\|START_ACTION\|>"
+    r"|<\|action_start\|>\s?<\|plugin\|>|<\|function_call\|>|\bfunction call<\|role_sep\|>"
+    r"|<\|content_invoke_tool_json\|>",
     "keyed": r"<\|tools_prefix\|>",
     "line": r"^[ \t]{0,64}[{\[]",
 }
 _BARE_JSON = r"\{\s{0,64}[\"'](?:name|type|function|arguments|parameters)[\"']"
+_UNMARKED = ("fence", "line", "bare")
 
-_WRAPPERS = (
-    "<tool_call>",
-    "<minimax:tool_call>",
-    "<seed:tool_call>",
-    "<｜tool▁calls▁begin｜>",
-    "<|tool_calls_section_begin|>",
-    "<atem:function_calls>",
-    "<dots_function_call>",
-    "<｜tool_call_begin｜>function<｜tool_sep｜>",
-    "<｜tool_calls_begin｜>",
-    "<｜DSML｜function_calls>",
-    "<｜DSML｜tool_calls>",
+_WRAPPER = re.compile(
+    rf"(?:<(?:{SPACED}|longcat_)?tool_calls?{SUFFIX}>|<tools>|<function>|<｜tool▁calls▁begin｜>"
+    r"|<\|tool_calls_section_begin\|>|<atem:function_calls>|<dots_function_call>|<｜tool_calls_begin｜>"
+    r"|<｜tool_call_begin｜>function<｜tool_sep｜>|<｜DSML｜ ?(?:function_calls|toolcalls|calls|tool)>"
+    r"|\]<\]minimax\[>\[<tool_call>|<\|open\|>\s?tools\s?<\|sep\|>|<\|message_model\|>"
+    r"|(?:<\|start\|>assistant\s?)?<\|channel\|>commentary|<\|start\|>assistant"
+    r"|<\|plamo:begin_tool_requests?:plamo\|>)\s*\Z"
 )
 _CLOSING = (
-    r"</(?:｜DSML｜|\w{1,16}:)?(?:(?:longcat_)?tool_calls?|(?:dots_)?function(?:_calls?)?|invoke|tools?|s)>"
+    rf"</(?:{SPACED})?(?:(?:longcat_)?tool_?calls?|TOOLCALL|calls|(?:dots_)?function(?:_calls?)?|invoke|tools?|s)"
+    rf"{SUFFIX}>|{MINIMAX}</tool_call>|<tool_call\|>|<end_function_call>|<\|/tool_call\|>|<\|call\|>"
+    r"|<\|plamo:end_\w{1,40}:plamo\|>|<\|close\|>\s?tools\s?<\|sep\|>|<\|(?:end_message|content_model_end_sampling)\|>"
     r"|<\|[\w./-]{1,40}_(?:end|suffix)\|>|<\|END_ACTION\|>|<｜[^<>｜\n]{1,40}[▁_]end｜>"
 )
-_CLOSER = re.compile(rf"[\s}}]{{0,64}}(?:{_CLOSING})")
+_CLOSER = re.compile(rf"[\s}}]{{0,64}}(?:{_CLOSING}|```)")
 _TRAIL = re.compile(
     rf"(?:\s|{_CLOSING}|<\|(?:im_end|eot_id|eom_id|endoftext)\|>|<｜end▁of▁sentence｜>|\[\|endofturn\|\])*+"
 )
-_SEPARATOR = re.compile(r"[\s,;]*+")
 _BARE_VALUE = re.compile(
-    rf"\{{{_GAP}\"name\"{_GAP}:{_GAP}\"({_NAME})\"{_GAP},{_GAP}\"(?:arguments|parameters)\"{_GAP}:{_GAP}"
-    rf"([^\"'{{}}\[\]<>\n]{{1,500}}?){_GAP}\}}{_GAP}(?=</tool_call>)"
+    rf"\{{{GAP}\"name\"{GAP}:{GAP}\"({NAME})\"{GAP},{GAP}\"(?:arguments|parameters)\"{GAP}:{GAP}"
+    rf"([^\"'{{}}\[\]<>\n]{{1,500}}?){GAP}\}}{GAP}(?=</tool_call>)"
 )
-_PARAMETER = re.compile(
-    rf"<(?:{_SPACED})?param(?:eter)?(?:=|\s{{1,8}}name\s{{0,8}}=\s{{0,8}})[\"']?([^\"'<>\n]{{1,128}}?)[\"']?"
-    r"(?:\s{1,8}string=\"(true|false)\")?\s{0,8}>"
-)
-# A value may hold its own closing tag: it ends where what follows can only be the call's next part.
-_PARAMETER_END = re.compile(
-    rf"</(?:{_SPACED})?param(?:eter)?>(?=\s*</?(?:{_SPACED})?(?:param|function|invoke|tool_call))"
-    rf"|\n?(?=<(?:{_SPACED})?param(?:eter)?(?:=|\s{{1,8}}name=)[^<>\n]{{1,128}}>)"
-    r"|\n(?=</(?:function|invoke)>\s*(?:</|<tool_call>|<function=|<invoke|\Z))"
-)
-_FUNCTION_END = re.compile(rf"</(?:{_SPACED})?(?:function|invoke)>|</(?:\w+:)?tool_call>")
-_ARGUMENT = re.compile(r"<arg_key>([^<>\n]{1,128})</arg_key>\s*<arg_value>")
-_ARGUMENT_END = re.compile(r"</arg_value>(?=\s*(?:<arg_key>|</?tool_call>))")
-_PYTHON_CALL = re.compile(r"([A-Za-z_][\w.]{0,127})\(")
-_PYTHON_KEY = re.compile(r"([A-Za-z_]\w{0,127})\s{0,8}=(?!=)")
 _THOUGHTS_END = re.compile(r"</think>|\[/THINK\]|</seed:think>")
 _LINE_END = re.compile(r"[ \t]*+(?:\n|\Z|[<\[,;{])")
 _FENCE_OPEN = re.compile(r"\s{0,64}(?:```\w{0,32}\s{0,64})?")
 _FENCE_CLOSE = re.compile(r"\s{0,64}```")
 _FENCED = {"", "json", "jsonc", "tool_call", "tool_calls", "tool_code", "tool"}
-
-
-class _NotACallError(Exception):
-    """What an opener opened is no call, or not surely a whole one.
-
-    read: how far the text was read to see that. skip: there can be no call before that place.
-    """
-
-    def __init__(self, read: int, *, skip: bool = False) -> None:
-        super().__init__()
-        self.read = read
-        self.skip = skip
-
-
-Read: TypeAlias = tuple[list[Call], int]  # calls, and where the text goes on
+# Of a call's object: what may stand beside the arguments, and what the arguments are called, where a marker says that
+# this is a call.
+_ENVELOPE = {"name", "tool_name", "function", "id", "tool_call_id", "type", "index"}
+_KEYS = ("arguments", "parameters", "args", "input")
+_SAID_NAME = re.compile(rf"[\"'](?:tool_)?name[\"']{GAP}:{GAP}[\"']({NAME})[\"']")
 
 
 def recover_calls(text: str, dialect: str) -> tuple[str, list[Call]]:
@@ -136,10 +133,36 @@ def recover_calls(text: str, dialect: str) -> tuple[str, list[Call]]:
     if dialect not in DIALECTS:
         raise ValueError(f"unknown dialect {dialect!r}; known are: {', '.join(sorted(DIALECTS))}")
     text = without_surrogates(text)
-    found = _without_thoughts(text, _Search(text, DIALECTS[dialect]).run())
+    search = _Search(text, DIALECTS[dialect])
+    found = _without_thoughts(text, search.run())
+    if not found and dialect == "olmo3":
+        found = search.lines()
     if not found:
         return text, []
     return _rest(text, found), [call for _, _, calls in found for call in calls]
+
+
+def lost_call(text: str, dialect: str) -> tuple[str, str, str] | None:
+    """A call that a marker announces and that cannot be read: `(the text before it, its name, its own text)`.
+
+    It must not run, and it is no answer either: its text is for the error that the model is shown. None where
+    there is none, or where it does not say which tool it calls. Look for it in what `recover_calls` left over.
+
+    >>> lost_call('So: <tool_call>{"name": "f", "arguments": {"x": oops}}</tool_call>', "hermes")
+    ('So:', 'f', '{"name": "f", "arguments": {"x": oops}}</tool_call>')
+    """
+    openers = _Search(text, DIALECTS[dialect]).opener.finditer(text)
+    marked = (match for match in openers if match.lastgroup not in _UNMARKED)
+    for match, following in pairwise(chain(marked, [None])):
+        assert match is not None  # noqa: S101 - only the last one is
+        until = following.start() if following else len(text)
+        name = match.groupdict().get(f"{match.lastgroup}_name") or match["glm_bare"]
+        said = _SAID_NAME.search(text, match.end(), until)
+        if name or said:
+            begin = match.start() if name else match.end()
+            before = _rest(text, [(match.start(), len(text), [])])
+            return before, name or (said[1] if said else ""), text[begin:].strip()
+    return None
 
 
 Found: TypeAlias = list[tuple[int, int, list[Call]]]  # start, end, calls
@@ -161,7 +184,7 @@ class _Search:
         while match := self.opener.search(self.text, position):
             try:
                 calls, end = self._read(match)
-            except _NotACallError as error:
+            except NotACallError as error:
                 position = match.end()
                 wasted += max(error.read - position, 0)
                 if error.skip:
@@ -169,9 +192,18 @@ class _Search:
                 if wasted > 4 * len(self.text) + 10_000:
                     break  # made to be read again and again; no model's text comes near
             else:
-                position = _after(_TRAIL, self.text, end)
+                position = after(_TRAIL, self.text, end)
                 found.append((match.start(), position, calls))
         return found
+
+    def lines(self) -> Found:
+        """The whole text, where it is calls in Python, one a line, and nothing else."""
+        start = max((closing.end() for closing in _THOUGHTS_END.finditer(self.text)), default=0)
+        try:
+            calls, end = python_calls(self.text, skip_space(self.text, start))
+        except (NotACallError, LenientError):
+            return []
+        return [(start, len(self.text), calls)] if after(_TRAIL, self.text, end) == len(self.text) else []
 
     def _read(self, match: re.Match[str]) -> Read:
         try:
@@ -183,34 +215,34 @@ class _Search:
                 case syntax:
                     return _READERS[syntax or ""](self.text, match)
         except LenientError as error:
-            raise _NotACallError(error.position, skip=error.deep) from error
+            raise NotACallError(error.position, skip=error.deep) from error
 
     def _fence(self, match: re.Match[str]) -> Read:
         """A code block that holds calls and nothing else; what lines any other block holds is no call."""
         if match.start() < self.fenced_until:
-            raise _NotACallError(match.end())
+            raise NotACallError(match.end())
         closing = self.text.find("\n```", match.end())
         self.fenced_until = len(self.text) if closing < 0 else closing + 4
         if match["language"].lower() not in _FENCED:
-            raise _NotACallError(match.end())
+            raise NotACallError(match.end())
         calls, end = self._unmarked(skip_space(self.text, match.end()))
         end = skip_space(self.text, end)
         if end < len(self.text) and not self.text.startswith("```", end):
-            raise _NotACallError(end)
+            raise NotACallError(end)
         return calls, min(end + 3, len(self.text))
 
     def _line(self, match: re.Match[str]) -> Read:
         """Calls on lines of their own; a tag or another, damaged call may follow in the same line."""
         if match.start() < self.fenced_until:
-            raise _NotACallError(match.end())
+            raise NotACallError(match.end())
         calls, end = self._unmarked(match.end() - 1)
         if not _LINE_END.match(self.text, end):
-            raise _NotACallError(end, skip=True)
+            raise NotACallError(end, skip=True)
         return calls, end
 
     def _unmarked(self, position: int) -> Read:
-        if self.pythonic and self.text.startswith("[", position) and _PYTHON_CALL.match(self.text, position + 1):
-            return _python_calls(self.text, position)
+        if self.pythonic and calls_python(self.text, position):
+            return python_calls(self.text, position)
         return _json_calls(self.text, position, bare=True)
 
 
@@ -237,13 +269,13 @@ def _json_calls(text: str, position: int, *, bare: bool = False) -> Read:
         found = _calls_of(value, bare)
         if bare and not found:
             if not calls:
-                raise _NotACallError(end, skip=True)
+                raise NotACallError(end, skip=True)
             end = last
             break
         calls += found
-        position = _after(_SEPARATOR, text, end)
+        position = after(SEPARATOR, text, end)
     if not calls:
-        raise _NotACallError(position, skip=True)
+        raise NotACallError(position, skip=True)
     if array and text.startswith("]", position):
         end = position + 1
     return calls, end
@@ -277,9 +309,12 @@ def _calls_of(value: Any, bare: bool) -> list[Call]:
     if isinstance(function, dict):
         value = function
     name = value.get("name", value.get("tool_name", function))
-    key = next((key for key in ("arguments", "parameters") if key in value), None)
-    if not isinstance(name, str) or not re.fullmatch(_NAME, name.strip()) or (bare and key is None):
+    keys = [key for key in (_KEYS[:2] if bare else _KEYS) if key in value]
+    key = keys[0] if keys else None
+    if not isinstance(name, str) or not re.fullmatch(NAME, name.strip()) or (bare and key is None):
         return []
+    if any(value[other] != value[key] for other in keys) or not (key or value.keys() <= _ENVELOPE):
+        return []  # two objects of arguments, or arguments that stand beside the name
     try:
         arguments = _arguments(value.get(key or ""))
     except LenientError:
@@ -300,15 +335,17 @@ def _arguments(value: Any) -> Any:
 
 def _read_json(text: str, match: re.Match[str]) -> Read:
     """Behind a marker: JSON, perhaps in a fence; or what EXAONE 4.0 is told it may write, a bare value."""
-    position = _after(_FENCE_OPEN, text, match.end())
+    position = after(_FENCE_OPEN, text, match.end())
     if value := _BARE_VALUE.match(text, position):
         name, bare = value.groups()
         word = {"true": True, "false": False, "null": {}}.get(bare)
         if word is None:
             word = read_whole(bare) if re.fullmatch(r"-?\d{1,300}(?:\.\d{1,300})?", bare, re.ASCII) else bare
         return [(name, word)], value.end()
+    if calls_python(text, position):
+        return python_calls(text, position)
     calls, end = _json_calls(text, position)
-    return calls, _after(_FENCE_CLOSE, text, end)
+    return calls, after(_FENCE_CLOSE, text, end)
 
 
 def _read_keyed(text: str, match: re.Match[str]) -> Read:
@@ -318,123 +355,53 @@ def _read_keyed(text: str, match: re.Match[str]) -> Read:
     calls: list[Call] = []
     for item in value if isinstance(value, list) else []:
         [(name, arguments)] = item.items() if isinstance(item, dict) and len(item) == 1 else [("", None)]
-        if re.fullmatch(_NAME, name) and isinstance(arguments, dict):
+        if re.fullmatch(NAME, name) and isinstance(arguments, dict):
             calls.append((name, arguments))
     if not calls:
-        raise _NotACallError(end)
+        raise NotACallError(end)
     return calls, end
 
 
 def _read_named(text: str, match: re.Match[str]) -> Read:
-    """A name in the opener, and the arguments' object behind it."""
-    value, end = _json_value(text, skip_space(text, match.end()))
+    """A name in the opener, and behind it the arguments' object, or the call's end where it has no arguments."""
+    position = skip_space(text, match.end())
+    if text.startswith(("<|tool_call_end|>", "<｜tool▁call▁end｜>"), position):
+        return [(match[f"{match.lastgroup}_name"], {})], position
+    value, end = _json_value(text, position)
     if not isinstance(value, dict):
-        raise _NotACallError(end)
-    return [(match[f"{match.lastgroup}_name"], value)], _after(_FENCE_CLOSE, text, end)
+        raise NotACallError(end)
+    return [(match[f"{match.lastgroup}_name"], value)], after(_FENCE_CLOSE, text, end)
 
 
 def _read_bare(text: str, match: re.Match[str]) -> Read:
     return _json_calls(text, match.start(), bare=True)
 
 
-# --- XML ---------------------------------------------------------------------------------------------
-
-
 def _read_function(text: str, match: re.Match[str]) -> Read:
-    """`<function=f><parameter=x>1</parameter></function>`, and the same as `<invoke name="f">`."""
-    name = match[f"{match.lastgroup}_name"]
-    arguments: dict[str, Any] = {}
+    """`<function=f><parameter=x>1</parameter></function>`, or with one JSON object in it; the same as `<invoke>`."""
     position = skip_space(text, match.end())
+    arguments: dict[str, Any] = {}
     if text.startswith("{", position):
         arguments, position = _json_value(text, position)
         position = skip_space(text, position)
-    while parameter := _PARAMETER.match(text, position):
-        end = _PARAMETER_END.search(text, parameter.end())
-        if end is None:
-            raise _NotACallError(len(text))
-        key, string = parameter.groups()
-        value: Any = text[parameter.end() : end.start()]
-        if match.lastgroup == "function":
-            value = value.removeprefix("\n").removesuffix("\n")  # the template writes them
-        if string == "false":
-            value = read_whole(value)
-        if arguments.setdefault(key, value) != value:
-            raise _NotACallError(position)
-        position = skip_space(text, end.end())
-    closing = _FUNCTION_END.match(text, position)
-    if closing is None:
-        raise _NotACallError(position)
-    return [(name, arguments)], closing.end()
-
-
-def _read_glm(text: str, match: re.Match[str]) -> Read:
-    """`<tool_call>f<arg_key>x</arg_key><arg_value>1</arg_value></tool_call>`."""
-    arguments: dict[str, Any] = {}
-    position = match.end()
-    while key := _ARGUMENT.match(text, position):
-        end = _ARGUMENT_END.search(text, key.end())
-        if end is None:
-            raise _NotACallError(len(text))
-        value = text[key.end() : end.start()]
-        if arguments.setdefault(key[1].strip(), value) != value:
-            raise _NotACallError(position)
-        position = skip_space(text, end.end())
-    if not text.startswith(("</tool_call>", "<tool_call>"), position):
-        raise _NotACallError(position)
-    return [(match["glm_name"] or match["glm_bare"], arguments)], position
-
-
-# --- Python ------------------------------------------------------------------------------------------
+    arguments, end = read_parameters(text, position, arguments, lines=match.lastgroup == "function")
+    return [(match[f"{match.lastgroup}_name"], arguments)], end
 
 
 def _read_python(text: str, match: re.Match[str]) -> Read:
-    return _python_calls(text, skip_space(text, match.end()))
-
-
-def _python_calls(text: str, position: int) -> Read:
-    """`[f(x=1), g(y="a")]`. Values are literals; nothing is evaluated."""
-    calls: list[Call] = []
-    end = position
-    position += text.startswith("[", position)
-    while call := _PYTHON_CALL.match(text, skip_space(text, position)):
-        try:
-            arguments, end = _python_arguments(text, call.end())
-        except (LenientError, _NotACallError):
-            if calls:
-                break
-            raise
-        calls.append((call[1], arguments))
-        position = _after(_SEPARATOR, text, end)
-    if not calls:
-        raise _NotACallError(position)
-    return calls, position + 1 if text.startswith("]", position) else end
-
-
-def _python_arguments(text: str, position: int) -> tuple[dict[str, Any], int]:
-    arguments: dict[str, Any] = {}
-    position = skip_space(text, position)
-    while not text.startswith(")", position):
-        key = _PYTHON_KEY.match(text, position)
-        if key is None:
-            raise _NotACallError(position)
-        value, position = read_value(text, key.end())
-        if arguments.setdefault(key[1], value) != value:
-            raise _NotACallError(position)
-        position = skip_space(text, position)
-        if text.startswith(",", position):
-            position = skip_space(text, position + 1)
-        elif not text.startswith(")", position):
-            raise _NotACallError(position)
-    return arguments, position + 1
+    """Behind a marker: calls in Python, or in JSON all the same."""
+    position = skip_space(text, match.end())
+    return python_calls(text, position) if calls_python(text, position) else _json_calls(text, position)
 
 
 _READERS: dict[str, Callable[[str, re.Match[str]], Read]] = {
+    "elements": read_elements,
     "invoke": _read_function,
     "function": _read_function,
-    "glm": _read_glm,
-    "deepseek": _read_named,
-    "kimi": _read_named,
-    "mistral": _read_named,
+    "glm": read_glm,
+    "typed": read_typed,
+    "gemma": read_gemma,
+    **dict.fromkeys(("plain", "deepseek", "kimi", "mistral", "harmony", "plamo"), _read_named),
     "python": _read_python,
     "json": _read_json,
     "keyed": _read_keyed,
@@ -445,12 +412,6 @@ _READERS: dict[str, Callable[[str, re.Match[str]], Read]] = {
 # --- the text around ---------------------------------------------------------------------------------
 
 
-def _after(pattern: re.Pattern[str], text: str, position: int) -> int:
-    """The end of what the pattern matches at the position, or the position."""
-    match = pattern.match(text, position)
-    return match.end() if match else position
-
-
 def _without_thoughts(text: str, found: Found) -> Found:
     """The calls that are meant: one in thoughts that ended, and were followed, was only considered."""
     split, position = 0, 0
@@ -458,7 +419,7 @@ def _without_thoughts(text: str, found: Found) -> Found:
         for closing in _THOUGHTS_END.finditer(text, position, start):  # a tag inside of a call is its own text
             split = closing.end()
         position = end
-    if _after(_TRAIL, text, split) == len(text):
+    if after(_TRAIL, text, split) == len(text):
         return found
     return [one for one in found if one[0] >= split]
 
@@ -468,8 +429,8 @@ def _rest(text: str, found: Found) -> str:
     pieces, position = [], 0
     for start, end, _ in found:
         piece = text[position:start].rstrip()
-        while wrapper := next((tag for tag in _WRAPPERS if piece.endswith(tag)), ""):
-            piece = piece.removesuffix(wrapper).rstrip()
+        while wrapper := _WRAPPER.search(piece, max(len(piece) - 100, 0)):
+            piece = piece[: wrapper.start()].rstrip()
         pieces.append(piece)
         position = end
     pieces.append(text[position:])

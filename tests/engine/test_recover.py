@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.engine.profiles import PROFILES
-from agent.engine.recover import DIALECTS, recover_calls
+from agent.engine.recover import DIALECTS, lost_call, recover_calls
 
 F = '{"name": "f", "arguments": {"a": 1}}'
 G = '{"name": "g", "arguments": {}}'
@@ -123,6 +123,60 @@ NATIVE: dict[str, tuple[str, list[tuple[str, Any]]]] = {
     "jamba": (f"<tool_calls>[\n {F},\n {G}\n]</tool_calls>", BOTH),
     "phi4_mini_json": (f"functools[{F}, {G}]", BOTH),
     "xlam": (f"[{F}, {G}]", BOTH),
+    "minimax": (f"<tool_calls>\n{F}\n{G}\n</tool_calls>", BOTH),
+    "deepseek_v41": (
+        '<｜DSML｜ calls>\n<｜DSML｜ invoke name="f">\n'
+        '<｜DSML｜ parameter name="a" string="false">1</｜DSML｜ parameter>\n'
+        '</｜DSML｜ invoke>\n<｜DSML｜ invoke name="g">\n</｜DSML｜ invoke>\n</｜DSML｜ calls>',
+        BOTH,
+    ),
+    "gemma4": (
+        '<|tool_call>call:f{a:1,s:<|"|>it said "go", {now}<|"|>,m:{k:[true,<|"|>x<|"|>]}}<tool_call|>'
+        "<|tool_call>:g{}<tool_call|>",
+        [("f", {"a": 1, "s": 'it said "go", {now}', "m": {"k": [True, "x"]}}), ("g", {})],
+    ),
+    "functiongemma": (
+        "<start_function_call>call:f{a:<escape>New York<escape>,n:2}<end_function_call>",
+        [("f", {"a": "New York", "n": 2})],
+    ),
+    "kimi_k3": (
+        '<|open|>tools<|sep|><|open|>call tool="f" index="1"<|sep|>'
+        '<|open|>argument key="s" type="string"<|sep|>007<|close|>argument<|sep|>'
+        '<|open|>argument key="a" type="object"<|sep|>{"b": 1}<|close|>argument<|sep|><|close|>call<|sep|>'
+        '<|open|>call tool="g" index="2"<|sep|><|close|>call<|sep|><|close|>tools<|sep|>',
+        [("f", {"s": "007", "a": {"b": 1}}), ("g", {})],
+    ),
+    "minimax_m3": (
+        ']<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name="f">\n]<]minimax[>[<id>42]<]minimax[>[</id>\n'
+        "]<]minimax[>[<items>]<]minimax[>[<item>]<]minimax[>[<sku>b-1]<]minimax[>[</sku>]<]minimax[>[</item>"
+        "]<]minimax[>[</items>\n]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>",
+        [("f", {"id": "42", "items": [{"sku": "b-1"}]})],
+    ),
+    "openai": ('<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}<|call|>', ONE),
+    "inkling": (
+        '<|message_model|><|content_invoke_tool_json|>{"name": "f", "args": {"a": 1}}<|end_message|>',
+        ONE,
+    ),
+    "plamo3": (
+        "<|plamo:begin_tool_requests:plamo|><|plamo:begin_tool_request:plamo|><|plamo:begin_tool_name:plamo|>f"
+        "<|plamo:end_tool_name:plamo|><|plamo:begin_tool_arguments:plamo|><|plamo:constrain|>json<|plamo:msg|>"
+        '{"a": 1}<|plamo:end_tool_arguments:plamo|><|plamo:end_tool_request:plamo|><|plamo:end_tool_requests:plamo|>',
+        ONE,
+    ),
+    "hy_v3": (
+        "<tool_calls>\n<tool_call>f<tool_sep>\n<arg_key>a</arg_key>\n<arg_value>x</arg_value>\n</tool_call>\n</tool_calls>",
+        [("f", {"a": "x"})],
+    ),
+    "hy_v4": (
+        "<tool_calls:6124c78e><tool_call:6124c78e>f<arg_key:6124c78e>a</arg_key:6124c78e><arg_value:6124c78e>x"
+        "</arg_value:6124c78e></tool_call:6124c78e></tool_calls:6124c78e>",
+        [("f", {"a": "x"})],
+    ),
+    "k2_horizon": (
+        "<ifm|tool_calls>\n<ifm|tool_call>f\n<ifm|arg_key>a</ifm|arg_key><ifm|arg_type>string</ifm|arg_type>"
+        f"<ifm|arg_value>x</ifm|arg_value>\n</ifm|tool_call>\n<ifm|tool_call>{G}</ifm|tool_call>\n</ifm|tool_calls>",
+        [("f", {"a": "x"}), ("g", {})],
+    ),
 }
 
 
@@ -190,6 +244,22 @@ def test_unknown_dialect_lists_the_known() -> None:
             [("f", {"a": 'print("</parameter>")'})],
         ),
         ("f\n<arg_key>a</arg_key>\n<arg_value>x</arg_value>\n</tool_call>", "", [("f", {"a": "x"})]),
+        ('<tool_call>{"name": "f", "args": {"a": 1}}</tool_call>', "", ONE),
+        ('<tool_call>f\n{"a": 1}\n</tool_call>', "", ONE),
+        ("<tool_call>f(a=1)</tool_call>", "", ONE),
+        (f"<TOOLCALL>[{F}, {G}]</TOOLCALL>", "", BOTH),
+        (f"<|tool_call_start|>[{F}, {G}]<|tool_call_end|>", "", BOTH),
+        (f"```json\n{F[:-1]}\n```", "", ONE),
+        ('<function="f">\n<parameter="a">\nx\n</parameter>\n</function>', "", [("f", {"a": "x"})]),
+        ('functions.f:0<|tool_call_argument_begin|>{"a": 1}<|tool_call_end|>', "", ONE),
+        ("<|tool_call_begin|>functions.g:0<|tool_call_argument_begin|><|tool_call_end|>", "", [("g", {})]),
+        ("<｜tool▁call▁begin｜>g<｜tool▁sep｜><｜tool▁call▁end｜>", "", [("g", {})]),
+        (
+            '<｜DSML｜invoke name="f">'
+            '<｜DSML｜parameter name="a" string="false">x</｜DSML｜parameter></｜DSML｜invoke>',
+            "",
+            [("f", {"a": "x"})],
+        ),
     ],
 )
 def test_damage_that_has_one_reading(text: str, content: str, calls: list[tuple[str, Any]]) -> None:
@@ -212,6 +282,11 @@ def test_damage_that_has_one_reading(text: str, content: str, calls: list[tuple[
         "[TOOL_CALLS]x[ARGS]no json",
         "[x(1 + 1)]",
         "<tool_call></tool_call>",
+        '<tool_call>{"name": "x", "city": "Seoul"}</tool_call>',
+        '<tool_call>{"name": "x", "arguments": {"a": 1}, "parameters": {"a": 2}}</tool_call>',
+        '<|tool_call>call:x{a:<|"|>no end}<tool_call|>',
+        '<|open|>call tool="x" index="1"<|sep|><|open|>argument key="a" type="string"<|sep|>no end',
+        ']<]minimax[>[<invoke name="x">]<]minimax[>[<a>no end',
     ],
 )
 def test_a_bad_call_costs_no_good_one(bad: str) -> None:
@@ -275,6 +350,20 @@ CUT = {
     "mistral": f"[TOOL_CALLS]sh[ARGS]{json.dumps(DANGER)}",
     "llama3_json": json.dumps({"name": "sh", "parameters": DANGER}),
     "pythonic": "[sh(" + ", ".join(f"{key}={value!r}" for key, value in DANGER.items()) + ")]",
+    "pythonic-literals": f"[sh(command=r'''{DANGER['command']}''', why='it ' 'said \"go\"',)]",
+    "gemma4": "<|tool_call>call:sh{"
+    + ",".join(f'{key}:<|"|>{value}<|"|>' for key, value in DANGER.items())
+    + "}<tool_call|>",
+    "kimi_k3": '<|open|>call tool="sh" index="1"<|sep|>'
+    + "".join(
+        f'<|open|>argument key="{key}" type="string"<|sep|>{value}<|close|>argument<|sep|>'
+        for key, value in DANGER.items()
+    )
+    + "<|close|>call<|sep|>",
+    "minimax_m3": ']<]minimax[>[<invoke name="sh">'
+    + "".join(f"]<]minimax[>[<{key}>{value}]<]minimax[>[</{key}>" for key, value in DANGER.items())
+    + "]<]minimax[>[</invoke>",
+    "openai": f"<|channel|>commentary to=functions.sh <|constrain|>json<|message|>{json.dumps(DANGER)}<|call|>",
 }
 
 
@@ -286,6 +375,58 @@ def test_half_a_call_is_never_returned(case: str) -> None:
         content, calls = recover_calls(text[:end], dialect)
         assert calls in ([], [("sh", DANGER)]), text[:end]
         assert calls or content == text[:end]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (r"'x\x1by'", "x\x1by"),
+        (r"r'\d+'", r"\d+"),
+        (r"'\d+'", r"\d+"),
+        ("'''x\ny'''", "x\ny"),
+        ("'a' 'b'", "ab"),
+        ("(1, [2, (3,)])", [1, [2, [3]]]),
+        ("-.5", -0.5),
+        ("1_000", 1000),
+        ("{'k': ('x',)}", {"k": ["x"]}),
+    ],
+)
+def test_what_only_python_writes(written: str, meant: Any) -> None:
+    assert recover_calls(f"[f(a={written}, b=1), g()]", "pythonic")[1] == [("f", {"a": meant, "b": 1}), ("g", {})]
+
+
+@pytest.mark.parametrize(
+    "written", ["b'x'", "{1, 2}", "{1: 2}", "1j", "1e999", "f'x'", "1 + 1", "g()", "x", "[" * 99 + "]" * 99]
+)
+def test_what_json_has_not_is_no_argument(written: str) -> None:
+    assert recover_calls(f"[f(a={written})]", "pythonic")[1] == []
+
+
+def test_lines_of_python_are_calls_where_the_dialect_has_no_marker() -> None:
+    assert recover_calls("<think>So.</think>\nf(a=1)\ng()\n", "olmo3") == ("<think>So.</think>", BOTH)
+    for text in ("I call f(a=1)", "f(a=1)\nThat is all."):
+        assert recover_calls(text, "olmo3") == (text, [])
+    assert recover_calls("f(a=1)", "pythonic")[1] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        (
+            'So: <tool_call>{"name": "f", "arguments": {"a": oops}}</tool_call>',
+            ("So:", "f", '{"name": "f", "arguments": {"a": oops}}</tool_call>'),
+        ),
+        ('<tool_call>\n{"arguments": {"a": "x"}, "name": "f"', ("", "f", '{"arguments": {"a": "x"}, "name": "f"')),
+        ("<function=f>\n<parameter=a>\nno end", ("", "f", "<function=f>\n<parameter=a>\nno end")),
+        (f"<tool_call>{{}}</tool_call>{tagged(F)}", ("<tool_call>{}</tool_call>", "f", f"{F}\n</tool_call>")),
+        ("The tag <tool_call> begins a call.", None),
+        (F, None),
+        (f"```json\n{F}\n```", None),
+        ("[f(a=1)]", None),
+    ],
+)
+def test_a_call_that_cannot_be_read_is_told_apart_from_text(text: str, lost: tuple[str, str, str] | None) -> None:
+    assert lost_call(text, "hermes") == lost
 
 
 PIECES = st.sampled_from(
@@ -347,6 +488,14 @@ PIECES = st.sampled_from(
             "\ud800",
             "\\ud800",
             "\0",
+            '<|"|>',
+            "<|tool_call>call:f{a:",
+            "<tool_call|>",
+            ']<]minimax[>[<invoke name="f">',
+            "]<]minimax[>[<a>",
+            '<|open|>call tool="f" index="1"<|sep|>',
+            "to=functions.f<|message|>",
+            "r'''",
             F,
             G,
             tagged(F),
@@ -360,6 +509,7 @@ PIECES = st.sampled_from(
 def test_any_text(text: str, dialect: str) -> None:
     content, calls = recover_calls(text, dialect)
     content.encode()
+    lost_call(content, dialect)
     for name, arguments in calls:
         assert name
         json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()
@@ -390,6 +540,11 @@ def test_what_was_written_is_read(calls: list[dict[str, Any]], ascii_only: bool)
         "<tool_call>f<arg_key>a</arg_key><arg_value>",
         '```json\n{"a":',
         "[f(a=1), ",
+        "[f(a=(",
+        "[f(a='''",
+        "<|tool_call>call:f{a:[",
+        "]<]minimax[>[<invoke name=f>]<]minimax[>[<a>",
+        "to=functions.f <|channel|>",
         tagged(F) + "</think>",
         " ",
         "a",

@@ -68,6 +68,7 @@ PIECES = [
         "<|tool_call_start|>",
         "functools[",
     ),
+    *('<|"|>', "<tool_call|>", "]<]minimax[>[", "<|close|>argument<|sep|>", "<|channel|>", "'''", "r'", "\\x1b"),
     *(
         '{"name":',
         '"arguments":',
@@ -157,12 +158,46 @@ def _python(call: Call) -> str:
     return f"<|tool_call_start|>[{call[0]}({', '.join(f'{k}={v!r}' for k, v in call[1].items())})]<|tool_call_end|>"
 
 
+def _gemma(call: Call) -> str:
+    def written(value: Any) -> str:
+        match value:
+            case dict():
+                return "{" + ",".join(f"{name}:{written(part)}" for name, part in value.items()) + "}"
+            case list():
+                return f"[{','.join(map(written, value))}]"
+            case str():
+                return f'<|"|>{value}<|"|>'
+        return json.dumps(value)
+
+    return f"<|tool_call>call:{call[0]}{written(call[1])}<tool_call|>"
+
+
+def _typed(call: Call) -> str:
+    rows = "".join(
+        f'<|open|>argument key="{name}" type="{"string" if isinstance(value, str) else "any"}"<|sep|>{_text(value)}'
+        "<|close|>argument<|sep|>"
+        for name, value in call[1].items()
+    )
+    return f'<|open|>tools<|sep|><|open|>call tool="{call[0]}" index="1"<|sep|>{rows}<|close|>call<|sep|>'
+
+
+def _elements(call: Call) -> str:
+    mark = "]<]minimax[>["
+    rows = "".join(f"{mark}<{name}>{_text(value)}{mark}</{name}>" for name, value in call[1].items())
+    return f'{mark}<tool_call>{mark}<invoke name="{call[0]}">{rows}{mark}</invoke>'
+
+
+def _harmony(call: Call) -> str:
+    return f"<|channel|>commentary to=functions.{call[0]} <|constrain|>json<|message|>{json.dumps(call[1])}<|call|>"
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
 RENDERINGS: list[Callable[[Call], str]] = [
     *(_tagged, _xml, _glm, _invoke, _deepseek, _kimi, _mistral, _fenced, _python, _json),
+    *(_gemma, _typed, _elements, _harmony),
 ]
 
 
