@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 
 from agent.engine.fenced import CLOSING_FENCE, CODE_TOOL, STOP, Block, first_block
 from agent.engine.profiles import Profile
 from agent.engine.received import Received, ReceivedCall, as_count, as_mapping
-from agent.engine.recover import recover_calls
+from agent.engine.recover import lost_call, recover_calls
 from agent.engine.types import NO_CALL, Reply, Request, Usage
 from agent.engine.wire import fences_code, is_object
 from agent.transcript import ToolCall, ToolResult
@@ -100,7 +101,8 @@ def _mend_calls(
     parsed: Iterable[ReceivedCall], raw: str, request: Request, profile: Profile, cut: bool, notes: list[str]
 ) -> list[ToolCall]:
     """The calls that the server's parser gave; those that it damaged are read again from the raw text."""
-    whole = [ToolCall(call.id, call.name, call.arguments) for call in parsed if _is_whole(call)]
+    names = {tool.name for tool in request.tools}
+    whole = [ToolCall(call.id, _name(call.name, names), call.arguments) for call in parsed if _is_whole(call)]
     broken = [call for call in parsed if not _is_whole(call)]
     if not broken and (whole or not raw):
         return whole
@@ -113,7 +115,15 @@ def _mend_calls(
         notes.append(f"{_count(found)} read again from the tokens, as the server's tool parser damaged or lost them.")
         return found
     # Nothing better is known: the arguments stay as they came, and the tool's error text tells the model.
-    return whole + [ToolCall(call.id, call.name, call.arguments.strip() or "{}") for call in broken if call.name]
+    return whole + [
+        ToolCall(call.id, _name(call.name, names), call.arguments.strip() or "{}") for call in broken if call.name
+    ]
+
+
+def _name(said: str, names: Collection[str]) -> str:
+    """The tool that is meant: Kimi's parser leaves `functions.f:0` as it stands, others leave blanks."""
+    bare = re.sub(r":\d{1,9}\Z", "", said.strip().removeprefix("functions."))
+    return bare if bare in names and said not in names else said
 
 
 def _is_whole(call: ReceivedCall) -> bool:
@@ -144,15 +154,33 @@ def _find_calls(
 
 
 def _recover(text: str, request: Request, profile: Profile) -> tuple[str, list[ToolCall]]:
-    """Calls of offered tools in a text, and the text without them."""
+    """Calls in a text, and the text without them.
+
+    A call counts that names an offered tool, or, where a marker announces it, nearly does. One that cannot be
+    read is a call all the same, with its own text for arguments: it must not pass for the answer, and the error
+    that it gets tells the model why.
+    """
     names = {tool.name for tool in request.tools}
     if not names or not text:
         return text, []
+    marked = lost_call(text, profile.dialect) is not None
     rest, found = recover_calls(text, profile.dialect)
     calls = [
-        ToolCall("", name, json.dumps(arguments, ensure_ascii=False)) for name, arguments in found if name in names
+        ToolCall("", name, json.dumps(arguments, ensure_ascii=False))
+        for name, arguments in found
+        if name in names or (marked and _near(name, names))
     ]
-    return (rest, calls) if calls else (text, [])
+    if not calls:
+        rest = text
+    if marked and (lost := lost_call(rest, profile.dialect)) and _near(lost[1], names):
+        rest, name, said = lost
+        calls.append(ToolCall("", name, said))
+    return rest, calls
+
+
+def _near(name: str, names: Collection[str]) -> bool:
+    """Whether the error about an unknown tool would name one that may be meant."""
+    return bool(get_close_matches(name, names, n=1, cutoff=0.5))
 
 
 def _is_json(block: Block) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -96,7 +97,8 @@ class Received:
             self.calls.append(call)
         call.id = call.id or as_text(part.get("id"))
         call.name = call.name or name
-        call.arguments += as_text(function.get("arguments"))
+        given = function.get("arguments")
+        call.arguments += json.dumps(given) if isinstance(given, dict) else as_text(given)  # some send the object
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:

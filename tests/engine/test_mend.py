@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.engine.mend import count_usage, mend, needs_raw
 from agent.engine.profiles import find_profile
 from agent.engine.received import Received
-from agent.engine.types import Request
+from agent.engine.types import Reply, Request
 from agent.modes import FAST, Mode
 from agent.transcript import User
-from tools import Tool
+from tools import ArgumentError, Tool, parse_arguments
 
 SCHEMA = {
     "type": "object",
@@ -23,6 +24,55 @@ SCHEMA = {
     "additionalProperties": False,
 }
 TOOLS = (Tool.from_schema("python", "Run code.", SCHEMA, lambda code: code),)
+
+
+def mended(raw: str = "", **message: Any) -> Reply:
+    received = Received()
+    received.feed({"choices": [{"message": message, "finish_reason": "stop"}]})
+    return mend(received, Request((User("Hi"),), TOOLS, FAST), find_profile("instruct"), raw)
+
+
+@pytest.mark.parametrize("name", ["python", " python ", "functions.python", "functions.python:3"])
+@pytest.mark.parametrize("arguments", ['{"code": "1"}', {"code": "1"}])
+def test_a_name_and_arguments_in_another_form_are_what_they_mean(name: str, arguments: Any) -> None:
+    [call] = mended(tool_calls=[{"id": "a", "function": {"name": name, "arguments": arguments}}]).calls
+    assert (call.name, json.loads(call.arguments)) == ("python", {"code": "1"})
+
+
+WHOLE = '<tool_call>{"name": "python", "arguments": {"code": "1"}}</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "calls"),
+    [
+        (
+            'So: <tool_call>{"name": "python", "arguments": {"code": oops}}</tool_call>',
+            "So:",
+            [("python", '{"name": "python", "arguments": {"code": oops}}</tool_call>')],
+        ),
+        (
+            '<tool_call>{"name": "python", "arguments": {"code": "rm',
+            "",
+            [("python", '{"name": "python", "arguments": {"code": "rm')],
+        ),
+        (WHOLE.replace("python", "pyton"), "", [("pyton", '{"code": "1"}')]),
+        (
+            f'{WHOLE}<tool_call>{{"name": "python", oops',
+            "",
+            [("python", '{"code": "1"}'), ("python", '{"name": "python", oops')],
+        ),
+        ("The tag <tool_call> begins a call.", "The tag <tool_call> begins a call.", []),
+        ('{"name": "Bob", "arguments": {}}', '{"name": "Bob", "arguments": {}}', []),
+    ],
+)
+def test_a_call_that_cannot_be_read_is_no_answer(text: str, content: str, calls: list[tuple[str, str]]) -> None:
+    reply = mended(content=text)
+    assert (reply.content, [(call.name, call.arguments) for call in reply.calls]) == (content, calls)
+    for call in reply.calls[len(calls) - 1 :]:
+        if call.name == "python":
+            with pytest.raises(ArgumentError):  # it is told, and never runs
+                parse_arguments(SCHEMA, call.arguments)
+
 
 TAGS = ["<think>", "</think>", "<tool_call>", "</tool_call>", "<|im_end|>", "```python\n", "\n```\n", "```"]
 BITS = ['{"name": "python", ', '"arguments": {"code": "1"}}', "x = 1", "\n", " ", '"', "}"]

@@ -133,6 +133,8 @@ MENDED = (
         "merges both into `get_weatherget_weather`",
     ),
     Fault("a call without an id", (weather(id_=""),)),
+    Fault("`args` for `arguments`", (Said('<tool_call>{"name": "weather", "args": {"city": "Seoul"}}</tool_call>'),)),
+    Fault("a name as Kimi writes it", (weather(name="functions.weather:0"),)),
 )
 
 # The call cannot be known for sure: it is not run, the model is told what was wrong, and goes on.
@@ -155,6 +157,26 @@ TAUGHT = (
         (weather(name="get_wether"),),
         tells="weather",
         peers="openai-agents ends with ModelBehaviorError",
+    ),
+    Fault(
+        "`<tool_call>` in the text, that cannot be read",
+        (Said('<tool_call>\n{"name": "weather", "arguments": {"city": Seoul!}}\n</tool_call>'),),
+        tells="expected a value, got 'Seoul!",
+    ),
+    Fault(
+        "`<tool_call>` in the text, that was cut off",
+        (Said('<tool_call>\n{"name": "weather", "arguments": {"city": "Seo'),),
+        tells="The arguments were cut off",
+    ),
+    Fault(
+        "`<tool_call>` in the text, of a tool that does not exist",
+        (Said(NATIVE.replace('"weather"', '"get_wether"')),),
+        tells="Did you mean weather?",
+    ),
+    Fault(
+        "one good `<tool_call>` in the text and one that cannot be read",
+        (Said(f'{NATIVE}\n<tool_call>\n{{"name": "weather", "arguments": {{"city": "Bus\n</tool_call>'),),
+        tells="The arguments were cut off",
     ),
     Fault("a call without a name", (weather(name=""),), ran=("weather(Seoul)",)),
     Fault(
