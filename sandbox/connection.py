@@ -167,11 +167,12 @@ class Connection:
     async def ask(self, header: Message, body: bytes = b"", *, patience: float) -> Frame:
         return await self.answer(self.request(patience), header, body)
 
-    async def settle(self, request: Request) -> None:
-        """Wait until a request that was given up is over in the guest, too."""
+    async def settle(self, request: Request) -> Message:
+        """Wait until a request that was given up is over in the guest, too; the header of its late answer."""
         if not request.answer.done():
             await asyncio.wait({request.answer})
         await self.check()
+        return request.answer.result().header
 
     async def break_off(self, error: ProtocolError) -> SessionDied:
         """End everything for what an answer said; the error to raise."""

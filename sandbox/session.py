@@ -7,6 +7,7 @@ import contextlib
 import io
 import stat
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,6 +40,7 @@ class DockerSession:
         self._closed = False
         self._running = 0  # the request under way that can be interrupted
         self._owed: Request | None = None  # whose caller went away before its answer came
+        self._lost = False  # the variables, by code whose caller went away
 
     @property
     def alive(self) -> bool:
@@ -160,7 +162,7 @@ class DockerSession:
         """The interpreter to oneself."""
         async with self._turn:
             if self._owed is not None:
-                await self._connection.settle(self._owed)
+                self._lost |= (await self._connection.settle(self._owed)).get("state") == "lost"
                 self._owed = None
             async with self._sound():
                 yield
@@ -217,7 +219,11 @@ class DockerSession:
                 await report.aclose()
             if done.header["kind"] == "refused":
                 raise SandboxError(_refusal(done.header)[1])
-            return report.execution(done.header)
+            execution = report.execution(done.header)
+            if self._lost and execution.state == "kept":
+                execution = replace(execution, state="lost")
+            self._lost = False
+            return execution
 
     async def _put(self, name: str, file: BinaryIO, size: int) -> FileInfo:
         offset = 0

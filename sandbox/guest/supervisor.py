@@ -71,7 +71,9 @@ class Supervisor:
         """Import a part of the data stack, until code runs: what is not there by then, it imports itself."""
         if any(session.interpreter for session in self.sessions.values()):
             return
-        if self.preload.step():
+        if any(session.execution for session in self.sessions.values()):  # a command: its deadline cannot wait
+            self.loop.at("preload", IDLE, self.load)
+        elif self.preload.step():
             self.loop.at("preload", 0, self.load)
         else:
             gc.collect()

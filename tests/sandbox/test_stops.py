@@ -183,6 +183,12 @@ async def test_shell_commands_are_stopped(session: DockerSession) -> None:
     assert (await session.run("x")).value == "1"
 
 
+async def test_a_command_in_a_new_container_is_stopped_in_time(session: DockerSession) -> None:
+    late = await session.shell("while :; do :; done", seconds=0.3)  # the guest would be loading the data stack
+    assert late.status == "timeout"
+    assert late.seconds < 0.3 + LATE + BUSY
+
+
 async def test_a_fork_bomb_by_the_shell_leaves_a_usable_session(session: DockerSession) -> None:
     bomb = await session.shell("f() { f | f & }; f; sleep 100", seconds=1)
     assert bomb.status == "timeout"
@@ -223,6 +229,16 @@ async def test_cancel_stops_the_code_and_keeps_the_session(session: DockerSessio
     started = time.monotonic()
     assert (await session.run("x")).value == "1"
     assert time.monotonic() - started < LATE + BUSY
+
+
+async def test_what_cancelled_code_lost_the_next_run_tells(session: DockerSession) -> None:
+    await session.run("heap = bytearray(80_000_000)")  # too large for a standby
+    running = asyncio.create_task(session.run(STUBBORN["ignores"]))
+    await asyncio.sleep(0.3)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [(await session.run(code)).state for code in ("1", "2")] == ["lost", "kept"]
 
 
 async def test_cancel_of_everything_else(session: DockerSession) -> None:
