@@ -125,8 +125,6 @@ class Engine:
 
     async def fail(self, error: SandboxError) -> None:
         """Leave it alone for a while; if it went away, connect anew then."""
-        if not self.rests:
-            log.warning("the Docker engine at %s failed: %s", self.host, error)
         self.rests_until = time.monotonic() + REST_SECONDS
         if isinstance(error, EngineMissing):
             await asyncio.to_thread(self.close)
@@ -219,6 +217,8 @@ class Engines:
             try:
                 return await self._start_on(engine, spec, ended)
             except SandboxError as error:
+                if untried and not engine.rests:  # else whoever asked is told
+                    log.warning("the Docker engine at %s failed: %s", engine.host, error)
                 await engine.fail(error)
                 errors.append((engine, error))
         if len(errors) == 1:

@@ -55,19 +55,23 @@ class Streams:
             self.cut = True
         else:
             self._left[name] -= len(data)
-        stream = sys.stdout.buffer if name == "stdout" else sys.stderr.buffer
-        stream.write(data)
-        stream.flush()
+        stream = sys.stdout if name == "stdout" else sys.stderr
+        if stream is not None:  # else it was closed before we began
+            stream.buffer.write(data)
+            stream.buffer.flush()
 
     def say(self, text: str) -> None:
         """A word of our own, for which there is always room."""
-        sys.stderr.write(f"fastslow: {text}\n")
+        if sys.stderr is not None:
+            sys.stderr.write(f"fastslow: {text}\n")
 
 
 def execute(files: tuple[Path, ...], timeout: float, network: Network) -> int:
     """Run the code on stdin; returns its exit status."""
     limits = Limits(seconds=timeout, output=OUTPUT)
     paths = checked(files, limits.upload)
+    if sys.stdin is None:
+        raise ConfigurationError("expected Python code on standard input, which is closed")
     try:
         code = sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -90,7 +94,10 @@ async def _execute(sandbox: DockerSandbox, code: str, files: tuple[Path, ...], s
     session = await sandbox.session()
     for path in files:
         await session.put(path.name, path)
-    return await session.run(code, on_output=streams.write)
+    try:
+        return await session.run(code, on_output=streams.write)
+    except ValueError as error:  # more code than can be run
+        raise ConfigurationError(str(error)) from error
 
 
 def prune() -> None:
