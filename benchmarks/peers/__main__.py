@@ -22,6 +22,7 @@ from pathlib import Path
 
 from agent import VLLM
 from agent.engine.server import running_server
+from agent.errors import EngineError
 from agent.evals.case import Case
 from agent.evals.report import page, picture, summaries
 from agent.evals.rows import Row, append, grouped, read
@@ -30,7 +31,7 @@ from benchmarks.environments import NotInstalled
 from benchmarks.peers.contender import CONTENDERS, OURS, Contender, Worker
 from benchmarks.peers.loopback import Loopback
 from benchmarks.peers.measure import Bench, Limits
-from sandbox import DockerSandbox
+from sandbox import DockerSandbox, SandboxError
 
 
 def chosen(names: str | None) -> tuple[Contender, ...]:
@@ -77,10 +78,7 @@ async def measure(options: argparse.Namespace, cases: Sequence[Case], contenders
         async def one(case: Case, contender: Contender) -> None:
             nonlocal count
             async with gate:
-                if contender is OURS:
-                    row = await bench.ours(case)
-                else:
-                    row = await bench.other(makers[contender.name], case)
+                row = await bench.row(case, makers.get(contender.name))
             append(path, row)
             count += 1
             _tell(row, f"{count}/{len(open_)}")
@@ -131,10 +129,14 @@ def main() -> None:
             raise SystemExit("no model server is known: start one with `fastslow up`, or pass --base-url")
         options.base_url = server.base_url
     cases, contenders = SUITES[options.suite](options.seed)[: options.n], chosen(options.only)
+    stopped: BaseExceptionGroup[BaseException] | None = None
     try:
         asyncio.run(measure(options, cases, contenders))
-    except KeyboardInterrupt:
-        raise SystemExit(f"stopped; the same command goes on from {options.out / 'rows.jsonl'}") from None
+    except* (KeyboardInterrupt, EngineError, SandboxError) as group:
+        stopped = group
+    if stopped:
+        why = str(stopped.exceptions[0]) or "stopped"
+        raise SystemExit(f"{why}; the same command goes on from {options.out / 'rows.jsonl'}")
     order = [contender.name for contender in CONTENDERS]
     ids = {case.id for case in cases}
     rows = [row for row in read(options.out / "rows.jsonl") if row.case in ids]

@@ -23,6 +23,7 @@ from tools import ToolError
 from tools.result import clip
 
 SIZE = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
+HEALTH_SECONDS = 30.0
 JSON, TEXT, SSE = "application/json", "text/plain; charset=utf-8", "text/event-stream"
 
 
@@ -45,6 +46,14 @@ class Loopback:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         await self._client.aclose()
+
+    async def healthy(self) -> bool:
+        """Whether the model's server still answers, so that what failed is a contender's own failure."""
+        try:
+            answer = await self._client.get(f"{self._upstream.removesuffix('/v1')}/health", timeout=HEALTH_SECONDS)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code < 500  # what is no vLLM may not know the address
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request, then the connection is closed."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from agent import Budget
 from agent.engine.types import Engine
+from agent.errors import EngineUnreachable
 from agent.evals.case import Case
 from agent.evals.evaluate import LEFT, Arm, Setting, evaluate
 from agent.evals.rows import Row
@@ -51,14 +52,21 @@ class Bench:
     seed: int
     limits: Limits
 
-    async def ours(self, case: Case) -> Row:
+    async def row(self, case: Case, worker: Worker | None) -> Row:
+        """One run: ours without a worker. Raises EngineUnreachable where it failed since the model's server is gone."""
+        row = await (self._other(worker, case) if worker else self._ours(case))
+        if row.exit != Exit.ANSWERED and not await self.loopback.healthy():
+            raise EngineUnreachable("the model's server does not answer any more")
+        return row
+
+    async def _ours(self, case: Case) -> Row:
         """Through the public API, as `fastslow eval` does it."""
         budget = Budget(turns=self.limits.turns, seconds=self.limits.seconds)
         setting = Setting(self.engine, self.sandbox, budget, self.seed)
         async with aclosing(evaluate(setting, [case], [Arm(OURS.name)])) as rows:
             return await anext(rows)
 
-    async def other(self, worker: Worker, case: Case) -> Row:
+    async def _other(self, worker: Worker, case: Case) -> Row:
         async with AsyncExitStack() as stack:
             files = [Given(name, content) for name, content in case.files.items()]
             workspace, tools = None, case.tools

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from agent import ScriptedModel
+from agent.errors import EngineUnreachable
 from agent.evals.case import Case
 from agent.evals.rows import read
 from agent.evals.suites import SUITES
@@ -62,9 +63,9 @@ async def upstream(answers: Iterable[dict[str, Any]]) -> AsyncIterator[tuple[str
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        size = int(head.lower().partition(b"content-length:")[2].split()[0])
-        asked.append(json.loads(await reader.readexactly(size)))
-        answer = next(script, None)
+        if posted := head.lower().partition(b"content-length:")[2]:
+            asked.append(json.loads(await reader.readexactly(int(posted.split()[0]))))
+        answer = next(script, None) if posted else {}
         body, status = json.dumps(answer).encode(), b"404" if answer is None else b"200"
         fields = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
         writer.write(b"HTTP/1.1 %s .\r\n%s%s" % (status, fields, body))
@@ -198,6 +199,16 @@ async def test_what_a_contender_dies_of_is_its_result(tmp_path: Path) -> None:
     rows = read(tmp_path / "rows.jsonl")
     assert [row.exit for row in rows] == ["failed", "failed"]
     assert "the process ended with 1" in rows[0].wrong
+
+
+@pytest.mark.usefixtures("_unconnected")
+async def test_a_server_that_went_away_is_nobodys_failure(tmp_path: Path) -> None:
+    async with upstream([]) as (url, _):
+        pass
+    with pytest.raises(ExceptionGroup) as raised:
+        await peers.measure(told(tmp_path, url), SUITES["chat"](2)[:1], [BARE])
+    assert raised.group_contains(EngineUnreachable)
+    assert not read(tmp_path / "rows.jsonl")
 
 
 def test_names_that_are_not_known_are_told() -> None:
