@@ -155,10 +155,15 @@ class Journal:
     def runs(self) -> tuple[RunInfo, ...]:
         """All runs, the latest first."""
         rows = self._read("SELECT run, task, model, started, exit, parent FROM runs ORDER BY started DESC, run DESC")
-        return tuple(
-            RunInfo(run, task, model, datetime.fromtimestamp(at, UTC), Exit(end) if end else None, self._held(run), up)
-            for run, task, model, at, end, up in rows
-        )
+        try:
+            return tuple(
+                RunInfo(
+                    run, task, model, datetime.fromtimestamp(at, UTC), Exit(end) if end else None, self._held(run), up
+                )
+                for run, task, model, at, end, up in rows
+            )
+        except (ValueError, TypeError) as error:
+            raise self._broken(error) from error
 
     def find(self, name: str) -> str:
         """The id of a run, from the beginning of it, or from `last`. RunUnknown."""
@@ -179,10 +184,9 @@ class Journal:
         if not rows:
             raise RunUnknown(f"the run {run} was never begun; start it again")
         events = [_decoded(run, text) for _, text in rows]
-        [started] = [event for event in events if isinstance(event, RunStarted)][:1]
         last = events[-1]
         return Written(
-            started=started,
+            started=_started(run, events),
             events=tuple(event for event in events if not isinstance(event, RunFinished)),
             finished=last if isinstance(last, RunFinished) else None,
             inputs={path: content or b"" for path, content in self._files(run, 0).items()},
@@ -193,12 +197,18 @@ class Journal:
 
     def fork(self, run: str, turn: int, new: str) -> None:
         """Copy a run as it was before it began a turn. ValueError for a turn that it never had."""
-        rows = self._read("SELECT number, event FROM events WHERE run = ?", run)
-        events = {number: _decoded(run, text) for number, text in rows}
-        turns = {event.turn: number for number, event in events.items() if isinstance(event, TurnStarted)}
-        if turn not in turns:
+        turns: dict[int, int] = {}
+        events: list[Event] = []
+        for number, text in self._read("SELECT number, event FROM events WHERE run = ? ORDER BY number", run):
+            event = _decoded(run, text)  # none behind the turn: one that cannot be read there may be why it is forked
+            events.append(event)
+            if isinstance(event, TurnStarted):
+                turns[event.turn] = number
+                if event.turn == turn:
+                    break
+        else:
             raise ValueError(f"run {run} has the turns {', '.join(map(str, sorted(turns))) or '(none)'}, got {turn}")
-        first = replace(self.read(run).started, run=new)
+        first = replace(_started(run, events), run=new)
         with self._transaction() as database:
             self._begin(database, first, (), parent=run)
             database.execute("INSERT INTO events VALUES (?, 1, ?, ?)", (new, time.time(), _encoded(first)))
@@ -264,8 +274,14 @@ class Journal:
 
     def _open(self) -> sqlite3.Connection:
         if self._database is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.touch(0o600)  # it holds what people asked, and their files; its side files take after it
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.touch(0o600)  # it holds what people asked, and their files; its side files take after it
+            except OSError as error:
+                raise JournalBroken(
+                    f"the journal {self.path} cannot be written: {error.strerror}; free its place, or set "
+                    "FASTSLOW_HOME to a folder of yours"
+                ) from error
             # Whoever uses one from several threads must take turns; SQLite itself is built to be used so.
             database = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
@@ -292,11 +308,14 @@ class Journal:
                 "move it away, or use the fastslow that wrote it"
             )
 
-    def _broken(self, error: sqlite3.Error) -> JournalBroken:
-        remedy = "free some space on its disk" if "full" in str(error) else "look after the file"
-        return JournalBroken(
-            f"the journal {self.path} cannot be used: {error}; {remedy}, then go on with `fastslow resume`"
-        )
+    def _broken(self, error: Exception) -> JournalBroken:
+        if "full" in str(error):
+            remedy = "free some space on its disk, then go on with `fastslow resume`"
+        elif isinstance(error, sqlite3.OperationalError):  # it may pass: locked, no rights, no such folder
+            remedy = "look after the file, then go on with `fastslow resume`"
+        else:
+            remedy = "it is damaged: bring back a copy of it, or move it away to begin a new one"
+        return JournalBroken(f"the journal {self.path} cannot be used: {error}; {remedy}")
 
 
 def _lock(path: Path) -> TextIO | None:
@@ -340,5 +359,16 @@ def _encoded(event: Event) -> str:
 def _decoded(run: str, text: str) -> Event:
     try:
         return from_json(json.loads(text))
-    except ValueError as error:
-        raise JournalBroken(f"an event of run {run} cannot be read: {error}; fork the run before it") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise JournalBroken(
+            f"an event of run {run} cannot be read: {said}; "
+            f"go on from a turn before it with `fastslow fork {run} --at TURN`"
+        ) from error
+
+
+def _started(run: str, events: Sequence[Event]) -> RunStarted:
+    for event in events:
+        if isinstance(event, RunStarted):
+            return event
+    raise JournalBroken(f"the journal does not hold the beginning of run {run}; start the task anew")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import TypeAdapter
 from rich.table import Table
@@ -20,8 +20,10 @@ from agent.cli import run as runner
 from agent.cli.text import one_line, terminal
 from agent.events import Exit, RunFinished
 from agent.journal import RunInfo
+from agent.plan import PLAN
 from agent.start import new_id
 from sandbox import Network
+from tools.builtin import sandbox_tools
 
 _STYLES = {"answered": "green", "running": "yellow"}
 
@@ -92,7 +94,14 @@ def resume(name: str, budget: Budget | None, **options: Any) -> int:
     `Wanted` that are new."""
     with _journal() as journal:
         run = journal.find(name)
-        settings = journal.read(run).started.settings
+        written = journal.read(run)
+    answered = written.finished and written.finished.result.exit is Exit.ANSWERED
+    if not answered and (own := [tool for tool in written.started.tools if tool not in _built_in()]):
+        raise ConfigurationError(
+            f"run {run} has tools of its own, {', '.join(own)}, which this command does not know; go on in Python: "
+            f'Agent(tools=[...]).run_sync(resume="{run}")'
+        )
+    settings = written.started.settings
     out = settings.get("out")
     wanted = runner.Wanted(
         task=None,
@@ -106,6 +115,15 @@ def resume(name: str, budget: Budget | None, **options: Any) -> int:
         **options,
     )
     return runner.run(wanted)
+
+
+def _built_in() -> set[str]:
+    """The tools that a run of the command may have."""
+
+    async def none() -> NoReturn:
+        raise TypeError("these tools are only counted")
+
+    return {PLAN.name, "answer", *(tool.name for tool in sandbox_tools(none))}
 
 
 @contextmanager

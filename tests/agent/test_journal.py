@@ -30,6 +30,7 @@ from agent import (
     RunUnknown,
     ScriptedModel,
 )
+from agent.cli import runs as commands
 from agent.engine.types import Reply, Request
 from agent.events import CallFinished, CallStarted, Notice, RunFinished, RunResumed, TurnFinished, TurnStarted
 from agent.modes import FAST
@@ -377,8 +378,50 @@ def test_a_newer_file_is_left_alone(journal: Journal) -> None:
 
 def test_a_file_that_is_no_journal_is_told_as_such(journal: Journal) -> None:
     journal.path.write_bytes(b"not a database at all" * 100)
-    with pytest.raises(JournalBroken, match="not a database"):
+    with pytest.raises(JournalBroken, match=r"not a database; it is damaged: .* move it away"):
         journal.runs()
+
+
+def test_a_place_that_cannot_be_written_is_told_as_such() -> None:
+    with pytest.raises(JournalBroken, match=r"cannot be written: .* FASTSLOW_HOME"):
+        Journal("/proc/no/runs.db").runs()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (
+            "UPDATE events SET event = '{broken' WHERE number > 4",
+            "cannot be read: .* `fastslow fork the-run --at TURN`",
+        ),
+        ("UPDATE events SET event = '5' WHERE number > 4", "cannot be read"),
+        ('UPDATE events SET event = \'{"event": "call_display"}\' WHERE number > 4', "cannot be read"),
+        ("DELETE FROM events WHERE number = 1", "the beginning of run the-run"),
+        ("UPDATE runs SET exit = 'martian'", "it is damaged"),
+    ],
+)
+async def test_a_damaged_run_is_told_and_can_be_forked_before_the_damage(
+    journal: Journal, damage: str, said: str
+) -> None:
+    run = (await agent(journal, calls(("add", {"a": 1, "b": 2})), says("3")).run("t")).run
+    with sqlite3.connect(journal.path) as database:
+        database.execute(damage)
+    with pytest.raises(JournalBroken, match=said.replace("the-run", run)):
+        journal.runs() if "UPDATE runs" in damage else journal.read(run)
+    if "number > 4" in damage:
+        journal.fork(run, 1, "fork")
+        assert (await agent(journal, says("3")).run(resume="fork")).answer == "3"
+
+
+async def test_the_command_does_not_go_on_without_the_tools_of_a_run(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = ScriptedModel([calls(("add", {"a": 1, "b": 2}))] * 2)
+    budget = Budget(turns=1)
+    run = (await Agent(engine=engine, tools=[add], sandbox=None, journal=journal, budget=budget).run("t")).run
+    monkeypatch.setattr(commands, "Journal", lambda: Journal(journal.path))
+    with pytest.raises(ConfigurationError, match=f"tools of its own, add, .*{run}"):
+        commands.resume("last", None)
 
 
 async def test_hostile_text_is_kept(journal: Journal) -> None:
