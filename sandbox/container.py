@@ -66,6 +66,8 @@ def hardened(api: APIClient, spec: Spec, machine: str, door: Doorway | None) -> 
     profile = json.dumps(seccomp.profile(machine))
     config: dict[str, Any] = api.create_host_config(
         network_mode="none",  # no DNS and no gateway either
+        dns=["127.0.0.1"],  # else resolv.conf tells of the host's name servers and domains
+        dns_search=["."],
         cap_drop=["ALL"],
         security_opt=["no-new-privileges", f"seccomp={profile}"],
         read_only=True,

@@ -10,6 +10,7 @@ process.
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 _ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64", "arm64": "SCMP_ARCH_AARCH64"}
@@ -49,8 +50,11 @@ _NETWORK = """
     sendto setsockopt shutdown
 """
 
-# socket(2): UNIX, INET, INET6. Not NETLINK, PACKET, ALG (CVE-2026-31431) nor VSOCK, which no network namespace holds.
-_FAMILIES = (1, 2, 10)
+# socket(2): UNIX, and INET and INET6 with the protocols of TCP and UDP; not MPTCP, SCTP, UDPLITE and the like. Not
+# NETLINK, PACKET, ALG (CVE-2026-31431) nor VSOCK, which no network namespace holds.
+_UNIX = 1
+_INTERNET = (2, 10)
+_PROTOCOLS = (0, 6, 17)  # the type's own, TCP, UDP
 # All flags of clone(2) that make a namespace.
 _NEW_NAMESPACES = 0x7E020000
 # personality(2): the default, asking for it, and what 32-bit programs and `setarch` set; never ADDR_NO_RANDOMIZE.
@@ -83,18 +87,18 @@ def profile(machine: str | None = None) -> dict[str, Any]:
         "architectures": [_ARCHITECTURES[machine]],
         "syscalls": [
             _allow(names),
-            *(_allow(["socket", "socketpair"], 0, family) for family in _FAMILIES),
-            *(_allow(["personality"], 0, persona) for persona in _PERSONALITIES),
-            *(_allow(["ioctl"], 1, request) for request in _IOCTLS),
-            _allow(["clone"], 0, _NEW_NAMESPACES, 0, op="SCMP_CMP_MASKED_EQ"),
+            _allow(["socket", "socketpair"], {0: _UNIX}),
+            *(_allow(["socket"], {0: family, 2: protocol}) for family in _INTERNET for protocol in _PROTOCOLS),
+            *(_allow(["personality"], {0: persona}) for persona in _PERSONALITIES),
+            *(_allow(["ioctl"], {1: request}) for request in _IOCTLS),
+            _allow(["clone"], {0: _NEW_NAMESPACES}, op="SCMP_CMP_MASKED_EQ"),
             # Its flags are behind a pointer, where no filter can look; C libraries then fall back to clone.
             {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": _ENOSYS, "args": []},
         ],
     }
 
 
-def _allow(
-    names: list[str], index: int | None = None, value: int = 0, value_two: int = 0, op: str = "SCMP_CMP_EQ"
-) -> dict[str, Any]:
-    args = [] if index is None else [{"index": index, "value": value, "valueTwo": value_two, "op": op}]
+def _allow(names: list[str], values: Mapping[int, int] | None = None, op: str = "SCMP_CMP_EQ") -> dict[str, Any]:
+    """values: of the arguments with these indices; with MASKED_EQ the bits that must not be set."""
+    args = [{"index": index, "value": value, "valueTwo": 0, "op": op} for index, value in (values or {}).items()]
     return {"names": names, "action": "SCMP_ACT_ALLOW", "args": args}

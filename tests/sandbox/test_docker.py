@@ -149,6 +149,8 @@ for path in masked:
 told, len(kinds)
 """
     assert (await session.run(f"masked = {MASKED}\n{code}")).value == "([], 2)"
+    names = await session.run("print(open('/etc/resolv.conf').read())")
+    assert [line for line in names.stdout.split("\n") if line and line[0] != "#"] == ["nameserver 127.0.0.1"]
 
 
 async def test_no_message_queue_can_be_made(session: DockerSession) -> None:

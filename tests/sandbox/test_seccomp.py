@@ -180,10 +180,14 @@ for family in range(1, 46):
 libc = ctypes.CDLL(None, use_errno=True)
 namespaces = [libc.syscall(56 if platform.machine() == "x86_64" else 220, flag | 17, 0, 0, 0, 0)
               for flag in (0x20000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000)]
+protocols = [(family, protocol) for family in (2, 10) for protocol in range(300)
+             if isinstance(attempt(socket.socket, family, socket.SOCK_DGRAM, protocol), socket.socket)
+             or isinstance(attempt(socket.socket, family, socket.SOCK_STREAM, protocol), socket.socket)]
 typed = [attempt(fcntl.ioctl, 0, request, b"x") for request in (0x5412, 0x541C)]
-made, set(namespaces), typed, libc.personality(0x40000)
+made, protocols, set(namespaces), typed, libc.personality(0x40000)
 """
-    assert (await session.run(code)).value == "([1, 2, 10], {-1}, [1, 1], -1)"
+    protocols = [(family, protocol) for family in (2, 10) for protocol in (0, 6, 17)]
+    assert (await session.run(code)).value == f"([1, 2, 10], {protocols}, {{-1}}, [1, 1], -1)"
 
 
 @pytest.mark.docker
