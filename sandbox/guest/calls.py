@@ -5,7 +5,6 @@ comes; others that wait sleep until told. Tasks are served by their event loop, 
 """
 
 import array
-import asyncio
 import collections
 import contextlib
 import json
@@ -187,6 +186,8 @@ class Control:
 
     async def call_async(self, name, arguments):
         """The same in a task."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
         body, waiter = self.pack(arguments), Waiter(loop)
         if self.loops.get(id(loop)) is not loop:

@@ -1,7 +1,6 @@
 """The interpreter: runs cells as a notebook would. Lives in a child of the supervisor, or in a copy of such a child."""
 
 import ast
-import asyncio
 import contextlib
 import inspect
 import linecache
@@ -129,6 +128,8 @@ class Interpreter:
         loop, self.loop = self.loop, None
         if loop is None or loop.is_closed():
             return
+        import asyncio
+
         self.relics.append((loop, asyncio.all_tasks(loop)))
         loop.selector.abandon()
         loop.close()
@@ -224,6 +225,8 @@ class Interpreter:
 
     def finish(self, coroutine):
         """Run it in a loop, one for all cells: tasks and connections live on."""
+        import asyncio  # late: with ssl it costs each container 25 ms and 6 MB
+
         if self.loop is None or self.loop.is_closed():
             selector = Selector()
             self.loop = asyncio.SelectorEventLoop(selector)
@@ -249,7 +252,7 @@ class Interpreter:
         """SIGINT: a task that waits is cancelled, all else gets a KeyboardInterrupt, but never half-way in a frame."""
         if not self.control.interrupts(frame):
             return
-        waiting = self.task is not None and asyncio.current_task(self.loop) is None
+        waiting = self.task is not None and sys.modules["asyncio"].current_task(self.loop) is None
         if waiting and not self.interrupted:
             self.interrupted = True
             self.task.cancel()
