@@ -78,7 +78,7 @@ class Execution:
     value: text of the last expression's value as a notebook would show it, or None.
     error: the traceback (user's lines only) or what went wrong, or "".
     exit_code: of a shell command, of `sys.exit`, or with which the interpreter ended, 128 and the signal's number where
-        one killed it; 0 or 1 otherwise; 124 for a timeout.
+        one killed it (137, too, where the status of a copy is lost); 0 or 1 otherwise; 124 for a timeout.
     state: `kept`: variables are as the code left them; `restored`: as they were before this code, from a fork taken
         then (its threads and open connections are gone); `lost`: gone.
     displays: what was displayed, in order; the last expression's value is the last one.

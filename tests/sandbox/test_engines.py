@@ -59,6 +59,8 @@ class Relay:
             await asyncio.gather(*copying, return_exceptions=True)
             writer.close()
             mine.close()
+            with contextlib.suppress(OSError):
+                await mine.wait_closed()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -169,7 +171,7 @@ async def test_the_guest_leaves_when_the_attached_stream_ends(engine: Any, relay
         await relay.stop()
         with pytest.raises(SessionDied):
             await session.run("1")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while mine(engine):  # noqa: ASYNC110 - it is the engine that changes
                 await asyncio.sleep(0.05)
         await relay.start()

@@ -50,12 +50,13 @@ async def attack(session: DockerSession, path: Path) -> Execution | None:
 async def works(session: DockerSession) -> bool:
     """Whether the session does what a session does. One that is over says so at once.
 
-    Code that garbled its own interpreter's wire may lose the next run with it, and no more.
+    Code that garbled its own interpreter's wire may lose or forge the next runs with it, and no more.
     """
     try:
-        first = await session.run("1 + 1")
-        if first.status == "died":
+        for _ in range(3):
             first = await session.run("1 + 1")
+            if first.value == "2":
+                break
         assert first.value == "2", first
         assert (await session.shell("echo fine")).stdout == "fine\n"
         return True
