@@ -81,6 +81,7 @@ _OPENERS = {
     "keyed": r"<\|tools_prefix\|>",
     "line": r"^[ \t]{0,64}[{\[]",
 }
+_BEGINNING = r"[<\[\]{ft]|^"  # of any of them: most places of a text need no other look
 _BARE_JSON = r"\{\s{0,64}[\"'](?:name|type|function|arguments|parameters)[\"']"
 _UNMARKED = ("fence", "line", "bare")
 
@@ -175,7 +176,8 @@ class _Search:
         self.text = text
         self.pythonic = unmarked == "pythonic"
         openers = {**_OPENERS, **({"bare": _BARE_JSON} if unmarked == "json" else {})}
-        self.opener = re.compile("|".join(f"(?P<{name}>{regex})" for name, regex in openers.items()), re.MULTILINE)
+        each = "|".join(f"(?P<{name}>{regex})" for name, regex in openers.items())
+        self.opener = re.compile(f"(?={_BEGINNING})(?:{each})", re.MULTILINE)
         self.fenced_until = 0
 
     def run(self) -> Found:
