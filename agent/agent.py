@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
@@ -40,6 +40,9 @@ from agent.workspace import Given, Workspace, checked, described
 from sandbox import DockerSandbox, Network, Sandbox, SandboxError
 from tools import Tool, Toolbox
 from tools.builtin import sandbox_tools
+
+if TYPE_CHECKING:
+    from agent.many import Task
 
 
 class Agent:
@@ -116,6 +119,18 @@ class Agent:
                 if isinstance(event, RunFinished):
                     result = event.result
         return result
+
+    def run_many(
+        self,
+        tasks: Iterable[str | Task],
+        *,
+        output: type[BaseModel] | None = None,
+        concurrency: int = 32,
+    ) -> AsyncGenerator[tuple[int, Result], None]:
+        """Carry out many tasks, `concurrency` at once; results as they come. See `agent.run_many`."""
+        from agent.many import run_many  # it imports this module
+
+        return run_many(self, tasks, output=output, concurrency=concurrency)
 
     async def stream(
         self,

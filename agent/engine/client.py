@@ -16,7 +16,7 @@ import httpx
 from agent.engine.connection import Connection, decode
 from agent.engine.fenced import STOP, stops_at_opening
 from agent.engine.mend import count_usage, first_words, mend, needs_raw
-from agent.engine.probe import Finding, identity, load, probe, save
+from agent.engine.probe import UNKNOWN, Finding, identity, load, probe, save
 from agent.engine.profiles import FALLBACK, PROFILES, Profile, find_profile
 from agent.engine.profiles.overlay import load_rules, overlay_path
 from agent.engine.reach import Reach
@@ -365,10 +365,11 @@ class VLLM:
         if not self._probing:
             return _Served(name, profile, context)
         key = await identity(server, name, profile)
-        findings = None if fresh else load(key)
+        findings = None if fresh else load(key) if key else (UNKNOWN,)
         if findings is None:
             findings = await probe(server, name, profile, context)
-            save(key, findings)
+            if key:
+                save(key, findings)
         return _Served(name, profile, context, findings)
 
 

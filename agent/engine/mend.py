@@ -10,7 +10,6 @@ import json
 import re
 import secrets
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 
 from agent.engine.fenced import CLOSING_FENCE, CODE_TOOL, STOP, Block, first_block
 from agent.engine.profiles import Profile
@@ -156,7 +155,7 @@ def _find_calls(
 def _recover(text: str, request: Request, profile: Profile) -> tuple[str, list[ToolCall]]:
     """Calls in a text, and the text without them.
 
-    A call counts that names an offered tool, or, where a marker announces it, nearly does. One that cannot be
+    One that no marker announces counts only where it names an offered tool. One that cannot be
     read is a call all the same, with its own text for arguments: it must not pass for the answer, and the error
     that it gets tells the model why.
     """
@@ -168,19 +167,14 @@ def _recover(text: str, request: Request, profile: Profile) -> tuple[str, list[T
     calls = [
         ToolCall("", name, json.dumps(arguments, ensure_ascii=False))
         for name, arguments in found
-        if name in names or (marked and _near(name, names))
+        if marked or name in names
     ]
     if not calls:
         rest = text
-    if marked and (lost := lost_call(rest, profile.dialect)) and _near(lost[1], names):
+    if marked and (lost := lost_call(rest, profile.dialect)):
         rest, name, said = lost
         calls.append(ToolCall("", name, said))
     return rest, calls
-
-
-def _near(name: str, names: Collection[str]) -> bool:
-    """Whether the error about an unknown tool would name one that may be meant."""
-    return bool(get_close_matches(name, names, n=1, cutoff=0.5))
 
 
 def _is_json(block: Block) -> bool:

@@ -276,14 +276,23 @@ class _Trial:
 # --- the findings on disk ------------------------------------------------------------------------
 
 
+UNKNOWN = Finding(
+    "server",
+    False,
+    "it does not say that it is vLLM, so nothing was tried on it",
+    "`fastslow doctor --base-url` tries switch, parsers and grammar all the same.",
+)
+
+
 async def identity(server: Connection, model: str, profile: Profile) -> str:
-    """A key for what was probed: address, model, profile, vLLM's version, start time of the server."""
-    version = started = ""
+    """A key for what was probed: address, model, profile, vLLM's version, start time of the server. Empty where that is
+    not vLLM, or a proxy that passes /v1 alone."""
+    started = ""
     try:
         version = (await server.get(f"{server.root}/version")).text
         metrics = (await server.get(f"{server.root}/metrics")).text
-    except EngineRefused:  # not vLLM, or behind a proxy that passes /v1 alone
-        metrics = ""
+    except EngineRefused:
+        return ""
     if match := re.search(r"^process_start_time_seconds (\S+)", metrics, re.MULTILINE):
         started = match[1]
     text = json.dumps([server.url, model, profile.name, version, started])

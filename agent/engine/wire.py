@@ -97,10 +97,14 @@ def _call_text(call: ToolCall) -> str:
     return f'<tool_call>\n{{"name": {json.dumps(call.name)}, "arguments": {_sendable(call)}}}\n</tool_call>'
 
 
+def _no_json(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON, and templates and servers fail on it")
+
+
 def is_object(text: str) -> bool:
     """Whether a text is one whole JSON object."""
     try:
-        return isinstance(json.loads(text), dict)
+        return isinstance(json.loads(text, parse_constant=_no_json), dict)
     except (ValueError, RecursionError):
         return False
 

@@ -277,3 +277,9 @@ async def test_no_runs_and_no_room() -> None:
     assert [item async for item in run_many(agent, [])] == []
     with pytest.raises(ValueError, match="at least 1"):
         [item async for item in run_many(agent, ["a"], concurrency=0)]
+
+
+async def test_an_agent_has_it_as_a_method() -> None:
+    agent = Agent(engine=ScriptedModel([says("one")]), sandbox=None, journal=None)
+    async with aclosing(agent.run_many(["a"], concurrency=1)) as results:
+        assert [(number, result.answer) async for number, result in results] == [(0, "one")]

@@ -155,10 +155,11 @@ async def test_call_in_the_content(fake: FakeServer) -> None:
     assert "found again in the content" in reply.notes[0]
 
 
-async def test_call_of_an_unknown_tool_in_the_content_stays_text(fake: FakeServer) -> None:
+async def test_call_of_an_unknown_tool_in_the_content_is_a_call(fake: FakeServer) -> None:
     text = '<tool_call>{"name": "rm", "arguments": {"path": "/"}}</tool_call>'
     reply, _ = await ask(fake, said(text))
-    assert (reply.calls, reply.content) == ((), text)
+    assert [call.name for call in reply.calls] == ["rm"]  # it gets an error that names the tools; it is no answer
+    assert not reply.content
 
 
 async def test_call_inside_of_the_thoughts(fake: FakeServer) -> None:

@@ -183,6 +183,16 @@ async def test_cache_folder_that_cannot_be_made(fake: ProbedServer, cache: Path)
     assert (await findings(fake))["switch"].ok
 
 
+async def test_a_server_that_does_not_say_what_it_is_gets_no_trials(cache: Path) -> None:
+    """It may answer from a script, or count what it is asked."""
+    async with serving(FakeServer()) as unknown:
+        engine = VLLM(unknown.url, profile="exaone4")
+        (notice,) = await engine.connect()
+        assert notice.startswith("server: it does not say that it is vLLM, so nothing was tried on it.")
+        assert not unknown.chats
+        await engine.aclose()
+
+
 async def test_probing_anew_on_demand(fake: ProbedServer) -> None:
     fake.faults = {"cache"}
     assert not (await findings(fake))["cache"].ok

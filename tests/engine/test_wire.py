@@ -109,3 +109,9 @@ def test_no_budget_for_a_server_that_refuses_one() -> None:
 def test_no_room() -> None:
     with pytest.raises(ContextOverflow, match="0 tokens"):
         encode_request(Request((User("A"),), mode=FAST), EXAONE, "m", -5, budgeted=True)
+
+
+def test_arguments_that_no_json_reader_takes_are_not_sent_back() -> None:
+    for text in ('{"a": NaN}', '{"a": -Infinity}', '{"a": 1', "[1]"):
+        (message,) = encode_history([Assistant("", (ToolCall("c1", "add", text),))], EXAONE)
+        assert message["tool_calls"][0]["function"]["arguments"] == "{}"
