@@ -342,10 +342,8 @@ async def test_calls_side_by_side(session: DockerSession) -> None:
         await asyncio.sleep(0.3)
         return await add(name, arguments)
 
-    code = (
-        "import tools\nfrom concurrent.futures import ThreadPoolExecutor\n"
-        "with ThreadPoolExecutor(8) as pool: found = list(pool.map(lambda n: tools.add(a=n, b=n), range(8)))\nfound"
-    )
+    await session.run("import tools\nfrom concurrent.futures import ThreadPoolExecutor")
+    code = "with ThreadPoolExecutor(8) as pool: found = list(pool.map(lambda n: tools.add(a=n, b=n), range(8)))\nfound"
     done = await session.run(code, on_call=slow)
     assert done.value == str([2 * n for n in range(8)])
     assert done.seconds < 0.2, "the clock stands still while the host works"
