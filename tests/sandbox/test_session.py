@@ -346,7 +346,7 @@ async def test_calls_side_by_side(session: DockerSession) -> None:
     code = "with ThreadPoolExecutor(8) as pool: found = list(pool.map(lambda n: tools.add(a=n, b=n), range(8)))\nfound"
     done = await session.run(code, on_call=slow)
     assert done.value == str([2 * n for n in range(8)])
-    assert done.seconds < 0.2, "the clock stands still while the host works"
+    assert done.seconds < 0.3, "the clock stands still while the host works"
 
 
 @pytest.mark.parametrize(
