@@ -396,7 +396,8 @@ def execute(
     """Run Python code from standard input in a sandbox.
 
     Its stdout, stderr and exit status pass through, of each stream 20 MB at most.
-    Exit status: that of the code; 124 when it was stopped, 137 when it died (of too little memory, say).
+    Exit status: that of the code; 124 when it was stopped; 128 and the signal's number
+    when it was killed (137, most often: too little memory).
 
     Example: fastslow sandbox exec --timeout 10 --file orders.csv < code.py
     """

@@ -345,6 +345,32 @@ async def test_calls_of_code_pass_the_same_gate() -> None:
     assert "The user did not allow this call" in told(result)[1]
 
 
+@pytest.mark.docker
+async def test_calls_of_code_are_written_down_before_they_are_carried_out(tmp_path: Path) -> None:
+    from sandbox import DockerSandbox
+
+    world, journal = World(Answer("allow")), Journal(tmp_path / "runs.db")
+    script = [calls(("python", {"code": "print(tools.post(line='a'))"})), says("done")]
+    sandbox = DockerSandbox()
+    agent = Agent(engine=ScriptedModel(script), tools=[world.tool], sandbox=sandbox, ask=world.ask, journal=journal)
+    try:
+        result = await agent.run("the task")
+    finally:
+        await agent.aclose()
+    assert world.posted == ["a"]
+    kept = [
+        event for event in journal.read(result.run).events if isinstance(event, CallStarted | Consent | CallFinished)
+    ]
+    code, *inside, ended = kept
+    assert [type(event) for event in inside] == [Consent, CallStarted, CallFinished]
+    started = inside[1]
+    assert isinstance(code, CallStarted)
+    assert isinstance(started, CallStarted)
+    assert (started.call.name, started.parent) == ("post", code.call.id)
+    assert isinstance(ended, CallFinished)
+    assert (ended.call_id, ended.ok) == (code.call.id, True)
+
+
 # --- what a person is shown ---------------------------------------------------------------------------
 
 

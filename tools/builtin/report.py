@@ -56,6 +56,8 @@ def _ended(execution: Execution) -> str:
     match execution.status:
         case "timeout":
             return f"{STOPPED} {execution.seconds:.0f} seconds: it took too long. Do less at once.{lost}"
+        case "died" if execution.exit_code not in (None, 137):
+            return f"{DIED} with exit code {execution.exit_code}.{lost}"
         case "died":
             return f"{DIED}, most likely of too little memory. Use less of it.{lost}"
         case _:
