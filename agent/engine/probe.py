@@ -49,7 +49,7 @@ _TOOL: Mapping[str, Any] = {
     },
 }
 _CHOICES = ("blue-17", "green-42")
-# Longer than one block of the CPU backend's prefix cache (128 tokens), or a hit could never be seen.
+# Longer than one block of the prefix cache (by itself the CPU backend takes 128 tokens), or no hit could be seen.
 _SYSTEM = "You take readings from a row of instruments and answer in one short sentence. " + " ".join(
     f"Instrument {n} shows {n * 7 % 10} units." for n in range(1, 21)
 )

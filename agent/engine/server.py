@@ -135,6 +135,7 @@ def _command(entry: ModelEntry, profile: Profile, machine: Machine, port: int) -
         return [*command, "--max-model-len", "auto"]
     length = entry.served_context or entry.context
     command += ["--max-model-len", str(length), "--enforce-eager"]
+    command += ["--block-size", "32"]  # only whole blocks are cached; by itself the CPU backend takes 128 tokens
     return [*command, "--kv-cache-memory-bytes", str(_cache_bytes(entry, machine, length))]
 
 

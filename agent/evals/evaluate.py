@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
@@ -60,33 +61,33 @@ async def evaluate(
 
 
 async def _measure(setting: Setting, case: Case, arm: Arm, repeat: int) -> Row:
-    result, wrong = await _carry_out(setting, case, arm)
+    with tempfile.TemporaryDirectory(prefix="fastslow-eval-") as folder:
+        result = await _carry_out(setting, case, arm, Path(folder))
+        wrong = await asyncio.to_thread(case.judge, result)  # one of them asks a program
     return measured(case, arm.name, repeat, setting.seed, setting.engine.model, result, wrong)
 
 
-async def _carry_out(setting: Setting, case: Case, arm: Arm) -> tuple[Result, str]:
+async def _carry_out(setting: Setting, case: Case, arm: Arm, folder: Path) -> Result:
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="fastslow-eval-") as folder:
-        files = _written(case.files, Path(folder))
-        agent = Agent(
-            engine=setting.engine,
-            tools=case.tools,
-            sandbox=setting.sandbox if case.sandboxed else None,
-            policy=arm.policy,
-            budget=setting.budget,
-            out=Path(folder, "out"),
-            journal=None,
-        )
-        said: list[Event] = []
-        async with aclosing(agent.stream(case.task, files=files)) as events:
-            async for event in events:
-                if isinstance(event, RunFinished):
-                    return event.result, case.judge(event.result)
-                said.append(event)
-                if case.over and case.over(said):
-                    break
-        result = _left(said, time.monotonic() - started)
-        return result, case.judge(result)
+    files = _written(case.files, folder)
+    agent = Agent(
+        engine=setting.engine,
+        tools=case.tools,
+        sandbox=setting.sandbox if case.sandboxed else None,
+        policy=arm.policy,
+        budget=setting.budget,
+        out=folder / "out",
+        journal=None,
+    )
+    said: list[Event] = []
+    async with aclosing(agent.stream(case.task, files=files)) as events:
+        async for event in events:
+            if isinstance(event, RunFinished):
+                return event.result
+            said.append(event)
+            if case.over and case.over(said):
+                break
+    return _left(said, time.monotonic() - started)
 
 
 def _written(files: Mapping[str, bytes], folder: Path) -> list[Path]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from agent import Kind
 from agent.evals.suites.bfcl import CATEGORIES, Called, Problem, bfcl, plain, problems, schema_of, tools_of, verdict
+from agent.events import TurnFinished, TurnStarted
+from agent.modes import FAST
+from tests.agent.helpers import calls
 
 CALLING = CATEGORIES[:-1]
 
@@ -49,6 +53,17 @@ def test_the_first_cases_are_a_sample_of_all_categories() -> None:
     assert {case.group for case in first[: len(CATEGORIES)]} == set(CATEGORIES)
     assert [case.id for case in first] != [case.id for case in other]
     assert len(first) == len({case.id for case in first}) == 1240
+
+
+def test_a_run_is_over_when_a_turn_begins_behind_one_that_called() -> None:
+    case = next(each for each in bfcl(1) if each.group == "simple_python")
+    assert case.over
+    began = TurnStarted("", 1, Kind.CALL, FAST, "")
+    ended = TurnFinished("", 1, FAST, calls((case.tools[0].name, {})))
+    for _ in range(2):  # a case runs under several policies
+        assert not case.over([began])
+        assert not case.over([began, ended])
+        assert case.over([began, ended, began])
 
 
 def test_types_have_other_names_there() -> None:

@@ -27,7 +27,19 @@ def fastslow(*arguments: str | Path, status: int = 0, config: Path | None = None
 @pytest.mark.engine
 @pytest.mark.docker
 def test_a_suite_is_run_reported_and_gone_on_with(vllm_url: str, tmp_path: Path) -> None:
-    asked = ("eval", "workflows", "--n", "1", "--out", tmp_path, "--base-url", vllm_url, "--json")
+    asked = (
+        "eval",
+        "workflows",
+        "--n",
+        "1",
+        "--budget",
+        "turns=2",
+        "--out",
+        tmp_path,
+        "--base-url",
+        vllm_url,
+        "--json",
+    )
     (first,) = json.loads(fastslow(*asked, "--policy", "auto").stdout)
     assert first["success"]["of"] == 1
     again = fastslow(*asked, "--policy", "auto", "--policy", "never", "--at-once", "2")
