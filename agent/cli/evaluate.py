@@ -129,9 +129,9 @@ async def _carry_out(
             async for row in measured:
                 append(path, row)
                 rows.append(row)
-                mark = "[green]✓[/]" if row.right else "[red]✗[/]"
-                console.print(f"{mark} {len(rows)}/{of}  {row.arm:8} {row.case:28} {row.seconds:5.1f} s  ", end="")
-                console.print(row.wrong[:120], style="dim", markup=False, highlight=False)
+                console.print("✓" if row.right else "✗", style="green" if row.right else "red", end=" ")
+                console.print(f"{len(rows)}/{of}  {row.arm:8} {row.case:28} {row.seconds:5.1f} s  ", end="")
+                console.print(row.wrong[:120], style="dim")
     finally:
         await engine.aclose()
         await sandbox.aclose()
@@ -154,7 +154,7 @@ def _report(wanted: Wanted, rows: Sequence[Row], command: str) -> None:
     for one in found:
         shown.add_row(*line(one))
     terminal().print(shown)
-    terminal().print(f"{wanted.out / PAGE}", highlight=False)
+    terminal().print(f"{wanted.out / PAGE}")
 
 
 def _save(profile: Profile, rows: Sequence[Row]) -> None:
@@ -163,12 +163,12 @@ def _save(profile: Profile, rows: Sequence[Row]) -> None:
     rules, path = tuning.tuned(found), overlay_path(model)
     told = terminal(stderr=True)
     for each in found:
-        mark = "[green]taken[/]" if each.taken else "[dim]left[/] "
-        told.print(f"{mark}  {each.rule.kind} {each.rule.budget}: {each.told}", highlight=False)
+        told.print("taken" if each.taken else "left ", style="green" if each.taken else "dim", end="  ")
+        told.print(f"{each.rule.kind} {each.rule.budget}: {each.told}")
     if rules:
         first = rows[0]
         save_rules(path, rules, f"Rules of {model}, measured by `fastslow tune` on {first.suite}, seed {first.seed}.")
-        told.print(f"written to {path}; they hold from the next run on. Remove the file to go back.", highlight=False)
+        told.print(f"written to {path}; they hold from the next run on. Remove the file to go back.")
     else:
         path.unlink(missing_ok=True)
-        told.print("nothing was better than the profile's own rules, so they stay", highlight=False)
+        told.print("nothing was better than the profile's own rules, so they stay")

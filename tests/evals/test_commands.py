@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,7 @@ def test_tune_tries_its_candidates_and_says_what_came_of_each(vllm_url: str, tmp
     asked = ("--n", "1", "--at-once", "6", "--out", tmp_path, "--base-url", vllm_url)
     told = fastslow("tune", "single", *asked, config=tmp_path / "config")
     assert {row.arm for row in read(tmp_path / "rows.jsonl")} >= {BASE, "plan=0", "call=32"}
+    assert re.search(r"^(taken|left )  plan 0: ", told.stderr, re.MULTILINE)
     assert "chance makes such a difference in" in told.stderr
 
 
