@@ -13,9 +13,8 @@ import argparse
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 from unittest.mock import patch
 
@@ -39,7 +38,7 @@ class Without:
     """One part taken out. profile: by what is changed in the profile. code: by what is replaced meanwhile."""
 
     name: str
-    profile: Mapping[str, Any] = MappingProxyType({})
+    profile: Mapping[str, Any] = field(default_factory=dict)
     policy: ModePolicy | None = None
     code: Callable[[], AbstractContextManager[Any]] = nullcontext
 

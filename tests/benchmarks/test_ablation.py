@@ -1,0 +1,72 @@
+"""What the ablation takes out is out while it is measured, and back afterwards; and what its table says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent import Agent, ScriptedModel
+from agent.engine.profiles.instruct import INSTRUCT
+from agent.engine.types import Reply
+from agent.events import CallFinished
+from benchmarks.ablation import ALL, PARTS, table
+from sandbox import DummySandbox, Execution
+from tests.agent.helpers import calls, says
+from tests.evals.test_tune import ran
+from tools.builtin.python import COLUMNS
+
+BY_NAME = {part.name: part for part in PARTS}
+
+
+def python() -> Reply:
+    return calls(("python", {"code": "1"}))
+
+
+async def told(name: str, *script: Execution) -> list[str]:
+    """What the model is told of each call of the same code."""
+    replies = [*(python() for _ in script), says("done")]
+    sandbox = DummySandbox(script)
+    with BY_NAME[name].code():
+        agent = Agent(engine=ScriptedModel(replies), sandbox=sandbox, journal=None)
+        result = await agent.run("the task")
+    return [event.content for event in result.events if isinstance(event, CallFinished)]
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "whole", "without"),
+    [
+        ("no last value", [Execution("ok", value="42")], "42", "(no output: print what you need)"),
+        ("no error text", [Execution("error", error="ValueError: no", exit_code=1)], "ValueError: no", "Error."),
+        ("no hints at repeated calls", [Execution("ok", value="42")] * 2, "The same call gave the same result", "42"),
+    ],
+)
+async def test_a_part_is_out_meanwhile_and_back_afterwards(
+    name: str, script: list[Execution], whole: str, without: str
+) -> None:
+    assert whole in (await told(ALL, *script))[-1]
+    text = (await told(name, *script))[-1]
+    assert without in text
+    assert whole not in text
+    assert whole in (await told(ALL, *script))[-1]
+
+
+async def test_no_code_looks_for_columns_meanwhile() -> None:
+    for name, looked in ((ALL, COLUMNS), ("no columns at a KeyError", "")):
+        sandbox = DummySandbox([Execution("error", error="KeyError: 'x'", exit_code=1), Execution("ok")])
+        with BY_NAME[name].code():
+            await Agent(engine=ScriptedModel([python(), says("done")]), sandbox=sandbox, journal=None).run("the task")
+        assert sandbox.ran == ["1", looked]
+
+
+def test_parts_of_the_profile_are_fields_of_it() -> None:
+    for part in PARTS:
+        changed: Any = replace(INSTRUCT, **part.profile)
+        assert (changed == INSTRUCT) == (not part.profile), part.name
+
+
+def test_the_table_says_what_each_part_gains() -> None:
+    text = table([*ran(ALL, "1110"), *ran("no thinking", "1000")])
+    assert "| nothing: all of it | 3 of 4 | 30% to 95% |  |  | 200 |" in text
+    assert "| thinking | 1 of 4 | 5% to 70% | +50 points | 50% | 200 |" in text
