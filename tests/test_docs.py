@@ -18,7 +18,7 @@ from agent.cli.main import app
 from agent.engine.profiles.instruct import INSTRUCT
 from agent.engine.types import Reply
 from agent.events import CallFinished
-from agent.modes import ModePolicy
+from agent.modes import Evidence, ModePolicy
 from agent.transcript import ToolCall
 from sandbox import DummySandbox, Execution, Limits
 from tools import Tool
@@ -136,7 +136,7 @@ def test_the_limits_of_the_sandbox_are_as_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", *(f"docs/{name}.md" for name in ("approval", "architecture", "runs", "sandbox"))]
+    "name", ["README.md", *(f"docs/{name}.md" for name in ("approval", "architecture", "modes", "runs", "sandbox"))]
 )
 def test_links_lead_to_files(name: str) -> None:
     page = ROOT / name
@@ -153,7 +153,7 @@ def test_every_module_has_its_line_in_the_architecture() -> None:
     assert set(re.findall(r"^\| `([a-z0-9_/]+\.py)` \|", ARCHITECTURE, re.MULTILINE)) == modules
 
 
-@pytest.mark.parametrize(("name", "least"), [("runs.md", 7), ("sandbox.md", 26)])
+@pytest.mark.parametrize(("name", "least"), [("modes.md", 2), ("runs.md", 7), ("sandbox.md", 26)])
 def test_every_promise_names_a_test_that_exists(name: str, least: int) -> None:
     page = (ROOT / "docs" / name).read_text("utf-8")
     named = re.findall(r"`(tests/[a-z_/]+\.py)::(\w+)`", page)
@@ -170,6 +170,17 @@ def test_python_of_the_sandbox_page_runs(capsys: pytest.CaptureFixture[str]) -> 
     said = capsys.readouterr().out
     assert "['text/html', 'text/plain']" in said
     assert said.splitlines()[-2:] == ["['6', '3']", "7.5"]
+
+
+def test_python_of_the_modes_page_does_what_it_says() -> None:
+    page = (ROOT / "docs" / "modes.md").read_text("utf-8")
+    [block] = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(compile(block, "modes.md", "exec"), names)
+    policy: ModePolicy = names["policy"]
+    known = [Evidence(), Evidence(failures=1), Evidence(risk=True), Evidence(prompt=24_000), Evidence(confidence=0.5)]
+    assert [policy.mode(Kind.CALL, each)[0].budget for each in known] == [0, 256, 512, 64, 32]
+    assert policy.mode(Kind.PLAN)[0].budget == 1024
 
 
 def test_the_rules_of_the_approval_page_do_what_it_says(tmp_path: Path) -> None:
