@@ -44,9 +44,9 @@ fuzz: .venv/installed-dev
 	@.venv/bin/python -m tests.fuzz --count $(or $(COUNT),1000000)
 
 eval-smoke: .venv/installed-dev
-	@for suite in workflows:4 single:6 chat:6 bfcl:5; do \
+	@for suite in workflows:1 single:4 chat:4 bfcl:5; do \
 	  .venv/bin/fastslow eval "$${suite%:*}" --n "$${suite#*:}" --policy auto --policy never \
-	    --out "fastslow-eval/smoke/$${suite%:*}"; done
+	    --at-once 4 --budget turns=8 --out "fastslow-eval/smoke/$${suite%:*}"; done
 
 bench: .venv/installed-dev
 	@.venv/bin/fastslow sandbox build
