@@ -131,7 +131,7 @@ async def _carry_out(
                 rows.append(row)
                 console.print("✓" if row.right else "✗", style="green" if row.right else "red", end=" ")
                 console.print(f"{len(rows)}/{of}  {row.arm:8} {row.case:28} {row.seconds:5.1f} s  ", end="")
-                console.print(row.wrong[:120], style="dim")
+                console.print(row.wrong[:120], style="dim", soft_wrap=True)
     finally:
         await engine.aclose()
         await sandbox.aclose()
@@ -164,11 +164,11 @@ def _save(profile: Profile, rows: Sequence[Row]) -> None:
     told = terminal(stderr=True)
     for each in found:
         told.print("taken" if each.taken else "left ", style="green" if each.taken else "dim", end="  ")
-        told.print(f"{each.rule.kind} {each.rule.budget}: {each.told}")
+        told.print(f"{each.rule.kind} {each.rule.budget}: {each.told}", soft_wrap=True)
     if rules:
         first = rows[0]
         save_rules(path, rules, f"Rules of {model}, measured by `fastslow tune` on {first.suite}, seed {first.seed}.")
-        told.print(f"written to {path}; they hold from the next run on. Remove the file to go back.")
+        told.print(f"written to {path}; they hold from the next run on. Remove the file to go back.", soft_wrap=True)
     else:
         path.unlink(missing_ok=True)
         told.print("nothing was better than the profile's own rules, so they stay")
