@@ -253,7 +253,7 @@ class Agent:
         )
         offered = [tool for tool in builtin if profile.builtin is None or tool.name in profile.builtin]
         if not workspace and profile.code == "fenced":
-            offered.remove(builtin[0])  # steps that end with the output of code need code
+            offered = [tool for tool in offered if tool.name != PLAN.name]  # its steps end with the output of code
         if output and answer not in offered:
             offered.append(answer)
         if not workspace and not self.tools:

@@ -24,7 +24,7 @@ from agent.engine.fetch import weights_state
 from agent.engine.install import engine_folder, engine_installed
 from agent.engine.machine import cache_folder, data_folder, this_machine
 from agent.engine.models import ModelEntry, find_model, fits
-from agent.engine.probe import Finding
+from agent.engine.probe import UNKNOWN, Finding
 from agent.engine.record import ServerStatus
 from agent.engine.server import server_status
 from agent.errors import AgentError, ModelUnavailable
@@ -138,6 +138,8 @@ async def _probed(base_url: str | None) -> tuple[VLLM, tuple[Finding, ...]]:
     engine = VLLM(base_url)
     try:
         await engine.connect()
+        if UNKNOWN in engine.findings:
+            await engine.probe()  # whoever asks the doctor wants it tried
     finally:
         await engine.aclose()
     return engine, engine.findings

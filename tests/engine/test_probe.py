@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from fake_server import CHAT, Answer, FakeServer, Seen, call, delta, serving, usage
 
+from agent.cli.doctor import _probed
 from agent.engine import probe as probe_module
 from agent.engine.client import VLLM
-from agent.engine.probe import Finding
+from agent.engine.probe import UNKNOWN, Finding
 
 NAMES = [
     "context",
@@ -41,12 +42,8 @@ class ProbedServer(FakeServer):
 
     def answer(self, seen: Seen) -> Answer:
         match seen.path:
-            case "/metrics":
-                return (
-                    Answer(body={"": 0})
-                    if "metrics" in self.faults
-                    else Answer([f"process_start_time_seconds {self.started}\n"])
-                )
+            case "/metrics" if "metrics" not in self.faults:
+                return Answer([f"process_start_time_seconds {self.started}\n"])
             case "/tokenize" if "tokenize" not in self.faults:
                 return Answer(body=self.tokens(seen.json))
             case path if path == CHAT:
@@ -191,6 +188,16 @@ async def test_a_server_that_does_not_say_what_it_is_gets_no_trials(cache: Path)
         assert notice.startswith("server: it does not say that it is vLLM, so nothing was tried on it.")
         assert not unknown.chats
         await engine.aclose()
+
+
+async def test_the_doctor_tries_such_a_server_all_the_same(fake: ProbedServer) -> None:
+    fake.faults = {"metrics"}
+    assert [*await findings(fake)] == ["server"]
+    assert not fake.chats
+    _, found = await _probed(fake.url)
+    assert fake.chats
+    assert {"switch", "cache"} <= {finding.name for finding in found}
+    assert UNKNOWN not in found
 
 
 async def test_probing_anew_on_demand(fake: ProbedServer) -> None:
