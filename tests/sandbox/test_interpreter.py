@@ -1,7 +1,6 @@
 """The interpreter without a container: here IPython and the data stack are absent, as in a bare image."""
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,17 +166,3 @@ def test_a_copy_goes_its_own_way(interpreter: Interpreter) -> None:
     assert interpreter.run("x, task.done()")["value"] == "([1], False)"
     assert interpreter.run("random.random()")["value"] != ahead
     assert interpreter.run("task.cancel(); await asyncio.sleep(0.01)")["stdout"] == "cleaned up\n"
-
-
-def test_what_a_cell_and_a_call_cost(interpreter: Interpreter) -> None:
-    def fastest(code: str, rounds: int) -> float:
-        times = []
-        for _ in range(rounds):
-            started = time.perf_counter()
-            interpreter.run(code)
-            times.append(time.perf_counter() - started)
-        return min(times)
-
-    assert fastest("print(1+1)", 300) < 0.0003
-    assert fastest("for _ in range(100): tools.search()", 10) / 100 < 0.0002
-    assert fastest("for _ in range(100): await tools.aio.search()", 10) / 100 < 0.0003

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -39,9 +38,8 @@ async def pooled(engine: object, small: Limits) -> AsyncIterator[DockerSandbox]:
 async def test_sessions_come_at_once_and_the_pool_fills_again(engine: Any, pooled: DockerSandbox) -> None:
     pooled.warm()
     await until(lambda: pooled.idle == 2)
-    started = time.perf_counter()
     session = await pooled.session()
-    assert time.perf_counter() - started < 0.05
+    assert pooled.idle == 1, "it came out of the pool, and the next is not made yet"
     assert (await session.run("1 + 1")).value == "2"
     await until(lambda: pooled.idle == 2)
     assert len(mine(engine)) == 3

@@ -211,10 +211,8 @@ async def test_files_in_and_out(session: DockerSession, tmp_path: Path) -> None:
 async def test_files_that_cannot_be(session: DockerSession, tmp_path: Path) -> None:
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(2 << 30)
-    started = time.monotonic()
     with pytest.raises(ValueError, match="2,147,483,648 bytes"):
         await session.put("huge", tmp_path / "huge")
-    assert time.monotonic() - started < 0.5
     with pytest.raises(FileNotFoundError):
         await session.put("x", tmp_path / "absent")
     with pytest.raises(ValueError, match="not a regular file"):
