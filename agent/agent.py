@@ -32,11 +32,11 @@ from agent.gate import Gate, Stopped
 from agent.journal import Journal
 from agent.loop import Branch, Run
 from agent.modes import Kind, ModePolicy, Think
-from agent.plan import PLAN, plan_tool
+from agent.plan import ANSWER, PLAN, plan_tool
 from agent.prompts import prompt
-from agent.start import Start, begin, replayed, resumed
-from agent.transcript import System, Transcript, User
-from agent.workspace import Given, Workspace, checked, described
+from agent.start import Start, asked, begin, replayed, resumed
+from agent.transcript import System, Transcript
+from agent.workspace import Workspace, checked
 from sandbox import DockerSandbox, Network, Sandbox, SandboxError
 from tools import Tool, Toolbox
 from tools.builtin import sandbox_tools
@@ -93,13 +93,14 @@ class Agent:
         *,
         files: Iterable[str | Path] = (),
         output: type[BaseModel] | None = None,
+        after: str | None = None,
         resume: str | None = None,
     ) -> Result:
         """`run` for code without an event loop of its own."""
 
         async def main() -> Result:
             try:
-                return await self.run(task, files=files, output=output, resume=resume)
+                return await self.run(task, files=files, output=output, after=after, resume=resume)
             finally:
                 await self.aclose()  # connections belong to this call's event loop
 
@@ -111,10 +112,11 @@ class Agent:
         *,
         files: Iterable[str | Path] = (),
         output: type[BaseModel] | None = None,
+        after: str | None = None,
         resume: str | None = None,
     ) -> Result:
         """Carry out a task to its end. Raises what `stream` raises; a bad end is a `Result` that says why."""
-        async with aclosing(self.stream(task, files=files, output=output, resume=resume)) as events:
+        async with aclosing(self.stream(task, files=files, output=output, after=after, resume=resume)) as events:
             async for event in events:
                 if isinstance(event, RunFinished):
                     result = event.result
@@ -138,21 +140,25 @@ class Agent:
         *,
         files: Iterable[str | Path] = (),
         output: type[BaseModel] | None = None,
+        after: str | None = None,
         resume: str | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Carry out a task, saying everything that happens; the last event is always `RunFinished`.
 
         files are copied into the sandbox's workspace. output is a pydantic model that the answer must fit.
+        after: the id of a run in the journal that was answered, or `"last"`: the task follows it in one conversation,
+        with what was said, the files and the variables of the interpreter. Pass the same tools as then.
         resume: the id of a run in the journal that did not come to its end, instead of a task: it goes on where it was
         stopped, killed or failed. What it said before is said again, and no finished call of a tool runs twice. Pass
         the same tools and `output` as then. One that was answered is only told again.
         Raises `AgentError`, FileNotFoundError or PermissionError when the run cannot start. When the consuming task is
         cancelled, `RunFinished` with the partial result comes first and the cancellation goes on after it.
         """
-        if (task is None) == (resume is None):
+        if (task is None) == (resume is None) or (after and resume):
             raise ConfigurationError("a run needs a task, or the id of the run to resume; pass one of them")
         if task is not None:
-            start = self._begin(task, checked(files, self.sandbox.limits.upload if self.sandbox else 0))
+            before = self._kept.find(after) if after else ""
+            start = self._begin(task, checked(files, self.sandbox.limits.upload if self.sandbox else 0), before)
         else:
             start = resumed(self._kept, resume or "", self.engine)
         with start as begun:
@@ -176,7 +182,7 @@ class Agent:
             raise ConfigurationError("this agent keeps no journal, so no run can be found; pass Agent(journal=...)")
         return self.journal
 
-    def _begin(self, task: str, files: tuple[Path, ...]) -> AbstractContextManager[Start]:
+    def _begin(self, task: str, files: tuple[Path, ...], after: str) -> AbstractContextManager[Start]:
         """A run that nobody asked to be kept goes on where it cannot be: with a notice that says so."""
         try:
             if self.journal:
@@ -184,8 +190,9 @@ class Agent:
         except (JournalError, OSError) as error:
             if self._must_keep:
                 raise
-            return begin(None, task, files, (f"this run is not written down and cannot be resumed: {error}",))
-        return begin(self.journal, task, files)
+            notice = f"this run is not written down and cannot be resumed: {error}"
+            return begin(None, task, files, notices=(notice,))
+        return begin(self.journal, task, files, after)
 
     async def _carry_out(self, begun: Start, output: type[BaseModel] | None) -> AsyncGenerator[Event, None]:
         engine, recorder = begun.engine or self.engine, begun.recorder
@@ -193,11 +200,12 @@ class Agent:
         cancelled: asyncio.CancelledError | None = None
         said: list[Event] = []
         async with AsyncExitStack() as stack:
-            workspace = Workspace(self.sandbox, begun.files, begun.keep, begun.history) if self.sandbox else None
+            files = (*begun.there, *begun.files)
+            workspace = Workspace(self.sandbox, files, begun.keep, begun.history) if self.sandbox else None
             if workspace and not recorder.replaying:
                 await stack.enter_async_context(workspace)
             run = self._start(engine, begun, workspace, output)
-            trunk = self._trunk(run, begun.task, begun.files)
+            trunk = self._trunk(run, begun)
             first: list[Event] = [self._started(run, begun), *begun.resumed, *map(Notice, (*begun.notices, *notices))]
             end, reason = Exit.FAILED, ""
             try:
@@ -260,7 +268,7 @@ class Agent:
             offered = [answer] if output else []  # a plan without tools has nothing to do
         return Run(
             task=begun.task,
-            files=tuple(file.name for file in begun.files),
+            files=tuple(file.name for file in (*begun.there, *begun.files)),
             engine=engine,
             toolbox=Toolbox([*offered, *self.tools]),
             policy=self.policy or ModePolicy(profile.rules, self.think),
@@ -294,14 +302,15 @@ class Agent:
             "out": str(self.out) if self.out else None,
             "allow": list(self.sandbox.network.allow) if self.sandbox else [],
         }
-        return RunStarted(begun.run, begun.task, engine.model, engine.profile.name, names, run.files, settings)
+        files = tuple(file.name for file in begun.files)
+        profile = engine.profile.name
+        return RunStarted(begun.run, begun.task, engine.model, profile, names, files, settings, begun.after)
 
-    def _trunk(self, run: Run, task: str, files: tuple[Given, ...]) -> Branch:
+    def _trunk(self, run: Run, begun: Start) -> Branch:
         network = self.sandbox.network if self.sandbox else None
         system = "\n\n".join(_system(run.engine.profile, network, self.instructions))
-        user = f"{task}\n\nFiles:\n{described(files)}" if files else task
         planned = run.engine.profile.plan == "forced" and any(tool.name == PLAN.name for tool in run.toolbox.tools)
-        transcript = Transcript().append(System(system), User(user))
+        transcript = Transcript().append(System(system), *begun.earlier, asked(begun.task, begun.files))
         if run.engine.profile.triage and self.tools and not run.workspace:
             return Branch(run, "", transcript, Kind.TRIAGE, "first look")
         return Branch(run, "", transcript, Kind.PLAN, "first turn", force=PLAN.name if planned else None)
@@ -329,7 +338,7 @@ def _answer_tool(output: type[BaseModel] | None) -> Tool:
         "additionalProperties": False,
     }
     return Tool.from_schema(
-        "answer",
+        ANSWER,
         "Give the final answer. The task ends with it.",
         output.model_json_schema() if output else text,
         _ends,

@@ -12,11 +12,10 @@ from typing import Any, TypeVar
 from agent.engine.types import Reply, Usage
 from agent.events import ModeUsage
 from agent.modes import Mode
-from agent.plan import PLAN
+from agent.plan import OWN
 from tools import ToolError
 
 NEARLY = 0.9  # of a limit; the model is then told to finish
-NOT_COUNTED = {PLAN.name, "answer"}  # calls that the loop carries out itself
 T = TypeVar("T")
 LIMITS = ("turns", "tokens", "thinking_tokens", "tool_calls", "seconds", "cost")
 
@@ -132,7 +131,7 @@ class Ledger:
         """Count a reply; replies are all that a ledger is made of, but for its clock."""
         row = self.usage.get(mode.name, ModeUsage())
         self.usage[mode.name] = ModeUsage(row.turns + 1, row.usage + reply.usage)
-        self.tool_calls += len([call for call in reply.calls if call.name not in NOT_COUNTED])
+        self.tool_calls += len([call for call in reply.calls if call.name not in OWN])
         if self.run:
             self.run.add(mode, reply)
 

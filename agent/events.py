@@ -18,7 +18,7 @@ from sandbox import Egress
 @dataclass(frozen=True, slots=True)
 class RunStarted:
     """run: a unique, sortable id. tools: names offered to the model. files: names of those given. settings: of the
-    agent, as JSON can hold them: what it takes to make another one like it."""
+    agent, as JSON can hold them: what it takes to make another one like it. after: the run that it follows, if any."""
 
     run: str
     task: str
@@ -27,6 +27,7 @@ class RunStarted:
     tools: tuple[str, ...]
     files: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ def plan_tool(verbs: Collection[str] = ()) -> Tool:
     )
 
 
+ANSWER = "answer"  # the tool that ends a run; what it takes depends on the output that is asked for
 PLAN = Tool.from_schema(
     "plan",
     "Write down the steps of a task before doing it. Each step is then carried out and its result comes back. "
@@ -130,6 +131,7 @@ PLAN = Tool.from_schema(
     },
     _run_by_the_loop,
 )
+OWN = {PLAN.name, ANSWER}  # calls that the loop carries out itself; they are shown as steps and as the answer
 
 
 async def run_ready(

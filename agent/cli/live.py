@@ -53,15 +53,11 @@ from agent.events import (
     TurnFinished,
     TurnStarted,
 )
-from agent.plan import Plan
+from agent.plan import OWN, Plan
 
 FRAMES = 4  # a second; the model's own server may run on the same cores
 KEPT = 8000  # characters of a growing text that are kept to draw its end
 SHOWN_CALLS = 20  # of those that one piece of code makes; the rest is counted
-CARRIED_OUT_BY_THE_LOOP = {
-    "plan",
-    "answer",
-}  # their results are shown as the plan's steps and the final answer
 _MARKS = {"waiting": ("·", "dim"), "running": ("▸", "yellow"), "done": ("✓", "green"), "failed": ("✗", "red")}
 
 
@@ -137,7 +133,8 @@ class RunView:
                 self._step(event)
             case RunStarted():
                 self._print(Text(clean(event.task).strip(), "bold"))
-                about = joined(event.model, f"profile {event.profile}", *event.files)
+                follows = (f"after {event.after}",) if event.after else ()
+                about = joined(event.model, f"profile {event.profile}", *event.files, *follows)
                 self._print(Text(one_line(about), "dim"))
             case RunResumed():
                 told = f"↻ resumed after {event.turns} turns and {seconds(event.seconds)}; nothing of it is done again"
@@ -175,7 +172,7 @@ class RunView:
 
     def _call(self, event: CallStarted | CallOutput | CallFinished) -> None:
         match event:
-            case CallStarted() if event.parent or event.call.name not in CARRIED_OUT_BY_THE_LOOP:
+            case CallStarted() if event.parent or event.call.name not in OWN:
                 title = Text("tools.") if event.parent else Text()
                 title.append_text(call_head(event.call, event.arguments))
                 if event.branch:
@@ -193,7 +190,7 @@ class RunView:
                     self._print(self._call_line(event, called), indent=4)
             case CallFinished():
                 shown_already = event.ok or (event.name == "plan" and self._plan_carried_out)
-                if event.name not in CARRIED_OUT_BY_THE_LOOP or not shown_already:
+                if event.name not in OWN or not shown_already:
                     self._print_call(event, self._active.pop(event.call_id, None))
 
     def _step(self, event: PlanMade | StepStarted | StepFinished) -> None:

@@ -82,6 +82,14 @@ def run(
             help="Which turns think: as the model's profile says, none, all, or with N tokens each.",
         ),
     ] = "auto",
+    after: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="An answered run that the task follows, with its files and variables; `last` is the last one.",
+            show_default=False,
+        ),
+    ] = None,
     json_lines: JSON_LINES = False,
     out: Annotated[
         Path | None,
@@ -119,6 +127,7 @@ def run(
         show_thinking=show_thinking,
         network=network(allow),
         budget=budget,
+        after=after,
         rules=approval,
     )
     raise typer.Exit(command.run(wanted))

@@ -32,8 +32,8 @@ STATUS = {Exit.ANSWERED: 0, Exit.FAILED: 1, Exit.BUDGET: 1, Exit.STOPPED: 1, Exi
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The command line of one run. base_url: a server that is not ours; None uses the managed one. resume: the run of
-    the journal that goes on, instead of a task."""
+    """The command line of one run. base_url: a server that is not ours; None uses the managed one. after: the
+    answered run of the journal that the task follows. resume: the one that goes on, instead of a task."""
 
     task: str | None
     files: tuple[Path, ...]
@@ -46,6 +46,7 @@ class Wanted:
     network: Network
     budget: Budget | None = None
     instructions: str = ""
+    after: str | None = None
     resume: str | None = None
     rules: Path | None = None
 
@@ -90,7 +91,7 @@ def run(wanted: Wanted) -> int:
         approval=approval,
         ask=Asker(terminal(), view.paused) if isinstance(view, RunView) and attended() else None,
     )
-    events = agent.stream(wanted.task, files=files, resume=wanted.resume)
+    events = agent.stream(wanted.task, files=files, after=wanted.after, resume=wanted.resume)
     return asyncio.run(carry_out(agent, events, view, phases))
 
 

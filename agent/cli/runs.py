@@ -20,7 +20,7 @@ from agent.cli import run as runner
 from agent.cli.text import one_line, terminal
 from agent.events import Exit, RunFinished
 from agent.journal import RunInfo
-from agent.plan import PLAN
+from agent.plan import OWN
 from agent.start import new_id
 from sandbox import Network
 from tools.builtin import sandbox_tools
@@ -123,7 +123,7 @@ def _built_in() -> set[str]:
     async def none() -> NoReturn:
         raise TypeError("these tools are only counted")
 
-    return {PLAN.name, "answer", *(tool.name for tool in sandbox_tools(none))}
+    return {*OWN, *(tool.name for tool in sandbox_tools(none))}
 
 
 @contextmanager

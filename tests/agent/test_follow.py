@@ -1,0 +1,141 @@
+"""A task that follows an answered run: what was said, the files and the variables are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import Agent, Approval, ConfigurationError, Exit, Journal, Rule, RunUnknown, ScriptedModel
+from agent.engine.types import Reply, Request
+from agent.events import CallFinished, RunStarted
+from agent.transcript import Assistant, Message, System, ToolResult, User
+from sandbox import DummySandbox, Execution
+from tests.agent.helpers import add, calls, fail, plan, says
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "runs.db")
+
+
+def agent(journal: Journal | None, *script: Any, **options: Any) -> Agent:
+    options = {"sandbox": None, "tools": (add, fail), "approval": Approval((Rule("allow"),)), **options}
+    return Agent(engine=ScriptedModel(script), journal=journal, **options)
+
+
+class Asked:
+    """The last turn of a script: keeps what it was asked, and answers."""
+
+    def __init__(self, answer: str = "as I said") -> None:
+        self.answer = answer
+        self.messages: tuple[Message, ...] = ()
+
+    def __call__(self, request: Request) -> Reply:
+        self.messages = tuple(request.messages)
+        return says(self.answer)
+
+
+async def test_the_model_is_told_what_was_said(journal: Journal) -> None:
+    first = await agent(journal, calls(("add", {"a": 1, "b": 2})), says("It is 3.")).run("What is 1 + 2?")
+    second = await agent(journal, Asked("Yes, 3.")).run("Is that so?", after=first.run[:18])
+    asked = Asked()
+    third = await agent(journal, asked).run("And sure?", after="last")
+    system, one, call, result, three, two, yes, three_asked = asked.messages
+    assert isinstance(system, System)
+    assert (one, two, three_asked) == (User("What is 1 + 2?"), User("Is that so?"), User("And sure?"))
+    assert isinstance(call, Assistant)
+    assert isinstance(result, ToolResult)
+    assert (call.calls[0].name, result.content, result.call_id) == ("add", "3", call.calls[0].id)
+    assert (three, yes) == (Assistant("It is 3."), Assistant("Yes, 3."))
+    started = [event for event in third.events if isinstance(event, RunStarted)]
+    assert [event.after for event in started] == [second.run]
+
+
+async def test_an_answer_that_was_given_by_the_tool_is_told_once(journal: Journal) -> None:
+    await agent(journal, calls(("answer", {"text": "It is 3."}))).run("What is 1 + 2?")
+    asked = Asked()
+    await agent(journal, asked).run("Is that so?", after="last")
+    assert asked.messages[1:] == (User("What is 1 + 2?"), Assistant("It is 3."), User("Is that so?"))
+
+
+async def test_a_plan_is_told_with_what_came_of_it_and_without_its_steps(journal: Journal) -> None:
+    script = plan("Add"), calls(("add", {"a": 1, "b": 2})), says("three"), says("It is 3.")
+    await agent(journal, *script).run("Add one to two.")
+    asked = Asked()
+    await agent(journal, asked).run("Is that so?", after="last")
+    _, _, made, result, answer, _ = asked.messages
+    assert isinstance(made, Assistant)
+    assert isinstance(result, ToolResult)
+    assert (made.calls[0].name, result.name, answer) == ("plan", "plan", Assistant("It is 3."))
+    assert "three" in result.content
+
+
+async def test_files_and_variables_are_there_and_only_what_is_new_comes_out(journal: Journal, tmp_path: Path) -> None:
+    given = tmp_path / "orders.csv"
+    given.write_text("a\n1\n")
+    first = DummySandbox([Execution("ok", stdout="1")])
+    script = calls(("python", {"code": "x = 1"})), calls(("write_file", {"path": "made.txt", "content": "old"}))
+    await agent(journal, *script, says("done"), sandbox=first, out=tmp_path / "one").run("Make it.", files=[given])
+    given.write_text("a\n2\n")
+    second = DummySandbox([Execution("ok"), Execution("ok", stdout="1")])
+    script = (
+        calls(("python", {"code": "x"})),
+        calls(("read_file", {"path": "made.txt"})),
+        calls(("read_file", {"path": "orders.csv"})),
+        calls(("write_file", {"path": "more.txt", "content": "new"})),
+    )
+    more = agent(journal, *script, says("done"), sandbox=second, out=tmp_path / "two")
+    result = await more.run("Make more.", files=[given], after="last")
+    assert second.ran == ["x = 1", "x"]
+    contents = [e.content for e in result.events if isinstance(e, CallFinished)]
+    assert contents[1:3] == ["old", "a\n2"]  # the user's own file is the newer one
+    assert [path.name for path in result.files] == ["more.txt"]
+    third = DummySandbox([Execution("ok"), Execution("ok")])
+    script = (calls(("read_file", {"path": "more.txt"})), says("done"))
+    result = await agent(journal, *script, sandbox=third, out=tmp_path / "three").run("Read it.", after="last")
+    assert third.ran == ["x = 1", "x"]
+    assert [e.content for e in result.events if isinstance(e, CallFinished)] == ["new"]
+
+
+async def test_files_are_there_where_nothing_ran(journal: Journal, tmp_path: Path) -> None:
+    given = tmp_path / "orders.csv"
+    given.write_text("a\n1\n")
+    await agent(journal, says("Fine."), sandbox=DummySandbox([])).run("Look at it.", files=[given])
+    given.unlink()
+    script = calls(("read_file", {"path": "orders.csv"})), says("done")
+    result = await agent(journal, *script, sandbox=DummySandbox([])).run("Read it.", after="last")
+    assert [e.content for e in result.events if isinstance(e, CallFinished)] == ["a\n1"]
+
+
+async def test_it_is_resumed_and_replayed_like_any_run(journal: Journal, tmp_path: Path) -> None:
+    script = calls(("python", {"code": "x = 1"})), says("done")
+    await agent(journal, *script, sandbox=DummySandbox([Execution("ok")])).run("Set x.")
+
+    def crash(request: Request) -> Reply:
+        raise SystemError
+
+    again = DummySandbox([Execution("ok"), Execution("ok")])
+    with pytest.raises(SystemError):
+        await agent(journal, calls(("python", {"code": "y = x"})), crash, sandbox=again).run("Set y.", after="last")
+    asked, sandbox = Asked(), DummySandbox([Execution("ok"), Execution("ok"), Execution("ok", stdout="1")])
+    result = await agent(journal, calls(("python", {"code": "y"})), asked, sandbox=sandbox).run(resume="last")
+    assert result.exit is Exit.ANSWERED
+    assert sandbox.ran == ["x = 1", "y = x", "y"]
+    assert [m.content for m in asked.messages if isinstance(m, User)] == ["Set x.", "Set y."]
+    said = [event async for event in agent(journal).replay("last")]
+    assert said[-1].result.answer == "as I said"  # type: ignore[union-attr]
+
+
+async def test_what_nothing_can_follow(journal: Journal) -> None:
+    with pytest.raises(RunUnknown, match="no run 'last'"):
+        await agent(journal).run("And?", after="last")
+    with pytest.raises(ConfigurationError, match="keeps no journal"):
+        await agent(None).run("And?", after="last")
+    failed = await agent(journal, *[calls(("fail", {}))] * 10).run("Try.")
+    assert failed.exit is Exit.FAILED
+    with pytest.raises(ConfigurationError, match=f"go on with it: fastslow resume {failed.run}"):
+        await agent(journal).run("And?", after="last")
+    with pytest.raises(ConfigurationError, match="pass one of them"):
+        await agent(journal).run(after="last", resume="last")
