@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.agent import Agent
@@ -16,6 +16,7 @@ from agent.engine.types import Engine
 from agent.evals.case import Case
 from agent.evals.rows import Key, Row, measured
 from agent.events import Event, Exit, Result, RunFinished
+from agent.journal import Journal
 from agent.many import as_they_come
 from agent.modes import ModePolicy
 from sandbox import Sandbox
@@ -68,19 +69,32 @@ async def _measure(setting: Setting, case: Case, arm: Arm, repeat: int) -> Row:
 
 
 async def _carry_out(setting: Setting, case: Case, arm: Arm, folder: Path) -> Result:
-    started = time.monotonic()
     files = _written(case.files, folder)
     agent = Agent(
         engine=setting.engine,
-        tools=case.tools,
+        tools=case.tools(),
         sandbox=setting.sandbox if case.sandboxed else None,
         policy=arm.policy,
         budget=setting.budget,
         out=folder / "out",
-        journal=None,
+        journal=Journal(folder / "runs.db") if case.more else None,
     )
+    result = await _one(agent, case, case.task, files)
+    for task in case.more:
+        if result.exit is not Exit.ANSWERED:
+            break
+        then = await _one(agent, case, task, after=result.run)
+        events, seconds = (*result.events, *then.events), result.seconds + then.seconds
+        result = replace(then, events=events, seconds=seconds)
+    if agent.journal:
+        agent.journal.close()
+    return result
+
+
+async def _one(agent: Agent, case: Case, task: str, files: Sequence[Path] = (), after: str | None = None) -> Result:
+    started = time.monotonic()
     said: list[Event] = []
-    async with aclosing(agent.stream(case.task, files=files)) as events:
+    async with aclosing(agent.stream(task, files=files, after=after)) as events:
         async for event in events:
             if isinstance(event, RunFinished):
                 return event.result

@@ -55,9 +55,15 @@ class Row:
 
 def measured(case: Case, arm: str, repeat: int, seed: int, model: str, result: Result, wrong: str) -> Row:
     """The row of a run that ended."""
-    finished = [event for event in result.events if isinstance(event, TurnFinished)]
-    kinds = {event.turn: event.kind for event in result.events if isinstance(event, TurnStarted)}
-    acting = [turn for turn in finished if turn.reply.calls and kinds.get(turn.turn) is not Kind.PLAN]
+    kinds: dict[str, Kind] = {}  # of the turn that a branch is in
+    finished, acting = [], []
+    for event in result.events:
+        if isinstance(event, TurnStarted):
+            kinds[event.branch] = event.kind
+        elif isinstance(event, TurnFinished):
+            finished.append(event)
+            if event.reply.calls and kinds.get(event.branch) is not Kind.PLAN:
+                acting.append(event)
     usages = [turn.reply.usage for turn in finished]
     calls = [event for event in result.events if isinstance(event, CallStarted) and not event.parent]
     refused = {event.call_id for event in result.events if isinstance(event, CallFinished) and _unfit(event)}

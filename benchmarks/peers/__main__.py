@@ -128,7 +128,8 @@ def main() -> None:
         if (server := running_server()) is None:
             raise SystemExit("no model server is known: start one with `fastslow up`, or pass --base-url")
         options.base_url = server.base_url
-    cases, contenders = SUITES[options.suite](options.seed)[: options.n], chosen(options.only)
+    cases = [case for case in SUITES[options.suite](options.seed) if not case.more][: options.n]  # one task each
+    contenders = chosen(options.only)
     stopped: BaseExceptionGroup[BaseException] | None = None
     try:
         asyncio.run(measure(options, cases, contenders))

@@ -69,11 +69,11 @@ class Bench:
     async def _other(self, worker: Worker, case: Case) -> Row:
         async with AsyncExitStack() as stack:
             files = [Given(name, content) for name, content in case.files.items()]
-            workspace, tools = None, case.tools
+            workspace, tools = None, case.tools()
             if case.sandboxed:
                 workspace = await stack.enter_async_context(Workspace(self.sandbox, files))
                 await workspace.session()  # a start that nobody waits for in ours does not count in others either
-                tools = (python_tool(workspace.session), *case.tools)
+                tools = (python_tool(workspace.session), *tools)
             run = Run(case, tools, self.limits.turns)
             answer, exit_, reason = await self._carry_out(worker, run, files)
             seconds = time.monotonic() - run.began

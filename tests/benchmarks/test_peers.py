@@ -53,7 +53,7 @@ def double(x: int) -> int:
 
 def case(**more: Any) -> Case:
     tool = Tool.from_schema("double", "Double a number.", SCHEMA, double)
-    return Case("single", "g", "c", "task", lambda _: "", tools=(tool,), sandboxed=False, **more)
+    return Case("single", "g", "c", "task", lambda _: "", tools=lambda: (tool,), sandboxed=False, **more)
 
 
 @asynccontextmanager
@@ -90,7 +90,7 @@ def row(run: Run) -> Any:
 
 
 async def test_tokens_turns_and_calls_are_counted_where_they_pass() -> None:
-    run = Run(case(), case().tools, most=9)
+    run = Run(case(), case().tools(), most=9)
     calls = [("double", '{"x": 1}'), ("double", '{"x": "1"}'), ("treble", '{"x": 1}'), ("double", '{"x":')]
     async with recorded(run, says("", *calls), says("done")) as (client, _):
         for _ in range(2):
@@ -101,7 +101,7 @@ async def test_tokens_turns_and_calls_are_counted_where_they_pass() -> None:
 
 
 async def test_calls_that_stand_in_code_or_text_are_counted_where_they_are_carried_out() -> None:
-    run = Run(case(), case().tools, most=9)
+    run = Run(case(), case().tools(), most=9)
     async with recorded(run, says("double(x=21)"), says("", ("double", '{"x": 1}'))) as (client, _):
         await client.post("/v1/chat/completions", json=REQUEST)
         ran = await client.post("/tool/double", json={"x": 21})
@@ -116,7 +116,7 @@ async def test_calls_that_stand_in_code_or_text_are_counted_where_they_are_carri
 
 
 async def test_a_run_is_left_behind_the_calls_that_count() -> None:
-    run = Run(case(over=lambda _: False), case().tools, most=9)
+    run = Run(case(over=lambda _: False), case().tools(), most=9)
     async with recorded(run, says("", ("treble", "{}")), says("", ("double", '{"x": 1}'))) as (client, asked):
         statuses = [(await client.post("/v1/chat/completions", json=REQUEST)).status_code for _ in range(3)]
     assert statuses == [200, 200, 400]
@@ -125,14 +125,14 @@ async def test_a_run_is_left_behind_the_calls_that_count() -> None:
 
 
 async def test_a_run_has_so_many_requests() -> None:
-    run = Run(case(), case().tools, most=1)
+    run = Run(case(), case().tools(), most=1)
     async with recorded(run, says("a")) as (client, _):
         statuses = [(await client.post("/v1/chat/completions", json=REQUEST)).status_code for _ in range(2)]
     assert statuses == [200, 400]
 
 
 async def test_requests_keep_what_they_say_and_are_given_what_they_leave_out() -> None:
-    run = Run(case(), case().tools, most=9)
+    run = Run(case(), case().tools(), most=9)
     async with recorded(run, says("a"), says("b"), temperature=0.0) as (client, asked):
         await client.post("/v1/chat/completions", json=REQUEST)
         await client.post("/v1/chat/completions", json=REQUEST | {"temperature": 0.5})
@@ -140,7 +140,7 @@ async def test_requests_keep_what_they_say_and_are_given_what_they_leave_out() -
 
 
 async def test_who_wants_a_stream_gets_one() -> None:
-    run = Run(case(), case().tools, most=9)
+    run = Run(case(), case().tools(), most=9)
     wanted = REQUEST | {"stream": True, "stream_options": {"include_usage": True}}
     async with recorded(run, says("hello", ("double", "{}"))) as (client, asked):
         lines = (await client.post("/v1/chat/completions", json=wanted)).text.split("\n\n")
@@ -153,7 +153,7 @@ async def test_who_wants_a_stream_gets_one() -> None:
 def test_calls_reach_the_judges_as_those_of_our_own_runs_do() -> None:
     one = SUITES["single"](2)[0]
     name = one.tools[0].name
-    run = Run(one, one.tools, most=9)
+    run = Run(one, one.tools(), most=9)
     tools = [{"type": "function", "function": {"name": tool.name, "parameters": tool.parameters}} for tool in one.tools]
     run.answered({"tools": tools}, says("", (name, '{"city": "Nowhere"}')), 1.0)
     result: Result = run.result("", Exit.ANSWERED, "", 1.0, ())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agent import Kind
-from agent.evals.suites.bfcl import CATEGORIES, Called, Problem, bfcl, plain, problems, schema_of, tools_of, verdict
+from agent.evals.suites.bfcl import CATEGORIES, Called, Problem, bfcl, plain, problems, tools_of, verdict
+from agent.evals.suites.package import schema_of
 from agent.events import TurnFinished, TurnStarted
 from agent.modes import FAST
 from tests.agent.helpers import calls
@@ -50,16 +51,16 @@ def test_all_tasks_become_tools() -> None:
 
 def test_the_first_cases_are_a_sample_of_all_categories() -> None:
     first, other = bfcl(1), bfcl(2)
-    assert {case.group for case in first[: len(CATEGORIES)]} == set(CATEGORIES)
+    assert [case.group for case in first[: len(CATEGORIES) + 1]] == [*CATEGORIES, "multi_turn_base"]
     assert [case.id for case in first] != [case.id for case in other]
-    assert len(first) == len({case.id for case in first}) == 1240
+    assert len(first) == len({case.id for case in first}) == 1440
 
 
 def test_a_run_is_over_when_a_turn_begins_behind_one_that_called() -> None:
     case = next(each for each in bfcl(1) if each.group == "simple_python")
     assert case.over
     began = TurnStarted("", 1, Kind.CALL, FAST, "")
-    ended = TurnFinished("", 1, FAST, calls((case.tools[0].name, {})))
+    ended = TurnFinished("", 1, FAST, calls((case.tools()[0].name, {})))
     for _ in range(2):  # a case runs under several policies
         assert not case.over([began])
         assert not case.over([began, ended])

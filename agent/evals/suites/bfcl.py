@@ -1,32 +1,25 @@
-"""`bfcl`: single-turn categories of the Berkeley Function Calling Leaderboard, judged by its own checker.
+"""`bfcl`: categories of the Berkeley Function Calling Leaderboard, judged by its own checker.
 
-Tasks and checker are those of the package `bfcl-eval` (Apache-2.0, https://gorilla.cs.berkeley.edu/leaderboard.html),
-which is fetched without what it depends on, and runs in a process of its own. What counts is the first turn that calls.
+Of the single-turn ones, what counts is the first turn that calls.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from agent.engine.machine import data_folder, only_one
-from agent.errors import ConfigurationError
 from agent.evals.case import Case, Judge
+from agent.evals.suites import multi_turn
+from agent.evals.suites.package import ask, lines, schema_of
 from agent.events import CallStarted, Event, TurnFinished, TurnStarted
 from tools import Tool
 
-PACKAGE = "bfcl-eval==2026.3.23"
+T = TypeVar("T")
 CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")
-CHECKER = Path(__file__).with_name("bfcl_checker.py")
-CHECK_SECONDS = 60.0
-_TYPES = {"dict": "object", "float": "number", "tuple": "array"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +44,19 @@ class Problem:
 
 def bfcl(seed: int) -> tuple[Case, ...]:
     """All cases, shuffled by the seed within each category; the first of each category come first."""
-    by_category = [_shuffled(problems(category), f"{seed}/{category}") for category in CATEGORIES]
-    longest = max(map(len, by_category))
-    return tuple(_case(part[number]) for number in range(longest) for part in by_category if number < len(part))
+    parts = [_shuffled(list(map(_case, problems(category))), f"{seed}/{category}") for category in CATEGORIES]
+    talks = list(map(multi_turn.case_of, multi_turn.conversations()))
+    parts.append(_shuffled(talks, f"{seed}/{multi_turn.CATEGORY}"))
+    longest = max(map(len, parts))
+    return tuple(part[number] for number in range(longest) for part in parts if number < len(part))
 
 
 def problems(category: str) -> list[Problem]:
     """The tasks of a category, in the order of the leaderboard."""
-    data = package() / "bfcl_eval" / "data"
     name = f"BFCL_v4_{category}.json"
     answers: dict[str, list[dict[str, Any]]] = {}
     if category != "irrelevance":
-        answers = {each["id"]: each["ground_truth"] for each in _lines(data / "possible_answer" / name)}
+        answers = {each["id"]: each["ground_truth"] for each in lines(f"possible_answer/{name}")}
     return [
         Problem(
             id=told["id"],
@@ -71,7 +65,7 @@ def problems(category: str) -> list[Problem]:
             functions=tuple(told["function"]),
             answers=tuple(answers.get(told["id"], ())),
         )
-        for told in _lines(data / name)
+        for told in lines(name)
     ]
 
 
@@ -87,25 +81,6 @@ def plain(name: str) -> str:
     return re.sub(r"\W", "_", name)
 
 
-def schema_of(told: Any) -> Any:
-    """A description of the leaderboard as JSON schema: some types have other names, and `any` is none.
-
-    >>> schema_of({"type": "dict", "properties": {"x": {"type": "float"}}})
-    {'type': 'object', 'properties': {'x': {'type': 'number'}}}
-    """
-    if not isinstance(told, dict):
-        return told
-    schema = {key: schema_of(value) for key, value in told.items() if key not in {"default", "format", "optional"}}
-    if isinstance(told.get("properties"), dict):
-        schema["properties"] = {name: schema_of(each) for name, each in told["properties"].items()}
-    kind = told.get("type")
-    if kind == "any":
-        del schema["type"]
-    elif isinstance(kind, str):
-        schema["type"] = _TYPES.get(kind, kind)
-    return schema
-
-
 def verdict(problem: Problem, calls: Sequence[Called]) -> str:
     """Empty when the calls are right, else why not; for the calls of any client. Raises ConfigurationError where the
     checker does not run."""
@@ -118,36 +93,19 @@ def verdict(problem: Problem, calls: Sequence[Called]) -> str:
         "answers": problem.answers,
         "category": problem.category,
     }
-    command = [sys.executable, "-I", str(CHECKER), str(package())]
-    ran = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=CHECK_SECONDS)
-    if ran.returncode:
-        raise ConfigurationError(f"the checker of {PACKAGE} failed: {ran.stderr.strip()[-300:]}")
-    told = json.loads(ran.stdout)
+    told = ask(asked)
     return "" if told["valid"] else " ".join(str(told["error"]).split())[:300]
 
 
-def package() -> Path:
-    """The folder that holds the package, fetched once. Raises ConfigurationError with pip's last words."""
-    folder = data_folder() / "evals" / PACKAGE
-    with only_one("bfcl", lambda *_: None):
-        if not (folder / "bfcl_eval").exists():
-            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-            ran = subprocess.run([*pip, "--target", str(folder), PACKAGE], capture_output=True, text=True)
-            if ran.returncode:
-                raise ConfigurationError(f"{PACKAGE} could not be fetched: {ran.stderr.strip()[-300:]}")
-    return folder
-
-
 def _case(problem: Problem) -> Case:
-    tools = tools_of(problem)
-    names = {tool.name for tool in tools}
+    names = {plain(each["name"]) for each in problem.functions}
     return Case(
         suite="bfcl",
         group=problem.category,
         id=problem.id,
         task=problem.question,
         judge=_judge(problem, names),
-        tools=tools,
+        tools=partial(tools_of, problem),
         sandboxed=False,
         over=_over(names),
     )
@@ -176,13 +134,9 @@ def _over(names: set[str]) -> Callable[[Sequence[Event]], bool]:
     )
 
 
-def _shuffled(found: list[Problem], seed: str) -> list[Problem]:
+def _shuffled(found: list[T], seed: str) -> list[T]:
     random.Random(seed).shuffle(found)  # noqa: S311 - not for secrets
     return found
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
 
 
 def _done(**_: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 from agent.evals.case import Case, Judge
@@ -73,7 +74,7 @@ def chat(seed: int) -> tuple[Case, ...]:
             name = family.__name__.strip("_")
             draw = random.Random(f"{seed}/{name}/{number}")  # noqa: S311 - not for secrets
             task, right = family(draw)
-            tools = tuple(offered(each) for each in sorted(draw.sample(sorted(TOOLS), 4)))
+            tools = partial(offered, *sorted(draw.sample(sorted(TOOLS), 4)))
             judge = all_of(_calls_nothing, right)
             cases.append(Case("chat", name, f"{name}-{seed}-{number}", task, judge, tools=tools, sandboxed=False))
     return tuple(cases)

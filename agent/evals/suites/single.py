@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from agent.evals.case import Case, Judge
@@ -125,7 +126,7 @@ def single(seed: int) -> tuple[Case, ...]:
                     f"{name}-{seed}-{number}",
                     task,
                     calls(name, arguments),
-                    tools=tuple(offered(each) for each in shown),
+                    tools=partial(offered, *shown),
                     sandboxed=False,
                     over=calls_one_of(shown),
                 )
@@ -133,9 +134,8 @@ def single(seed: int) -> tuple[Case, ...]:
     return tuple(cases)
 
 
-def offered(name: str) -> Tool:
-    description, schema = TOOLS[name]
-    return Tool.from_schema(name, description, schema, _done, effect="read")
+def offered(*names: str) -> tuple[Tool, ...]:
+    return tuple(Tool.from_schema(name, *TOOLS[name], _done, effect="read") for name in names)
 
 
 def _done(**arguments: Any) -> str:
