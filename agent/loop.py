@@ -89,6 +89,7 @@ class Branch:
     results: dict[tuple[str, str], CallFinished] = field(default_factory=dict)
     evidence: str = ""
     risk: bool = False
+    surprise: bool = False
     failures: int = 0
     repeats: int = 0
     retries: int = 0
@@ -147,7 +148,9 @@ class Branch:
         """How much the turn that begins may think, and why."""
         run, usage = self.run, self.reply.usage
         prompt = usage.prompt + usage.thinking + usage.answer
-        evidence = Evidence(self.failures, run.repairs, prompt, self.risk, run.confidence)
+        evidence = Evidence(
+            self.failures, run.repairs, prompt, self.risk, self.surprise, self.plans > 0, run.confidence
+        )
         mode, because = run.policy.mode(self.kind, evidence)
         run.repairs += self.kind is Kind.REPAIR and mode.thinks
         left = self.ledger.thinking_left()
@@ -245,6 +248,7 @@ class Branch:
         if self.name or not self.run.unmade:
             return ""
         names, self.run.unmade = ", ".join(sorted(self.run.unmade)), set()
+        self.surprise = True
         return f"The task names {names}, and nothing that was run has made it. Make it, or say why not."
 
     def _again(self, hint: str, kind: Kind, why: str, force: str | None = None) -> None:
@@ -284,12 +288,13 @@ class Branch:
     def _judge(self, finished: list[CallFinished]) -> None:
         """Let what came back choose the next turn's mode."""
         if any(result.ok for result in finished):
-            self.failures = 0
+            self.failures, self.surprise = 0, False
             self.evidence = next((r.content for r in reversed(finished) if r.ok), "")
             if self.name and self.run.engine.profile.step == "output":
                 self.outcome = Outcome(True, f"{self.reply.content.strip()}\nOutput:\n{self.evidence}")
         else:
             self.failures += 1
+            self.surprise = self.surprise or finished[0].name == PLAN.name
             if finished[0].name == PLAN.name and self.kind is Kind.CALL and not self.name:
                 self._next(Kind.PLAN, "that plan cannot be carried out")
                 self.force = PLAN.name if self.run.engine.profile.plan == "forced" else None

@@ -51,13 +51,17 @@ class Evidence:
 
     failures: turns in a row whose calls all failed. repairs: turns of the run that thought because something went
     wrong. prompt: tokens of the prompt, at most. risk: an earlier turn of the branch called a tool that changes what
-    lies outside of the sandbox. confidence: of the model in its triage, 0 to 1; None where there was none.
+    lies outside of the sandbox. surprise: something came out other than expected (a file that the task names is not
+    there, a plan cannot be carried out or a step of it failed), and no call has succeeded since. exhausted: all steps
+    of a plan were tried, and the run goes on. confidence: of the model in its triage, 0 to 1; None without one.
     """
 
     failures: int = 0
     repairs: int = 0
     prompt: int = 0
     risk: bool = False
+    surprise: bool = False
+    exhausted: bool = False
     confidence: float | None = None
 
 
@@ -65,8 +69,8 @@ class Evidence:
 class ModeRule:
     """So many thinking tokens for turns of a kind. because: what was measured, and where.
 
-    The rest says when it holds, all of it together: failures, prompt: at least so many. risk: only with it. unsure:
-    only where the triage was less sure than that.
+    The rest says when it holds, all of it together: failures, prompt: at least so many. risk, surprise,
+    exhausted: only with it. unsure: only where the triage was less sure than that.
     """
 
     kind: Kind
@@ -75,6 +79,8 @@ class ModeRule:
     failures: int = 0
     prompt: int = 0
     risk: bool = False
+    surprise: bool = False
+    exhausted: bool = False
     unsure: float | None = None
 
     def holds(self, evidence: Evidence) -> bool:
@@ -82,6 +88,8 @@ class ModeRule:
             evidence.failures >= self.failures
             and evidence.prompt >= self.prompt
             and (evidence.risk or not self.risk)
+            and (evidence.surprise or not self.surprise)
+            and (evidence.exhausted or not self.exhausted)
             and (self.unsure is None or (evidence.confidence is not None and evidence.confidence < self.unsure))
         )
 

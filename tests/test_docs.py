@@ -180,7 +180,9 @@ def test_python_of_the_modes_page_does_what_it_says() -> None:
     policy: ModePolicy = names["policy"]
     known = [Evidence(), Evidence(failures=1), Evidence(risk=True), Evidence(prompt=24_000), Evidence(confidence=0.5)]
     assert [policy.mode(Kind.CALL, each)[0].budget for each in known] == [0, 256, 512, 64, 32]
+    assert policy.mode(Kind.CALL, Evidence(surprise=True))[0].budget == 64
     assert policy.mode(Kind.PLAN)[0].budget == 1024
+    assert [policy.mode(Kind.ANSWER, Evidence(exhausted=each))[0].budget for each in (False, True)] == [0, 128]
 
 
 def test_the_rules_of_the_approval_page_do_what_it_says(tmp_path: Path) -> None:

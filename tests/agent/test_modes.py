@@ -39,6 +39,10 @@ def test_the_first_rule_that_holds_decides() -> None:
 def test_each_kind_of_evidence_can_decide() -> None:
     assert modes(ModePolicy((ModeRule(Kind.CALL, 9, prompt=100),)), Evidence(prompt=99), Evidence(prompt=100)) == [0, 9]
     assert modes(ModePolicy((ModeRule(Kind.CALL, 9, risk=True),)), Evidence(), Evidence(risk=True)) == [0, 9]
+    surprised = ModePolicy((ModeRule(Kind.CALL, 9, surprise=True),))
+    assert modes(surprised, Evidence(), Evidence(surprise=True)) == [0, 9]
+    exhausted = ModePolicy((ModeRule(Kind.CALL, 9, exhausted=True),))
+    assert modes(exhausted, Evidence(), Evidence(exhausted=True)) == [0, 9]
     unsure = ModePolicy((ModeRule(Kind.CALL, 9, unsure=0.5),))
     assert modes(unsure, Evidence(), Evidence(confidence=0.5), Evidence(confidence=0.49)) == [0, 0, 9]
 
@@ -110,6 +114,24 @@ async def test_a_file_that_the_task_wants_and_nothing_made_is_thought_about_once
     assert [(turn.kind, turn.mode.thinks) for turn in turns][1] == (Kind.REPAIR, True)
     assert "The task names chart.png, sales.csv, and nothing that was run has made it." in str(model.requests[1])
     assert result.answer == "There is nothing to draw."
+
+
+async def test_a_surprise_lasts_until_a_call_succeeds() -> None:
+    bad, good = calls(("fail", {"why": "1"})), calls(("add", {"a": 2, "b": 3}))
+    model = ScriptedModel([says("Done."), bad, good, says("There is nothing to draw.")])
+    policy = ModePolicy((ModeRule(Kind.CALL, 7, surprise=True),))
+    agent = Agent(engine=model, tools=[add, fail], sandbox=DummySandbox(), journal=None, policy=policy)
+    result = await agent.run("Draw chart.png.")
+    turns = [event for event in result.events if isinstance(event, TurnStarted)]
+    told = [(turn.kind, turn.mode.budget) for turn in turns]
+    assert told[1:] == [(Kind.REPAIR, 2048), (Kind.CALL, 7), (Kind.CALL, 0)]
+
+
+async def test_a_plan_that_is_through_is_known() -> None:
+    rules = (ModeRule(Kind.ANSWER, 5, exhausted=True),)
+    steps = calls(("add", {"a": 2, "b": 3})), says("5")
+    _, turns, _ = await run(plan("Add."), *steps, says("5"), policy=ModePolicy(rules))
+    assert (turns[-1].kind, turns[-1].mode.budget) == (Kind.ANSWER, 5)
 
 
 async def test_a_file_that_was_made_is_not_asked_for() -> None:
