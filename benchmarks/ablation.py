@@ -22,9 +22,8 @@ from agent import VLLM, Budget, ModePolicy
 from agent.engine.profiles.instruct import INSTRUCT
 from agent.evals.evaluate import Arm, Setting, evaluate
 from agent.evals.report import markdown, picture, summaries
-from agent.evals.rows import Row, Share, append, grouped, read
+from agent.evals.rows import Row, append, grouped, paired, read
 from agent.evals.suites import SUITES
-from agent.evals.tune import sign_test
 from agent.loop import Branch
 from sandbox import DockerSandbox, Execution
 from tools.builtin import python, shell
@@ -119,21 +118,16 @@ async def _run(suite: str, n: int, seed: int, at_once: int, path: Path) -> list[
 def table(rows: Sequence[Row]) -> str:
     """A line for each part: success without it, what it gains in points, and how often chance makes such a gain."""
     by_arm = grouped(rows, "arm")
-    whole = {row.case: row.right for row in by_arm[ALL]}
     lines = [("without", "right", "95 % interval", "the part gains", "by chance in", "tokens a run")]
     for name, members in by_arm.items():
-        share = Share(sum(row.right for row in members), len(members))
+        pairs = paired(by_arm[ALL], members)
+        share = pairs.other.success
         low, high = share.interval
-        gained = sum(whole[row.case] and not row.right for row in members)
-        lost = sum(row.right and not whole[row.case] for row in members)
-        tokens = sum(row.thinking + row.answer for row in members) / len(members)
-        told = (
-            ("", "")
-            if name == ALL
-            else (f"{100 * (gained - lost) / len(members):+.0f} points", f"{sign_test(gained, lost):.0%}")
-        )
+        gain = f"{100 * (pairs.only_one - pairs.only_other) / max(1, share.of):+.0f} points"
+        told = ("", "") if name == ALL else (gain, f"{pairs.chance:.0%}")
         label = "nothing: all of it" if name == ALL else name.removeprefix("no ")
-        lines.append((label, f"{share.right} of {share.of}", f"{low:.0%} to {high:.0%}", *told, f"{tokens:.0f}"))
+        tokens = f"{pairs.other.thinking + pairs.other.answer:.0f}"
+        lines.append((label, f"{share.right} of {share.of}", f"{low:.0%} to {high:.0%}", *told, tokens))
     return markdown(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from agent.evals.rows import Row, Share, Summary, grouped, summed
+from agent.evals.rows import Row, Share, Summary, grouped, paired, summed
 
 HEAD = (
     "",
@@ -55,8 +55,30 @@ def page(rows: Sequence[Row], command: str) -> str:
         markdown([HEAD, *map(line, summaries(rows))]),
         "\n![success with its interval](report.svg)\n\n## By group\n\n",
         markdown(_by_group(rows)),
+        *_case_by_case(rows),
     ]
     return "".join(parts)
+
+
+def _case_by_case(rows: Sequence[Row]) -> list[str]:
+    """The other arms beside the first, each on the cases that both ran."""
+    (name, first), *others = grouped(rows, "arm").items()
+    if not others:
+        return []
+    head = (f"beside {name}", "cases", f"only {name} right", "only this right", "by chance in")
+    lines: list[Sequence[str]] = [(*head, "tokens", "tokens a tool turn", "seconds")]
+    for other, members in others:
+        pairs = paired(first, members)
+        one, two = pairs.one, pairs.other
+        times = (
+            (two.thinking + two.answer, one.thinking + one.answer),
+            (two.tool_tokens, one.tool_tokens),
+            (two.seconds, one.seconds),
+        )
+        told = (f"{a / b:.1f} times" if b else "-" for a, b in times)
+        only = (str(pairs.only_one), str(pairs.only_other), f"{pairs.chance:.0%}")
+        lines.append((other, str(one.success.of), *only, *told))
+    return ["\n## Case by case\n\n", markdown(lines)]
 
 
 def _by_group(rows: Sequence[Row]) -> list[Sequence[str]]:

@@ -170,6 +170,46 @@ def summed(name: str, rows: Iterable[Row]) -> Summary:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Two arms on the cases that both ran, as the same cases are hard for both.
+
+    only_one, only_other: how many only it got right; the others say nothing of which is better.
+    """
+
+    one: Summary
+    other: Summary
+    only_one: int
+    only_other: int
+
+    @property
+    def chance(self) -> float:
+        """How often chance alone makes so large a difference."""
+        return sign_test(self.only_one, self.only_other)
+
+
+def paired(one: Iterable[Row], other: Iterable[Row]) -> Pairs:
+    """Compare two arms case by case."""
+    ones, others = ({(row.case, row.repeat): row for row in rows} for rows in (one, other))
+    both = [(ones[key], others[key]) for key in ones if key in others]
+    return Pairs(
+        summed("", (a for a, _ in both)),
+        summed("", (b for _, b in both)),
+        sum(a.right > b.right for a, b in both),
+        sum(b.right > a.right for a, b in both),
+    )
+
+
+def sign_test(better: int, worse: int) -> float:
+    """How often chance alone makes so large a difference, either way (exact McNemar test, 1947).
+
+    >>> sign_test(5, 0), sign_test(3, 3)
+    (0.0625, 1.0)
+    """
+    n, most = better + worse, max(better, worse)
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(most, n + 1)) / 2**n) if n else 1.0
+
+
 def grouped(rows: Iterable[Row], by: str) -> Mapping[str, list[Row]]:
     """Rows by one of their fields, in the order in which its values come."""
     groups: dict[str, list[Row]] = {}

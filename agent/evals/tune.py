@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from agent.engine.profiles import Profile
 from agent.evals.evaluate import Arm
-from agent.evals.rows import Row, grouped, summed
+from agent.evals.rows import Row, grouped, paired
 from agent.modes import Kind, ModePolicy, ModeRule
 
 BASE = "profile"
@@ -81,31 +81,14 @@ def tuned(found: Sequence[Finding]) -> tuple[ModeRule, ...]:
 
 
 def _compared(rule: ModeRule, base: Sequence[Row], rows: Sequence[Row]) -> Finding:
-    """Case by case, as the same cases are hard for both."""
-    held = _right(base)
-    pairs = [(held[key], right) for key, right in _right(rows).items() if key in held]
-    better, worse = sum(new > old for old, new in pairs), sum(old > new for old, new in pairs)
-    chance = sign_test(better, worse)
-    mine, theirs = summed("", rows), summed("", base)
+    pairs = paired(base, rows)
+    theirs, mine, better, worse = pairs.one, pairs.other, pairs.only_other, pairs.only_one
     tokens, base_tokens = mine.thinking + mine.answer, theirs.thinking + theirs.answer
+    chance, of = pairs.chance, mine.success.of
     taken = (better > worse and chance < SURE) or (better >= worse and tokens <= CHEAPER * base_tokens)
-    more = None if chance < SURE else _needed(better, worse, len(pairs))
+    more = None if chance < SURE else _needed(better, worse, of)
     right, base_right = mine.success.right, theirs.success.right
-    return Finding(rule, right, len(pairs), base_right, tokens, base_tokens, better, worse, chance, more, taken)
-
-
-def _right(rows: Sequence[Row]) -> Mapping[tuple[str, int], bool]:
-    return {(row.case, row.repeat): row.right for row in rows}
-
-
-def sign_test(better: int, worse: int) -> float:
-    """How often chance alone makes so large a difference, either way (exact McNemar test, 1947).
-
-    >>> sign_test(5, 0), sign_test(3, 3)
-    (0.0625, 1.0)
-    """
-    n, most = better + worse, max(better, worse)
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(most, n + 1)) / 2**n) if n else 1.0
+    return Finding(rule, right, of, base_right, tokens, base_tokens, better, worse, chance, more, taken)
 
 
 def _needed(better: int, worse: int, of: int) -> int | None:

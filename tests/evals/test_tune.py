@@ -11,8 +11,8 @@ from agent import ConfigurationError
 from agent.engine.profiles import find_profile
 from agent.engine.profiles.instruct import INSTRUCT
 from agent.engine.profiles.overlay import load_rules, save_rules
-from agent.evals.rows import Row
-from agent.evals.tune import BASE, arms, candidates, findings, sign_test, tuned
+from agent.evals.rows import Row, sign_test
+from agent.evals.tune import BASE, arms, candidates, findings, tuned
 from agent.modes import Kind, ModePolicy, ModeRule
 
 ROW = Row(
