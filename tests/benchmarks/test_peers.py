@@ -152,9 +152,11 @@ async def test_who_wants_a_stream_gets_one() -> None:
 
 def test_calls_reach_the_judges_as_those_of_our_own_runs_do() -> None:
     one = SUITES["single"](2)[0]
-    name = one.tools[0].name
+    name = one.tools()[0].name
     run = Run(one, one.tools(), most=9)
-    tools = [{"type": "function", "function": {"name": tool.name, "parameters": tool.parameters}} for tool in one.tools]
+    tools = [
+        {"type": "function", "function": {"name": tool.name, "parameters": tool.parameters}} for tool in one.tools()
+    ]
     run.answered({"tools": tools}, says("", (name, '{"city": "Nowhere"}')), 1.0)
     result: Result = run.result("", Exit.ANSWERED, "", 1.0, ())
     seen = [event.call.name for event in result.events if isinstance(event, CallStarted)]
