@@ -302,7 +302,7 @@ class Agent:
             "out": str(self.out) if self.out else None,
             "allow": list(self.sandbox.network.allow) if self.sandbox else [],
         }
-        files = tuple(file.name for file in begun.files)
+        files = run.files[len(begun.there) :]
         profile = engine.profile.name
         return RunStarted(begun.run, begun.task, engine.model, profile, names, files, settings, begun.after)
 
