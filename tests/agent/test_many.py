@@ -205,11 +205,15 @@ async def test_nothing_is_left_of_a_run_that_ended(busy: Busy) -> None:
                 alive.append(len(runs) - sum(isinstance(thing, Run) for thing in others))
                 del runs
     del _
-    gc.collect()
-    left = [thing for thing in gc.get_objects() if isinstance(thing, Run | Branch | TurnFinished)]
     await agent.aclose()
+    for _ in range(100):  # the event loop may hold the last one for a moment
+        await asyncio.sleep(0.01)
+        gc.collect()
+        left = [thing for thing in gc.get_objects() if isinstance(thing, Run | Branch | TurnFinished)]
+        if len(left) <= len(others):  # those of other tests may go meanwhile
+            break
     assert max(alive) <= 64
-    assert len(left) <= len(others), "those of other tests may go meanwhile"
+    assert len(left) <= len(others)
 
 
 async def test_one_bad_task_ends_no_other(busy: Busy, tmp_path: Path) -> None:
