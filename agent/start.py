@@ -79,7 +79,7 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
     with journal.hold(run):
         written = journal.read(run)
         if written.finished and written.finished.result.exit is Exit.ANSWERED:
-            yield _replay(written, engine)
+            yield _replay(journal, written, engine)
             return
         turns = sum(isinstance(event, TurnFinished) for event in written.events)
         given, after = _given(written), written.started.after
@@ -102,15 +102,16 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
 
 def replayed(journal: Journal, name: str, engine: Engine) -> Start:
     """A run out of the journal: nothing is asked, run or written. engine: may know the profile, if it is its own."""
-    return _replay(journal.read(journal.find(name)), engine)
+    return _replay(journal, journal.read(journal.find(name)), engine)
 
 
-def _replay(written: Written, engine: Engine) -> Start:
+def _replay(journal: Journal, written: Written, engine: Engine) -> Start:
     past = (*written.events, written.finished) if written.finished else written.events
     recorder = Recorder(None, past, replaying=True)
     started = written.started
     silent = ScriptedModel((), profile=_profile(engine, started.profile), model=started.model)
-    return Start(started.run, started.task, _given(written), recorder, started.after, engine=silent)
+    before = started.after, *_left(journal, started.after)
+    return Start(started.run, started.task, _given(written), recorder, *before, engine=silent)
 
 
 def _profile(engine: Engine, name: str) -> Profile:

@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,6 +70,7 @@ async def _measure(setting: Setting, case: Case, arm: Arm, repeat: int) -> Row:
 
 async def _carry_out(setting: Setting, case: Case, arm: Arm, folder: Path) -> Result:
     files = _written(case.files, folder)
+    journal = Journal(folder / "runs.db")
     agent = Agent(
         engine=setting.engine,
         tools=case.tools(),
@@ -77,17 +78,16 @@ async def _carry_out(setting: Setting, case: Case, arm: Arm, folder: Path) -> Re
         policy=arm.policy,
         budget=setting.budget,
         out=folder / "out",
-        journal=Journal(folder / "runs.db") if case.more else None,
+        journal=journal if case.more else None,
     )
-    result = await _one(agent, case, case.task, files)
-    for task in case.more:
-        if result.exit is not Exit.ANSWERED:
-            break
-        then = await _one(agent, case, task, after=result.run)
-        events, seconds = (*result.events, *then.events), result.seconds + then.seconds
-        result = replace(then, events=events, seconds=seconds)
-    if agent.journal:
-        agent.journal.close()
+    with closing(journal):
+        result = await _one(agent, case, case.task, files)
+        for task in case.more:
+            if result.exit is not Exit.ANSWERED:
+                break
+            then = await _one(agent, case, task, after=result.run)
+            events, seconds = (*result.events, *then.events), result.seconds + then.seconds
+            result = replace(then, events=events, seconds=seconds)
     return result
 
 

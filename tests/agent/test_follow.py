@@ -9,7 +9,7 @@ import pytest
 
 from agent import Agent, Approval, ConfigurationError, Exit, Journal, Rule, RunUnknown, ScriptedModel
 from agent.engine.types import Reply, Request
-from agent.events import CallFinished, RunStarted
+from agent.events import CallFinished, RunStarted, TurnStarted
 from agent.transcript import Assistant, Message, System, ToolResult, User
 from sandbox import DummySandbox, Execution
 from tests.agent.helpers import add, calls, fail, plan, says
@@ -126,6 +126,17 @@ async def test_it_is_resumed_and_replayed_like_any_run(journal: Journal, tmp_pat
     assert [m.content for m in asked.messages if isinstance(m, User)] == ["Set x.", "Set y."]
     said = [event async for event in agent(journal).replay("last")]
     assert said[-1].result.answer == "as I said"  # type: ignore[union-attr]
+
+
+async def test_a_replay_knows_what_files_were_there(journal: Journal) -> None:
+    """Else the answer would be sent back for a file that it names and nothing made, and the record has no such turn."""
+    script = calls(("write_file", {"path": "notes.md", "content": "x"})), says("Done.")
+    await agent(journal, *script, sandbox=DummySandbox([])).run("Write notes.md.")
+    again = agent(journal, says("Yes."), sandbox=DummySandbox([]))
+    first = await again.run("Is notes.md fine?", after="last")
+    assert first.answer == "Yes."
+    said = [event async for event in again.replay("last")]
+    assert sum(isinstance(event, TurnStarted) for event in said) == 1
 
 
 async def test_what_nothing_can_follow(journal: Journal) -> None:
