@@ -311,7 +311,7 @@ class Agent:
         system = "\n\n".join(_system(run.engine.profile, network, self.instructions))
         planned = run.engine.profile.plan == "forced" and any(tool.name == PLAN.name for tool in run.toolbox.tools)
         transcript = Transcript().append(System(system), *begun.earlier, asked(begun.task, begun.files))
-        if run.engine.profile.triage and self.tools and not run.workspace:
+        if run.engine.profile.block and self.tools and not run.workspace:
             return Branch(run, "", transcript, Kind.TRIAGE, "first look")
         return Branch(run, "", transcript, Kind.PLAN, "first turn", force=PLAN.name if planned else None)
 

@@ -130,7 +130,7 @@ class Branch:
         finished = run.recorder.reply(self.name)
         if finished is None and self.kind is Kind.TRIAGE:
             request = Request(self.transcript.messages, run.toolbox.tools)
-            self.reply = await run.engine.choose(request, run.engine.profile.triage, self._choices())
+            self.reply = await run.engine.choose(request, self._choices())
             finished = say(TurnFinished(self.name, started.turn, started.mode, self.reply))
         elif finished is None:
             async with aclosing(self._ask(started)) as deltas:

@@ -29,7 +29,7 @@ from agent.engine.types import Delta, Reply, Request
 from agent.engine.wire import encode_request
 from agent.evals.evaluate import Arm, Setting, evaluate
 from agent.evals.report import markdown, picture, summaries
-from agent.evals.rows import Row, append, grouped, paired, read
+from agent.evals.rows import Row, Summary, append, grouped, paired, read
 from agent.evals.suites import SUITES
 from agent.loop import Branch
 from sandbox import DockerSandbox, Execution
@@ -159,6 +159,11 @@ def table(rows: Sequence[Row]) -> str:
     return markdown(lines)
 
 
+def spent(one: Summary) -> str:
+    """Turns and tokens of a run. Its seconds say nothing, as some answers were known."""
+    return f"{one.turns:.1f} turns   {one.thinking + one.answer:.0f} tokens"
+
+
 def main() -> None:
     """Run what is not done, and write table and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -173,7 +178,7 @@ def main() -> None:
     told = table(rows)
     (asked.out / "table.md").write_text(told, "utf-8")
     title = f"{asked.suite}: {asked.n} tasks, {rows[0].model}"
-    (asked.out / "ablation.svg").write_text(picture(title, summaries(rows)), "utf-8")
+    (asked.out / "ablation.svg").write_text(picture(title, summaries(rows), spent), "utf-8")
     print(told)
 
 

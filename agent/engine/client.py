@@ -25,7 +25,15 @@ from agent.engine.recording import RecordingTransport
 from agent.engine.retries import PATIENCE, RETRIES, Retries, TryAgain
 from agent.engine.schedule import CONCURRENCY, Scheduler
 from agent.engine.types import Delta, Finish, Reply, Request
-from agent.engine.wire import chances_of, encode_choice, encode_history, encode_request, most_tokens, template_kwargs
+from agent.engine.wire import (
+    chances_of,
+    encode_choice,
+    encode_history,
+    encode_request,
+    lists_calls,
+    most_tokens,
+    template_kwargs,
+)
 from agent.errors import ConfigurationError, EngineRefused, EngineUnreachable
 from agent.modes import FAST, Mode
 from agent.transcript import Message
@@ -182,7 +190,8 @@ class VLLM:
             while not turn.done:
                 async with aclosing(self._try(turn)) as deltas:
                     async for delta in deltas:
-                        yield delta
+                        if delta.kind == "thinking" or not lists_calls(self.profile, request):
+                            yield delta
             reply = await self._reply(turn)
         yield reply
 
@@ -260,13 +269,13 @@ class VLLM:
         finish: Finish = "repetition" if repeated else reply.finish
         return replace(reply, usage=usage, finish=finish, notes=(*notes, *reply.notes))
 
-    async def choose(self, request: Request, lead: str, choices: Sequence[str]) -> Reply:
+    async def choose(self, request: Request, choices: Sequence[str]) -> Reply:
         """See `Engine.choose`. The choices' first tokens are all that is looked at."""
         await self.connect()
         started = time.monotonic()
         tokens = {choice: await self._first_token(choice) for choice in choices}
         async with self._scheduler.turn(thinks=False):
-            answer = await self._ask("/v1/chat/completions", encode_choice(request, self.profile, lead, tokens))
+            answer = await self._ask("/v1/chat/completions", encode_choice(request, self.profile, tokens))
         chances = chances_of(answer, tokens)
         if not chances:
             return Reply(notes=("The server cannot tell the chances of single tokens, so the task was not looked at.",))

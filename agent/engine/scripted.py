@@ -78,7 +78,7 @@ class ScriptedModel:
             yield Delta("text", reply.content)
         yield reply
 
-    async def choose(self, request: Request, lead: str, choices: Sequence[str]) -> Reply:
+    async def choose(self, request: Request, choices: Sequence[str]) -> Reply:
         """The next reply of the script, whose content is taken for certain unless it says otherwise."""
         async for item in self.stream(request):
             if isinstance(item, Reply):

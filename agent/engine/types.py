@@ -115,9 +115,10 @@ class Engine(Protocol):
         Closing the generator aborts the request on the server.
         """
 
-    async def choose(self, request: Request, lead: str, choices: Sequence[str]) -> Reply:
-        """Which of the choices the model would go on with behind `lead`, by their first tokens: its own probabilities,
-        for the price of one token. The prompt is that of the request, so the next turn finds it in the cache.
+    async def choose(self, request: Request, choices: Sequence[str]) -> Reply:
+        """Which of these tools the model would call if it had to, by the first tokens of their names: its own
+        probabilities, for the price of one token. The prompt is that of the request, so the next turn finds it in the
+        cache.
 
         An empty reply where the server cannot do that.
         """

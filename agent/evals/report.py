@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from agent.evals.rows import Row, Share, Summary, grouped, paired, summed
@@ -101,8 +101,13 @@ def _percent(share: Share) -> str:
     return f"{share.share:.0%}" if share.of else "-"
 
 
-def picture(title: str, found: Sequence[Summary]) -> str:
-    """Success of each arm as a bar, with its interval, its seconds and its tokens beside it; SVG."""
+def spent(one: Summary) -> str:
+    """What a run took, for a picture."""
+    return f"{one.seconds:.0f} s   {one.thinking + one.answer:.0f} tokens"
+
+
+def picture(title: str, found: Sequence[Summary], told: Callable[[Summary], str] = spent) -> str:
+    """Success of each arm as a bar, with its interval, and what is told of it beside it; SVG."""
     scale = _WIDE - _LEFT - 250
     height = 60 + _ROW * len(found)
     parts = [
@@ -113,12 +118,12 @@ def picture(title: str, found: Sequence[Summary]) -> str:
     for number, one in enumerate(found):
         y = 44 + _ROW * number
         low, high = (_LEFT + scale * bound for bound in one.success.interval)
-        told = f"{one.success.share:.0%}   {one.seconds:.0f} s   {one.thinking + one.answer:.0f} tokens"
+        beside = f"{one.success.share:.0%}   {told(one)}"
         parts.append(
             f'<text x="{_LEFT - 10}" y="{y + 16}" text-anchor="end">{escape(one.name)}</text>'
             f'<rect x="{_LEFT}" y="{y}" width="{scale}" height="22" fill="#eee"/>'
             f'<rect x="{_LEFT}" y="{y}" width="{scale * one.success.share:.1f}" height="22" fill="#4878a8"/>'
             f'<path d="M{low:.1f} {y + 11}H{high:.1f}M{low:.1f} {y + 6}v10M{high:.1f} {y + 6}v10" stroke="#222"/>'
-            f'<text x="{_LEFT + scale + 10}" y="{y + 16}">{told}</text>'
+            f'<text x="{_LEFT + scale + 10}" y="{y + 16}">{beside}</text>'
         )
     return "".join([*parts, "</svg>\n"])

@@ -19,7 +19,7 @@ from agent.transcript import System, User
 from sandbox import DummySandbox
 from tests.agent.helpers import WEAK, add, calls, fail, plan, says
 
-LOOKS = replace(WEAK, triage='{"name": "', sure=0.8)
+LOOKS = replace(WEAK, block=("<calls>", "</calls>"), sure=0.8)
 
 
 def modes(policy: ModePolicy, *evidence: Evidence) -> list[int]:
@@ -181,8 +181,8 @@ async def test_the_first_look_is_a_prefix_of_the_next_turn() -> None:
 
 def test_the_request_for_one_token() -> None:
     request = Request((System("s"), User("u")), (add,))
-    body = encode_choice(request, LOOKS, "Tool: ", {"none": 7, "add": 9, "addition": 9, "odd": 0})
-    assert body["messages"][-1] == {"role": "assistant", "content": "Tool: "}
+    body = encode_choice(request, LOOKS, {"none": 7, "add": 9, "addition": 9, "odd": 0})
+    assert body["messages"][-1] == {"role": "assistant", "content": '<calls>{"name": "'}
     assert (body["max_tokens"], body["logprob_token_ids"]) == (1, [7, 9])
     assert body["continue_final_message"] is True
     assert body["add_generation_prompt"] is False

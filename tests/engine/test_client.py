@@ -12,7 +12,7 @@ from fake_server import Answer, FakeServer, call, delta, said, serving, usage
 
 from agent.engine.client import VLLM
 from agent.engine.profiles import PROFILES, find_profile
-from agent.engine.types import Delta, Reply, Request
+from agent.engine.types import ANY, Delta, Reply, Request
 from agent.errors import ConfigurationError, ContextOverflow, EngineRefused, EngineUnreachable
 from agent.modes import Mode
 from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
@@ -153,6 +153,15 @@ async def test_call_in_the_content(fake: FakeServer) -> None:
     assert [c.name for c in reply.calls] == ["weather"]
     assert "tool_call" not in reply.content
     assert "found again in the content" in reply.notes[0]
+
+
+@pytest.mark.parametrize("end", ["\n</tool_call>", ""])
+async def test_calls_that_must_be_made_come_as_text_that_nobody_sees(fake: FakeServer, end: str) -> None:
+    lines = "\n".join(f'{{"name": "weather", "arguments": {{"city": "{city}"}}}}' for city in ("Seoul", "Rome"))
+    request = Request((ASK,), (WEATHER,), force=ANY)
+    reply, deltas = await ask(fake, said(f"<tool_call>\n{lines}{end}"), profile="instruct", request=request)
+    assert [json.loads(call.arguments)["city"] for call in reply.calls] == ["Seoul", "Rome"]
+    assert (reply.content, reply.notes, deltas) == ("", (), [])
 
 
 async def test_call_of_an_unknown_tool_in_the_content_is_a_call(fake: FakeServer) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from agent.engine.client import VLLM
 from agent.engine.scripted import ReplayModel
-from agent.engine.types import Delta, Reply, Request
+from agent.engine.types import ANY, Delta, Reply, Request
 from agent.errors import ConfigurationError, ContextOverflow
 from agent.modes import FAST, Mode
 from agent.transcript import Assistant, Message, System, ToolResult, User
@@ -108,6 +108,14 @@ async def test_forced_call_obeys_its_schema(engine: VLLM, mode: Mode) -> None:
     (call,) = reply.calls
     assert (call.name, call.form) == ("report", "native")
     jsonschema.validate(json.loads(call.arguments), REPORT.parameters)
+
+
+async def test_as_many_calls_as_are_wanted_come_in_one_turn(engine: VLLM) -> None:
+    ask = User("Report a reading for each day: Monday low 1, Tuesday high 2, Wednesday low 3.")
+    reply = await turn(engine, Request((SYSTEM, ask), (PYTHON, REPORT), force=ANY))
+    told = [json.loads(call.arguments) for call in reply.calls]
+    assert [(each["level"], each["counts"]) for each in told] == [("low", [1]), ("high", [2]), ("low", [3])]
+    assert reply.notes == ()
 
 
 @pytest.mark.parametrize("mode", [FAST, Mode(6)])

@@ -17,9 +17,11 @@ END = {"instruct.jinja": "<|im_end|>", "exaone4.jinja": "[|endofturn|]"}
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "Add 1 and 1."}
 CALL = {"id": "a", "type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": [1, "ü"]}}}
-CALL_TEXT = {
-    "instruct.jinja": '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": [1, "ü"]}}\n</tool_call>',
-    "exaone4.jinja": '<tool_call>{"name": "add", "arguments": {"a": 1, "b": [1, "ü"]}}</tool_call>',
+CALL_TEXT = '{"name": "add", "arguments": {"a": 1, "b": [1, "ü"]}}'
+BETWEEN = {"instruct.jinja": "\n", "exaone4.jinja": "</tool_call>\n<tool_call>"}
+AROUND = {
+    "instruct.jinja": ("<tool_call>\n", "\n</tool_call>"),
+    "exaone4.jinja": ("<tool_call>", "</tool_call>"),
 }
 RESULT = {"role": "tool", "tool_call_id": "a", "content": 'line 1\n"two"'}
 
@@ -71,7 +73,8 @@ def test_modes_differ_in_the_tail_alone(name: str, messages: list[dict[str, Any]
 @pytest.mark.parametrize(("content", "calls"), [("It is 2.", []), ("", [CALL]), ("I add.\nTwice.", [CALL, CALL])])
 def test_fast_turns_append(name: str, content: str, calls: list[dict[str, Any]]) -> None:
     before = [SYSTEM, USER]
-    spoken = "\n".join(([content] if content else []) + [CALL_TEXT[name]] * len(calls))
+    lines = BETWEEN[name].join([CALL_TEXT] * len(calls))
+    spoken = "\n".join(([content] if content else []) + ([lines.join(AROUND[name])] if calls else []))
     results = [RESULT] * len(calls) or [{"role": "user", "content": "Sure?"}]
     after = [*before, {"role": "assistant", "content": content, "tool_calls": calls}, *results]
     tools = [tool("add")]

@@ -8,13 +8,15 @@ from dataclasses import replace
 import pytest
 
 from agent.engine.profiles import find_profile
-from agent.engine.types import Request
+from agent.engine.types import ANY, Request
 from agent.engine.wire import encode_history, encode_request
 from agent.errors import ContextOverflow
 from agent.modes import FAST, Mode
 from agent.transcript import Assistant, System, ToolCall, ToolResult, User
+from tools import Tool
 
 EXAONE, QWEN, SMOL = (find_profile(name) for name in ("exaone4", "qwen3", "smollm3"))
+ADD = Tool.from_schema("add", "Add.", {"type": "object", "properties": {"a": {"type": "integer"}}}, lambda a: a)
 CALL = ToolCall("c1", "add", '{"a":1,  "b":2}')
 
 
@@ -104,6 +106,20 @@ def test_no_budget_for_a_server_that_refuses_one() -> None:
     body = encode_request(Request((User("A"),), mode=Mode(500)), EXAONE, "m", 10_000, budgeted=False)
     assert "thinking_token_budget" not in body
     assert body["max_tokens"] == 500 + EXAONE.answer_tokens
+
+
+def test_calls_that_must_be_made_are_lines_of_a_block() -> None:
+    """vLLM's grammar for `required` ends where the embedded model would write a further line."""
+    request = Request((User("A"),), (ADD,), force=ANY)
+    body = encode_request(request, find_profile("instruct"), "m", 4096, budgeted=True)
+    assert body["tool_choice"] == "none"
+    begin, lines, end = json.loads(body["structured_outputs"]["structural_tag"])["format"]["elements"]
+    assert (begin["value"], end["content"]["value"]) == ("<tool_call>\n", "\n</tool_call>")
+    [call] = lines["tags"]
+    assert (lines["separator"], call["begin"], call["end"]) == ("\n", '{"name": "add", "arguments": ', "}")
+    assert call["content"]["json_schema"] == ADD.spec["function"]["parameters"]
+    body = encode_request(request, QWEN, "m", 4096, budgeted=True)
+    assert (body["tool_choice"], "structured_outputs" in body) == ("required", False)
 
 
 def test_no_room() -> None:

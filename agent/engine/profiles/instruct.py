@@ -26,7 +26,7 @@ INSTRUCT = Profile(
         ModeRule(Kind.REVIEW, 0, _MEASURED),
     ),
     code="fenced",
-    triage='<tool_call>\n{"name": "',
+    block=("<tool_call>\n", "\n</tool_call>"),
     sure=0.94,  # 85 of 92 tasks of seed 1 of single, chat and bfcl sorted right (docs/modes.md)
     plan="forced",
     plan_verbs=("Compute", "Count", "Plot", "Save"),

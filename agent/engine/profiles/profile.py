@@ -38,8 +38,9 @@ class Profile:
     fast, think: sampling per mode.
     answer_tokens: room for the visible part of a turn, beside the thinking budget.
     rules: how much a turn thinks, where that is not as by default (see `agent.modes`).
-    triage: how a call begins, up to the tool's name, so that one token says how sure the model is of it: that decides
-        the first turn of a run whose tools are no code. Empty: no such turn. sure: from which probability on it calls.
+    block: what stands around a turn's calls, for families that write each as an object of JSON. Where it is said, one
+        token tells how sure the model is of a tool, which decides the first turn of a run whose tools are no code; and
+        of calls that must be made there may be several, one a line. sure: from which probability on it calls.
     replay: whether a turn's reasoning is sent back while the same tool loop goes on.
     renders_calls: the template shows a turn's tool calls; where not, they are written into its content.
     code: `"json"`: code is an argument of the `python` call; `"fenced"`: it is a fenced block in the content,
@@ -72,7 +73,7 @@ class Profile:
     dialect: str = "hermes"
     answer_tokens: int = 4096
     rules: tuple[ModeRule, ...] = ()
-    triage: str = ""
+    block: tuple[str, str] | None = None
     sure: float = 0.5
     replay: bool = False
     renders_calls: bool = True
