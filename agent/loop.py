@@ -197,15 +197,16 @@ class Branch:
         return tuple(tool.name for tool in self.run.toolbox.tools if tool is not self.run.answer_tool)
 
     def _sort(self, reply: Reply) -> None:
-        """Call a tool if the model that begins a call is sure which, else answer: one who has to call knows whom."""
+        """Call if the model that begins a call names an offered tool, for sure, else answer: with none that fits, it
+        would rather make one up. Which tool it is does not matter, as several may be wanted."""
         if not reply.chances:
             return self._next(Kind.CALL, "the server tells no chances")
-        sure = self.run.confidence = math.exp(max(reply.chances.values()))
+        sure = self.run.confidence = sum(map(math.exp, reply.chances.values()))
         if sure >= self.run.engine.profile.sure:
-            self._next(Kind.CALL, f"wants {reply.content}, {sure:.0%} sure")
+            self._next(Kind.CALL, f"wants a tool, {reply.content} first: {sure:.1%} sure")
             self.force = ANY
         else:
-            self._next(Kind.ANSWER, f"wants no tool: {sure:.0%} sure of {reply.content}")
+            self._next(Kind.ANSWER, f"wants no tool: {sure:.1%} sure of one")
             self.force = NO_CALL
         return None
 

@@ -7,13 +7,14 @@ setting, since nobody should want to be without it, so its function is replaced 
 
 A prompt that was answered once gets the same answer again: two arms differ from the turn on in which the part that was
 taken out first mattered, and by nothing before. So plans, which are sampled, do not differ by chance, and an arm costs
-what it does otherwise than the first. The same command goes on where it was stopped, without these answers.
+what it does otherwise than the first. Answers are kept beside the rows; the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
@@ -21,6 +22,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+from pydantic import TypeAdapter
 
 from agent import VLLM, Budget, ModePolicy
 from agent.engine.profiles import Profile
@@ -37,6 +40,7 @@ from tools.builtin import python, shell
 from tools.builtin.report import reported
 
 ALL = "all of it"
+REPLY = TypeAdapter(Reply)
 TURNS = 12  # of a run: of 20 right ones on seed 2 one took more (benchmarks/results/workflows)
 
 
@@ -89,28 +93,31 @@ PARTS = (
     Without(ALL),
     Without("no thinking", policy=ModePolicy(INSTRUCT.rules, "never")),
     Without("code as a JSON string", {"code": "json", "extra_kwargs": {}}),
-    Without("no forced plan", {"plan": "free"}),
-    Without("any words in a plan", {"plan_verbs": ()}),
-    Without("steps end with words", {"step": "report"}),
     Without("all tools offered", {"builtin": None}),
     Without("no last value", code=_no_echo),
     Without("no error text", code=_no_error_text),
-    Without("no columns at a KeyError", code=_no_columns),
     Without("no hints at repeated calls", code=_no_hints),
+    Without("no columns at a KeyError", code=_no_columns),
+    Without("no forced plan", {"plan": "free"}),
+    Without("any words in a plan", {"plan_verbs": ()}),
+    Without("steps end with words", {"step": "report"}),
     Without("no first lines of files", code=_no_preview),
 )
 
 
 class Remembering(VLLM):
-    """A server whose answers are kept, and given again to the same request. replies: by request; of all arms."""
+    """A server whose answers are kept in a file, and given again to the same request."""
 
-    def __init__(self, profile: Profile, replies: dict[str, Reply]) -> None:
+    def __init__(self, profile: Profile, path: Path) -> None:
         super().__init__(profile=profile)
-        self._replies = replies
+        self._path = path
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        self._replies = {key: REPLY.validate_json(reply) for key, _, reply in (line.partition(" ") for line in lines)}
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta | Reply, None]:
         await self.connect()
-        key = json.dumps(encode_request(request, self.profile, self.model, 1 << 20, budgeted=True))
+        sent = json.dumps(encode_request(request, self.profile, self.model, 1 << 20, budgeted=True))
+        key = hashlib.sha256(sent.encode()).hexdigest()
         if key in self._replies:
             yield self._replies[key]
             return
@@ -118,6 +125,8 @@ class Remembering(VLLM):
             async for item in items:
                 if isinstance(item, Reply):
                     self._replies[key] = item
+                    with self._path.open("ab") as file:
+                        file.write(b"%s %s\n" % (key.encode(), REPLY.dump_json(item)))
                 yield item
 
 
@@ -126,9 +135,9 @@ async def _run(suite: str, n: int, seed: int, at_once: int, path: Path) -> list[
     ids = {case.id for case in cases}
     rows = [row for row in read(path) if row.case in ids and row.seed == seed]
     done = {row.key for row in rows}
-    sandbox, replies = DockerSandbox(), dict[str, Reply]()
+    sandbox = DockerSandbox()
     for part in PARTS:
-        engine = Remembering(replace(INSTRUCT, **part.profile), replies)
+        engine = Remembering(replace(INSTRUCT, **part.profile), path.with_name("replies.txt"))
         setting = Setting(engine, sandbox, Budget(turns=TURNS), seed, at_once)
         with part.code():
             async with aclosing(evaluate(setting, cases, [Arm(part.name, part.policy)], done=done)) as measured:

@@ -179,7 +179,8 @@ def encode_choice(request: Request, profile: Profile, tokens: Mapping[str, int])
 
 
 def chances_of(answer: Mapping[str, Any], tokens: Mapping[str, int]) -> dict[str, float]:
-    """What the answer to `encode_choice` says of each choice; empty where it says nothing of one of them."""
+    """What the answer to `encode_choice` says of each choice; empty where it says nothing of one of them. Of choices
+    that begin with the same token the first stands for all, so that the chances can be summed."""
     try:
         told = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
         by_text = {str(each["token"]): float(each["logprob"]) for each in told}
@@ -188,7 +189,8 @@ def chances_of(answer: Mapping[str, Any], tokens: Mapping[str, int]) -> dict[str
     begun = {choice: [text for text in by_text if text and choice.startswith(text)] for choice in tokens}
     if not all(begun.values()):
         return {}
-    return {choice: by_text[max(texts, key=len)] for choice, texts in begun.items()}
+    first = {max(texts, key=len): choice for choice, texts in reversed(begun.items())}
+    return {choice: by_text[text] for text, choice in reversed(first.items())}
 
 
 def fences_code(profile: Profile, tools: Sequence[Tool]) -> bool:

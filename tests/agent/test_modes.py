@@ -153,7 +153,7 @@ async def test_a_model_that_is_not_sure_of_a_tool_answers() -> None:
     result, turns, model = await run(looked(add=-1.0, fail=-2.0), says("Hello."), profile=LOOKS)
     assert result.answer == "Hello."
     assert [turn.kind for turn in turns] == [Kind.TRIAGE, Kind.ANSWER]
-    assert turns[1].reason == "wants no tool: 37% sure of add"
+    assert turns[1].reason == "wants no tool: 50.3% sure of one"
     assert model.requests[1].force == NO_CALL
 
 
@@ -162,7 +162,7 @@ async def test_one_that_is_sure_must_call() -> None:
     result, turns, model = await run(*script, profile=LOOKS)
     assert result.answer == "5"
     assert [turn.kind for turn in turns] == [Kind.TRIAGE, Kind.CALL, Kind.CALL]
-    assert turns[1].reason == "wants add, 90% sure"
+    assert turns[1].reason == "wants a tool, add first: 90.5% sure"
     assert [request.force for request in model.requests] == [None, ANY, None]
 
 
@@ -202,5 +202,6 @@ def test_what_the_server_says_of_chances(told: list[tuple[str, float]], chances:
     listed = [{"token": text, "logprob": chance} for text, chance in told]
     answer = {"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]}
     assert chances_of(answer, {"none": 7, "add_numbers": 9}) == chances
+    assert chances_of(answer, {"none": 7, "add_numbers": 9, "add_words": 9}) == chances  # they begin alike
     assert chances_of({"choices": []}, {"none": 7}) == {}
     assert not math.isnan(sum(chances.values()))
