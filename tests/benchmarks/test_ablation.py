@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent import Agent, ScriptedModel
 from agent.engine.profiles.instruct import INSTRUCT
-from agent.engine.types import Reply
+from agent.engine.types import Reply, Request
 from agent.events import CallFinished
-from benchmarks.ablation import ALL, PARTS, table
+from agent.transcript import User
+from benchmarks.ablation import ALL, PARTS, Remembering, table
 from sandbox import DummySandbox, Execution
 from tests.agent.helpers import calls, says
+from tests.engine.fake_server import FakeServer, said, serving
 from tests.evals.test_tune import ran
 from tools.builtin.python import COLUMNS
 
@@ -58,6 +61,21 @@ async def test_no_code_looks_for_columns_meanwhile() -> None:
         with BY_NAME[name].code():
             await Agent(engine=ScriptedModel([python(), says("done")]), sandbox=sandbox, journal=None).run("the task")
         assert sandbox.ran == ["1", looked]
+
+
+async def test_an_answer_is_given_again_also_by_the_next_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with serving(FakeServer()) as fake:
+        fake.answers = [said("One."), said("Two.")]
+        monkeypatch.setenv("FASTSLOW_BASE_URL", fake.url)
+        for task, answer in (("A", "One."), ("A", "One."), ("B", "Two."), ("B", "Two.")):
+            engine = Remembering(INSTRUCT, tmp_path / "replies.txt")
+            *_, reply = [item async for item in engine.stream(Request((User(task),)))]
+            assert isinstance(reply, Reply)
+            assert reply.content == answer
+            await engine.aclose()
+    assert len(fake.chats) == 2
 
 
 def test_parts_of_the_profile_are_fields_of_it() -> None:
