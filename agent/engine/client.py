@@ -118,7 +118,7 @@ class VLLM:
         self._scheduler = Scheduler(concurrency)
         self._ranks = True  # whether the server takes a priority, as far as is known
         self._served: _Served | None = None
-        self._tokens: dict[str, int] = {}
+        self._ids: dict[str, tuple[int, ...]] = {}
         self._served_by: Connection | None = None
 
     def __repr__(self) -> str:
@@ -247,7 +247,10 @@ class VLLM:
     async def _body(self, turn: _Turn) -> dict[str, Any]:
         """What is sent; built anew for each try, as a server that was started again may have another context."""
         served, request = self._known, turn.request
-        body = encode_request(request, served.profile, served.model, await self._left(request), served.budgeted)
+        profile, left = served.profile, await self._left(request)
+        tags = profile.block if profile.block and lists_calls(profile, request) else ()
+        ids = {tag: known[0] for tag in tags if len(known := await self._tokens(tag)) == 1}
+        body = encode_request(request, profile, served.model, left, served.budgeted, ids)
         if request.mode.thinks and self._ranks:
             # Lower ones go first. Without --scheduling-policy priority vLLM 0.32 takes no notice of it (tried), while
             # its description of the field announces an error.
@@ -273,7 +276,7 @@ class VLLM:
         """See `Engine.choose`. The choices' first tokens are all that is looked at."""
         await self.connect()
         started = time.monotonic()
-        tokens = {choice: await self._first_token(choice) for choice in choices}
+        tokens = {choice: (*await self._tokens(choice), 0)[0] for choice in choices}
         async with self._scheduler.turn(thinks=False):
             answer = await self._ask("/v1/chat/completions", encode_choice(request, self.profile, tokens))
         chances = chances_of(answer, tokens)
@@ -284,13 +287,13 @@ class VLLM:
         usage = count_usage(received, 0, time.monotonic() - started)
         return Reply(max(chances, key=lambda choice: chances[choice]), usage=usage, chances=chances)
 
-    async def _first_token(self, text: str) -> int:
-        """The id of a text's first token; 0 where the server does not tell."""
-        if text not in self._tokens:
+    async def _tokens(self, text: str) -> tuple[int, ...]:
+        """The ids of a text's tokens; none where the server does not tell."""
+        if text not in self._ids:
             answer = await self._ask("/tokenize", {"prompt": text, "add_special_tokens": False})
             ids = answer.get("tokens")
-            self._tokens[text] = as_count(ids[0]) if isinstance(ids, list) and ids else 0
-        return self._tokens[text]
+            self._ids[text] = tuple(map(as_count, ids)) if isinstance(ids, list) else ()
+        return self._ids[text]
 
     async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
         """Tokens of a prompt as the server's template renders it. Raises EngineRefused without /tokenize."""

@@ -117,11 +117,13 @@ def template_kwargs(profile: Profile, mode: Mode, opening: str = "") -> dict[str
     return {**switch, **opened, **profile.extra_kwargs}
 
 
-def encode_request(request: Request, profile: Profile, model: str, left: int, budgeted: bool) -> dict[str, Any]:
+def encode_request(
+    request: Request, profile: Profile, model: str, left: int, budgeted: bool, ids: Mapping[str, int] = {}
+) -> dict[str, Any]:
     """The body of one streamed call.
 
     left: tokens of the context behind the prompt. budgeted: the server takes `thinking_token_budget` (it
-    answers 400 where no reasoning parser tells it the tags).
+    answers 400 where no reasoning parser tells it the tags). ids: of the profile's `block` tags that are one token.
     Raises ContextOverflow when there is no room for an answer.
     """
     thinks = request.mode.thinks and profile.switch != "none"
@@ -151,7 +153,7 @@ def encode_request(request: Request, profile: Profile, model: str, left: int, bu
         body["tools"] = [tool.spec for tool in request.tools]
         body["tool_choice"] = _choice(request)
     if profile.block and lists_calls(profile, request):
-        body |= {"tool_choice": "none", "structured_outputs": {"structural_tag": _calls(request, profile.block)}}
+        body |= {"tool_choice": "none", "structured_outputs": {"structural_tag": _calls(request, profile.block, ids)}}
     if request.schema is not None:
         schema = {"name": "answer", "schema": dict(request.schema), "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -162,7 +164,7 @@ def encode_request(request: Request, profile: Profile, model: str, left: int, bu
 
 def encode_choice(request: Request, profile: Profile, tokens: Mapping[str, int]) -> dict[str, Any]:
     """The body that asks for one token, the first of a tool's name in a call, and for the chances of some."""
-    lead = f"{profile.block[0] if profile.block else ''}{CALL}"
+    lead = f"{profile.block[0] if profile.block else ''}\n{CALL}"
     body: dict[str, Any] = {
         "messages": encode_history((*request.messages, Assistant(lead)), profile),
         "add_generation_prompt": False,
@@ -212,13 +214,14 @@ def _choice(request: Request) -> str | dict[str, Any]:
     return {"type": "function", "function": {"name": request.force}} if request.force else "auto"
 
 
-def _calls(request: Request, block: tuple[str, str]) -> str:
+def _calls(request: Request, block: tuple[str, str], ids: Mapping[str, int]) -> str:
     """The grammar of a block of calls, one a line (https://xgrammar.mlc.ai/docs/structural_tag.html).
 
     vLLM's own for `required` has one call in a block and nothing between two blocks, so a model that writes further
     lines, or a line break, can only stop. Where `auto` is asked for, vLLM lets that grammar be obeyed as well (0.32).
+    It has the tags as text, too: the embedded model then spells them, which it never saw, and calls once.
     """
-    begin, end = block
+    begin, end = ({"type": "token", "token": ids[tag]} if ids.get(tag) else _text(tag) for tag in block)
     lines = {
         "type": "tags_with_separator",
         "separator": "\n",
@@ -232,9 +235,13 @@ def _calls(request: Request, block: tuple[str, str]) -> str:
             for tool in request.tools
         ],
     }
-    ended = {"type": "optional", "content": {"type": "const_string", "value": end}}
-    parts = [{"type": "const_string", "value": begin}, lines, ended]
+    closing = {"type": "optional", "content": {"type": "sequence", "elements": [_text("\n"), end]}}
+    parts = [begin, _text("\n"), lines, closing]
     return json.dumps({"type": "structural_tag", "format": {"type": "sequence", "elements": parts}})
+
+
+def _text(value: str) -> dict[str, str]:
+    return {"type": "const_string", "value": value}
 
 
 def _room(request: Request, profile: Profile, left: int) -> tuple[int, int]:

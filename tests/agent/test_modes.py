@@ -182,7 +182,7 @@ async def test_the_first_look_is_a_prefix_of_the_next_turn() -> None:
 def test_the_request_for_one_token() -> None:
     request = Request((System("s"), User("u")), (add,))
     body = encode_choice(request, LOOKS, {"none": 7, "add": 9, "addition": 9, "odd": 0})
-    assert body["messages"][-1] == {"role": "assistant", "content": '<calls>{"name": "'}
+    assert body["messages"][-1] == {"role": "assistant", "content": '<calls>\n{"name": "'}
     assert (body["max_tokens"], body["logprob_token_ids"]) == (1, [7, 9])
     assert body["continue_final_message"] is True
     assert body["add_generation_prompt"] is False

@@ -110,9 +110,10 @@ async def test_forced_call_obeys_its_schema(engine: VLLM, mode: Mode) -> None:
     jsonschema.validate(json.loads(call.arguments), REPORT.parameters)
 
 
-async def test_as_many_calls_as_are_wanted_come_in_one_turn(engine: VLLM) -> None:
+@pytest.mark.parametrize("mode", [FAST, Mode(6)])
+async def test_as_many_calls_as_are_wanted_come_in_one_turn(engine: VLLM, mode: Mode) -> None:
     ask = User("Report a reading for each day: Monday low 1, Tuesday high 2, Wednesday low 3.")
-    reply = await turn(engine, Request((SYSTEM, ask), (PYTHON, REPORT), force=ANY))
+    reply = await turn(engine, Request((SYSTEM, ask), (REPORT,), mode, force=ANY))
     told = [json.loads(call.arguments) for call in reply.calls]
     assert [(each["level"], each["counts"]) for each in told] == [("low", [1]), ("high", [2]), ("low", [3])]
     assert reply.notes == ()

@@ -111,10 +111,11 @@ def test_no_budget_for_a_server_that_refuses_one() -> None:
 def test_calls_that_must_be_made_are_lines_of_a_block() -> None:
     """vLLM's grammar for `required` ends where the embedded model would write a further line."""
     request = Request((User("A"),), (ADD,), force=ANY)
-    body = encode_request(request, find_profile("instruct"), "m", 4096, budgeted=True)
+    body = encode_request(request, find_profile("instruct"), "m", 4096, True, {"<tool_call>": 7})
     assert body["tool_choice"] == "none"
-    begin, lines, end = json.loads(body["structured_outputs"]["structural_tag"])["format"]["elements"]
-    assert (begin["value"], end["content"]["value"]) == ("<tool_call>\n", "\n</tool_call>")
+    begin, line, lines, end = json.loads(body["structured_outputs"]["structural_tag"])["format"]["elements"]
+    assert (begin["token"], line["value"]) == (7, "\n")  # as text, the embedded model spells it and calls once
+    assert [part["value"] for part in end["content"]["elements"]] == ["\n", "</tool_call>"]
     [call] = lines["tags"]
     assert (lines["separator"], call["begin"], call["end"]) == ("\n", '{"name": "add", "arguments": ', "}")
     assert call["content"]["json_schema"] == ADD.spec["function"]["parameters"]

@@ -38,7 +38,7 @@ class Profile:
     fast, think: sampling per mode.
     answer_tokens: room for the visible part of a turn, beside the thinking budget.
     rules: how much a turn thinks, where that is not as by default (see `agent.modes`).
-    block: what stands around a turn's calls, for families that write each as an object of JSON. Where it is said, one
+    block: tags around a turn's calls, for families that write each as an object of JSON. Where they are said, one
         token tells how sure the model is of a tool, which decides the first turn of a run whose tools are no code; and
         of calls that must be made there may be several, one a line. sure: from which probability on it calls.
     replay: whether a turn's reasoning is sent back while the same tool loop goes on.
