@@ -130,14 +130,14 @@ class Remembering(VLLM):
                 yield item
 
 
-async def _run(suite: str, n: int, seed: int, at_once: int, path: Path) -> list[Row]:
-    cases = SUITES[suite](seed)[:n]
+async def _run(suite: str, n: int, seed: int, at_once: int, out: Path) -> None:
+    cases, path = SUITES[suite](seed)[:n], out / "rows.jsonl"
     ids = {case.id for case in cases}
     rows = [row for row in read(path) if row.case in ids and row.seed == seed]
     done = {row.key for row in rows}
     sandbox = DockerSandbox()
     for part in PARTS:
-        engine = Remembering(replace(INSTRUCT, **part.profile), path.with_name("replies.txt"))
+        engine = Remembering(replace(INSTRUCT, **part.profile), out / "replies.txt")
         setting = Setting(engine, sandbox, Budget(turns=TURNS), seed, at_once)
         with part.code():
             async with aclosing(evaluate(setting, cases, [Arm(part.name, part.policy)], done=done)) as measured:
@@ -148,21 +148,30 @@ async def _run(suite: str, n: int, seed: int, at_once: int, path: Path) -> list[
                         f"{len(rows)}/{len(cases) * len(PARTS)}  {row.arm:28} {row.case:24} {row.wrong[:80] or 'right'}"
                     )
         await engine.aclose()
+        _write(rows, out)
     await sandbox.aclose()
-    return rows
+
+
+def _write(rows: list[Row], out: Path) -> None:
+    """Table and picture of what is done, in the order of the parts."""
+    order = [part.name for part in PARTS]
+    rows.sort(key=lambda row: order.index(row.arm))
+    (out / "table.md").write_text(table(rows), "utf-8")
+    title = f"{rows[0].suite}, seed {rows[0].seed}, {rows[0].model}"
+    (out / "ablation.svg").write_text(picture(title, summaries(rows), spent), "utf-8")
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A line for each part: success without it, what it gains in points, and how often chance makes such a gain."""
+    """A line for each change: success with it, what it costs in points, and how often chance makes such a loss."""
     by_arm = grouped(rows, "arm")
-    lines = [("without", "right", "95 % interval", "the part gains", "by chance in", "tokens a run")]
+    lines = [("changed", "right", "95 % interval", "costs", "by chance in", "tokens a run")]
     for name, members in by_arm.items():
         pairs = paired(by_arm[ALL], members)
         share = pairs.other.success
         low, high = share.interval
-        gain = f"{100 * (pairs.only_one - pairs.only_other) / max(1, share.of):+.0f} points"
-        told = ("", "") if name == ALL else (gain, f"{pairs.chance:.0%}")
-        label = "nothing: all of it" if name == ALL else name.removeprefix("no ")
+        cost = f"{100 * (pairs.only_one - pairs.only_other) / max(1, share.of):.0f} points"
+        told = ("", "") if name == ALL else (cost, f"{pairs.chance:.0%}")
+        label = "nothing" if name == ALL else name
         tokens = f"{pairs.other.thinking + pairs.other.answer:.0f}"
         lines.append((label, f"{share.right} of {share.of}", f"{low:.0%} to {high:.0%}", *told, tokens))
     return markdown(lines)
@@ -174,7 +183,7 @@ def spent(one: Summary) -> str:
 
 
 def main() -> None:
-    """Run what is not done, and write table and picture."""
+    """Run what is not done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", default="workflows", choices=SUITES)
     parser.add_argument("--n", type=int, default=20)
@@ -183,12 +192,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("fastslow-eval/ablation"))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    rows = asyncio.run(_run(asked.suite, asked.n, asked.seed, asked.at_once, asked.out / "rows.jsonl"))
-    told = table(rows)
-    (asked.out / "table.md").write_text(told, "utf-8")
-    title = f"{asked.suite}: {asked.n} tasks, {rows[0].model}"
-    (asked.out / "ablation.svg").write_text(picture(title, summaries(rows), spent), "utf-8")
-    print(told)
+    asyncio.run(_run(asked.suite, asked.n, asked.seed, asked.at_once, asked.out))
+    print((asked.out / "table.md").read_text("utf-8"))
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def test_parts_of_the_profile_are_fields_of_it() -> None:
         assert (changed == INSTRUCT) == (not part.profile), part.name
 
 
-def test_the_table_says_what_each_part_gains() -> None:
+def test_the_table_says_what_each_change_costs() -> None:
     text = table([*ran(ALL, "1110"), *ran("no thinking", "1000")])
-    assert "| nothing: all of it | 3 of 4 | 30% to 95% |  |  | 200 |" in text
-    assert "| thinking | 1 of 4 | 5% to 70% | +50 points | 50% | 200 |" in text
+    assert "| nothing | 3 of 4 | 30% to 95% |  |  | 200 |" in text
+    assert "| no thinking | 1 of 4 | 5% to 70% | 50 points | 50% | 200 |" in text
