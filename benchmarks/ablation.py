@@ -157,7 +157,7 @@ def _write(rows: list[Row], out: Path) -> None:
     order = [part.name for part in PARTS]
     rows.sort(key=lambda row: order.index(row.arm))
     (out / "table.md").write_text(table(rows), "utf-8")
-    title = f"{rows[0].suite}, seed {rows[0].seed}, {rows[0].model}"
+    title = f"{rows[0].suite}: right of {len({row.case for row in rows})} tasks, {rows[0].model}"
     (out / "ablation.svg").write_text(picture(title, summaries(rows), spent), "utf-8")
 
 
