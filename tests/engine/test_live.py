@@ -110,14 +110,16 @@ async def test_forced_call_obeys_its_schema(engine: VLLM, mode: Mode) -> None:
     jsonschema.validate(json.loads(call.arguments), REPORT.parameters)
 
 
-@pytest.mark.parametrize(("mode", "least"), [(FAST, 3), (Mode(6), 1)])
-async def test_as_many_calls_as_are_wanted_come_in_one_turn(engine: VLLM, mode: Mode, least: int) -> None:
+@pytest.mark.parametrize("mode", [FAST, Mode(6)])
+async def test_as_many_calls_as_are_wanted_come_in_one_turn(engine: VLLM, mode: Mode) -> None:
     ask = User("Report a reading for each day: Monday low 1, Tuesday high 2, Wednesday low 3.")
     reply = await turn(engine, Request((SYSTEM, ask), (REPORT,), mode, force=ANY))
     told = [json.loads(call.arguments) for call in reply.calls]
-    wanted = [("low", [1]), ("high", [2]), ("low", [3])]
-    assert [(each["level"], each["counts"]) for each in told] == wanted[: len(told)]
-    assert len(told) >= least
+    for each in told:
+        jsonschema.validate(each, REPORT.parameters)
+    assert told
+    if not mode.thinks:  # thoughts are sampled
+        assert [(each["level"], each["counts"]) for each in told] == [("low", [1]), ("high", [2]), ("low", [3])]
     assert reply.notes == ()
 
 
