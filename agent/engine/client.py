@@ -26,11 +26,11 @@ from agent.engine.retries import PATIENCE, RETRIES, Retries, TryAgain
 from agent.engine.schedule import CONCURRENCY, Scheduler
 from agent.engine.types import Delta, Finish, Reply, Request
 from agent.engine.wire import (
+    call_block,
     chances_of,
     encode_choice,
     encode_history,
     encode_request,
-    lists_calls,
     most_tokens,
     template_kwargs,
 )
@@ -190,7 +190,7 @@ class VLLM:
             while not turn.done:
                 async with aclosing(self._try(turn)) as deltas:
                     async for delta in deltas:
-                        if delta.kind == "thinking" or not lists_calls(self.profile, request):
+                        if delta.kind == "thinking" or not call_block(self.profile, request):
                             yield delta
             reply = await self._reply(turn)
         yield reply
@@ -248,7 +248,7 @@ class VLLM:
         """What is sent; built anew for each try, as a server that was started again may have another context."""
         served, request = self._known, turn.request
         profile, left = served.profile, await self._left(request)
-        tags = profile.block if profile.block and lists_calls(profile, request) else ()
+        tags = call_block(profile, request) or ()
         ids = {tag: known[0] for tag in tags if len(known := await self._tokens(tag)) == 1}
         body = encode_request(request, profile, served.model, left, served.budgeted, ids)
         if request.mode.thinks and self._ranks:

@@ -16,7 +16,7 @@ from agent.engine.profiles import Profile
 from agent.engine.received import Received, ReceivedCall, as_count, as_mapping
 from agent.engine.recover import lost_call, recover_calls
 from agent.engine.types import NO_CALL, Reply, Request, Usage
-from agent.engine.wire import fences_code, is_object, lists_calls
+from agent.engine.wire import call_block, fences_code, is_object
 from agent.transcript import ToolCall, ToolResult
 
 # What ends a turn in a detokenized text: `<|im_end|>`, `[|endofturn|]`, `<|endoftext|>`.
@@ -139,7 +139,7 @@ def _find_calls(
         block = None
     rest, found = _recover(content[: block.start] if block else content, request, profile)
     if found and not cut:
-        if not lists_calls(profile, request):
+        if not call_block(profile, request):
             notes.append(f"{_count(found)} found again in the content.")
         return rest, found
     if block and block.code.strip() and (block.closed or not cut):

@@ -152,8 +152,8 @@ def encode_request(
     if request.tools:
         body["tools"] = [tool.spec for tool in request.tools]
         body["tool_choice"] = _choice(request)
-    if profile.block and lists_calls(profile, request):
-        body |= {"tool_choice": "none", "structured_outputs": {"structural_tag": _calls(request, profile.block, ids)}}
+    if block := call_block(profile, request):
+        body |= {"tool_choice": "none", "structured_outputs": {"structural_tag": _calls(request, block, ids)}}
     if request.schema is not None:
         schema = {"name": "answer", "schema": dict(request.schema), "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -200,9 +200,9 @@ def fences_code(profile: Profile, tools: Sequence[Tool]) -> bool:
     return profile.code == "fenced" and any(tool.name == CODE_TOOL for tool in tools)
 
 
-def lists_calls(profile: Profile, request: Request) -> bool:
-    """Whether the answer is a block of calls, which comes as text."""
-    return profile.block is not None and request.force == ANY
+def call_block(profile: Profile, request: Request) -> tuple[str, str] | None:
+    """The tags around the answer, where that is a block of calls, which comes as text."""
+    return profile.block if request.force == ANY else None
 
 
 def _choice(request: Request) -> str | dict[str, Any]:
@@ -215,7 +215,7 @@ def _choice(request: Request) -> str | dict[str, Any]:
 
 
 def _calls(request: Request, block: tuple[str, str], ids: Mapping[str, int]) -> str:
-    """The grammar of a block of calls, one a line (https://xgrammar.mlc.ai/docs/structural_tag.html).
+    """The grammar of a block of calls, one a line; its parts are those of `xgrammar.structural_tag` (0.2).
 
     vLLM's own for `required` has one call in a block and nothing between two blocks, so a model that writes further
     lines, or a line break, can only stop. Where `auto` is asked for, vLLM lets that grammar be obeyed as well (0.32).
