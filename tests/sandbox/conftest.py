@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
+from egress_code import Code
 
 from sandbox import DockerSandbox, DockerSession, EngineMissing, Limits, docker_client, image_exists
 
@@ -73,3 +74,17 @@ async def listen() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
     for server in servers:
         server.close()
         await server.wait_closed()
+
+
+@pytest.fixture
+async def code() -> AsyncIterator[Callable[..., Code]]:
+    made: list[Code] = []
+
+    def make(*allow: str, names: dict[str, list[str]] | None = None) -> Code:
+        made.append(Code(*allow, names=names))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.proxy.aclose()
+        await each.proxy.aclose()

@@ -3,119 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import h11
 import pytest
 from echoing import echo
+from egress_code import Code
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox import Egress, Network, forward
-from sandbox.egress import STREAMS, EgressProxy
+from sandbox.egress import EgressProxy
 from sandbox.netstream import WINDOW
-from sandbox.wire import Message, ProtocolError
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-LARGE = 50_000_000
-
-
-class Code:
-    """Plays the guest for a proxy, in memory: code's connections as frames, under credits."""
-
-    def __init__(self, *allow: str, names: dict[str, list[str]] | None = None) -> None:
-        self.records: list[Egress] = []
-        self.names = names or {}
-        self.looked_up: list[str] = []
-        self.proxy = EgressProxy(Network(allow), self.take, self.records.append, resolve=self.resolve)
-        self.heard: dict[int, bytearray] = collections.defaultdict(bytearray)
-        self.ends: dict[int, list[str]] = collections.defaultdict(list)
-        self.credit: dict[int, int] = collections.defaultdict(lambda: WINDOW)
-        self.over: set[int] = set()  # what was closed both ways from here
-        self.generous = True  # give credit for all that comes
-        self.news = asyncio.Event()
-        self.last = 0
-
-    async def resolve(self, host: str, port: int) -> Sequence[str]:
-        self.looked_up.append(host)
-        if host not in self.names:
-            raise OSError("no such name")
-        return self.names[host]
-
-    async def take(self, header: Message, body: bytes) -> None:
-        number = header["stream"]
-        if header["op"] == "net_data":
-            self.heard[number] += body
-            if self.generous and number not in self.over:
-                self.proxy.feed({"kind": "net_credit", "stream": number, "bytes": len(body)}, b"")
-        elif header["op"] == "net_credit":
-            self.credit[number] += header["bytes"]
-        else:
-            self.ends[number].append(header["how"])
-            if header["how"] != "half" and number not in self.over:
-                self.say(number, "net_close", how="both")
-        self.news.set()
-
-    def say(self, number: int, kind: str, body: bytes = b"", **fields: Any) -> None:
-        if fields.get("how") == "both":
-            self.over.add(number)
-        self.credit[number] -= len(body)
-        self.proxy.feed({"kind": kind, "stream": number, **fields}, body)
-
-    def open(self, data: bytes = b"") -> int:
-        self.last += 1
-        self.say(self.last, "net_open")
-        if data:
-            self.say(self.last, "net_data", data)
-        return self.last
-
-    async def until(self, happened: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
-            while not happened():
-                self.news.clear()
-                await self.news.wait()
-
-    async def upload(self, number: int, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            await self.until(lambda: self.credit[number])
-            size = min(self.credit[number], 60_000)
-            self.say(number, "net_data", bytes(left[:size]))
-            left = left[size:]
-            await asyncio.sleep(0)
-
-    async def ask(self, data: bytes) -> bytes:
-        """The whole answer to one request."""
-        number = self.open(data)
-        await self.until(lambda: self.ends[number])
-        if self.ends[number] == ["half"]:
-            self.say(number, "net_close", how="half")
-        await self.until(lambda: self.ends[number][-1] != "half")
-        return bytes(self.heard[number])
-
-    async def connect(self, place: str) -> int:
-        number = self.open(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
-        await self.until(lambda: self.heard[number])
-        assert bytes(self.heard[number]) == b"HTTP/1.1 200 Connection established\r\n\r\n"
-        self.heard[number].clear()
-        return number
-
-
-@pytest.fixture
-async def code() -> AsyncIterator[Callable[..., Code]]:
-    made: list[Code] = []
-
-    def make(*allow: str, names: dict[str, list[str]] | None = None) -> Code:
-        made.append(Code(*allow, names=names))
-        return made[-1]
-
-    yield make
-    for each in made:
-        await each.proxy.aclose()
-        await each.proxy.aclose()
 
 
 class Recorder:
@@ -399,141 +302,6 @@ async def test_a_client_that_keeps_a_tunnel_whose_server_left(
     number = await there.connect(place)
     await there.until(lambda: len(there.ends[number]) == 2)
     assert there.ends[number] == ["half", "both"]
-
-
-# -- credits
-
-
-async def test_a_stalled_reader_holds_the_server_back(listen: Any, code: Any) -> None:
-    written = 0
-
-    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal written
-        while written < LARGE:
-            writer.write(b"x" * 50_000)
-            await writer.drain()
-            written += 50_000
-
-    place = await listen(flood)
-    there = code(place)
-    there.generous = False
-    number = await there.connect(place)
-    await asyncio.sleep(0.5)
-    assert len(there.heard[number]) < WINDOW  # what the answer's head took is gone from it
-    assert written < 20_000_000  # the rest is in the kernel's buffers
-    there.generous = True
-    there.say(number, "net_credit", bytes=WINDOW)
-    await there.until(lambda: there.ends[number])
-    assert len(there.heard[number]) == LARGE
-
-
-async def test_a_stalled_server_holds_code_back(listen: Any, code: Any) -> None:
-    go, total = asyncio.Event(), 0
-
-    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal total
-        await go.wait()
-        while data := await reader.read(1 << 20):
-            total += len(data)
-
-    place = await listen(slow)
-    there = code(place)
-    number = await there.connect(place)
-    uploading = asyncio.create_task(there.upload(number, b"x" * LARGE))
-    await asyncio.sleep(0.5)
-    assert not uploading.done()
-    go.set()
-    await uploading
-    there.say(number, "net_close", how="half")
-    await there.until(lambda: there.ends[number])
-    assert total == LARGE
-
-
-@pytest.mark.parametrize(
-    "frames",
-    [
-        [("net_open", 1, {}, b"")] * 2,
-        [("net_open", 2, {}, b""), ("net_open", 1, {}, b"")],
-        [("net_open", number, {}, b"") for number in range(1, STREAMS + 2)],
-        [("net_data", 1, {}, b"x")],
-        [("net_open", 1, {}, b""), ("net_data", 1, {}, b"")],
-        [("net_open", 1, {}, b""), ("net_data", 1, {}, b"x" * (WINDOW + 1))],
-        [("net_open", 1, {}, b""), *[("net_data", 1, {}, b"x" * 1000)] * (WINDOW // 1000 + 1)],
-        [("net_open", 1, {}, b""), ("net_credit", 1, {"bytes": 1}, b"")],
-        [("net_open", 1, {}, b""), ("net_credit", 1, {"bytes": -1}, b"")],
-        [("net_open", 1, {}, b""), ("net_credit", 1, {"bytes": True}, b"")],
-        [("net_open", 1, {}, b""), ("net_credit", 1, {}, b"")],
-        [("net_open", 1, {}, b""), ("net_close", 1, {"how": "half"}, b""), ("net_data", 1, {}, b"x")],
-        [("net_open", 1, {}, b""), *[("net_close", 1, {"how": "half"}, b"")] * 2],
-        [("net_open", 1, {}, b""), *[("net_close", 1, {"how": "both"}, b"")] * 2],
-        [("net_open", 1, {}, b""), ("net_close", 1, {"how": "both"}, b""), ("net_data", 1, {}, b"x")],
-        [("net_open", 1, {}, b""), ("net_close", 1, {"how": "slow"}, b"")],
-        [("net_open", 1, {}, b""), ("net_close", 1, {"how": 1}, b"")],
-        [("net_open", 1, {}, b""), ("net_close", 1, {}, b"")],
-        [("net_open", 0, {}, b"")],
-        [("net_open", "1", {}, b"")],
-        [("net_open", 1.0, {}, b"")],
-        [("net_open", 1 << 80, {}, b"")],
-        [("net_open", 1, {}, b""), ("net_surprise", 1, {}, b"")],
-    ],
-)
-async def test_a_guest_that_lies(code: Any, frames: list[Any]) -> None:
-    there = code("good.example:80")
-
-    def tell() -> None:
-        for kind, stream, fields, body in frames:
-            there.proxy.feed({"kind": kind, "stream": stream, **fields}, body)
-
-    with pytest.raises(ProtocolError):
-        tell()
-
-
-async def test_many_streams_come_and_go(listen: Any, code: Any) -> None:
-    """More than fit at a time, one after the other, some given up at once or half way."""
-    place = await listen(echo)
-    there = code(place)
-    for turn in range(4):
-        numbers = [await there.connect(place) for _ in range(STREAMS)]
-        for number in numbers:
-            there.say(number, "net_data", b"x")
-            if turn % 2:
-                there.say(number, "net_close", how="half")
-            else:
-                there.say(number, "net_close", how="both")
-        await there.until(lambda: all(there.ends[number][-1:] == ["both"] for number in numbers))  # noqa: B023
-    for _ in range(100):
-        there.say(there.open(), "net_close", how="both")
-        await asyncio.sleep(0.001)
-    assert len(there.records) == 4 * STREAMS + 100
-    assert not there.proxy._streams
-
-
-async def test_closing_the_proxy_ends_and_reports_all(listen: Any, code: Any) -> None:
-    place = await listen(echo)
-    there = code(place)
-    for _ in range(5):
-        await there.connect(place)
-    await there.proxy.aclose()
-    assert [record.reason for record in there.records] == ["the session ended"] * 5
-
-
-async def test_a_server_that_never_reads_does_not_hold_up_the_end(listen: Any, code: Any) -> None:
-    go = asyncio.Event()
-
-    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"bye")
-        writer.write_eof()
-        await go.wait()
-
-    place = await listen(deaf)
-    there = code(place)
-    number = await there.connect(place)
-    uploading = asyncio.create_task(there.upload(number, b"x" * LARGE))
-    await asyncio.sleep(0.3)
-    await asyncio.wait_for(there.proxy.aclose(), 1)
-    uploading.cancel()
-    go.set()
-    assert there.records[0].reason == "the session ended"
 
 
 async def test_nothing_of_a_request_but_its_place_is_logged(
