@@ -37,7 +37,7 @@ def line(one: Summary) -> list[str]:
         f"{one.turns:.1f}",
         f"{one.thinking:.0f}",
         f"{one.answer:.0f}",
-        f"{one.tool_tokens:.0f}",
+        f"{one.tool_tokens:.0f}" if one.tool_tokens else "-",
         _percent(one.valid),
         _percent(one.cached),
         f"{one.seconds:.1f}",
@@ -75,8 +75,9 @@ def _case_by_case(rows: Sequence[Row]) -> list[str]:
             (two.tool_tokens, one.tool_tokens),
             (two.seconds, one.seconds),
         )
-        told = (f"{a / b:.1f} times" if b else "-" for a, b in times)
-        only = (str(pairs.only_one), str(pairs.only_other), f"{pairs.chance:.0%}")
+        told = (f"{a / b:.1f} times" if a and b else "-" for a, b in times)
+        chance = f"{pairs.chance:.0%}" if pairs.chance >= 0.005 else "under 1%"
+        only = (str(pairs.only_one), str(pairs.only_other), chance)
         lines.append((other, str(one.success.of), *only, *told))
     return ["\n## Case by case\n\n", markdown(lines)]
 
