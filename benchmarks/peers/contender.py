@@ -60,6 +60,7 @@ OURS = Contender("fastslow", "")
 CONTENDERS = (
     OURS,
     Contender("bare loop", "bare.py:run"),
+    Contender("bare loop, required", "bare.py:required"),
     Contender("smolagents, calls", "smolagents.py:tool_calling", "smolagents", "smolagents"),
     Contender("smolagents, code", "smolagents.py:code", "smolagents", "smolagents"),
     Contender("openai-agents", "openai_agents.py:run", "openai_agents", "openai-agents"),

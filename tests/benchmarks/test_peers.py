@@ -34,6 +34,7 @@ REQUEST = {
     "tools": [{"type": "function", "function": {"name": "double", "parameters": SCHEMA}}],
 }
 BARE = next(each for each in CONTENDERS if each.name == "bare loop")
+REQUIRED = next(each for each in CONTENDERS if each.name == "bare loop, required")
 
 
 def says(content: str, *calls: tuple[str, str]) -> dict[str, Any]:
@@ -189,6 +190,13 @@ async def test_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(asked) == 3
     assert asked[0]["messages"][1]["content"] in {case.task for case in cases}
     assert "| bare loop | 100 | 0 of 3 |" in peers.report(rows, "command", Limits())
+
+
+@pytest.mark.usefixtures("_unconnected")
+async def test_only_a_first_turn_must_call(tmp_path: Path) -> None:
+    async with upstream([says("", ("nothing", "{}")), says("hello")]) as (url, asked):
+        await peers.measure(told(tmp_path, url), SUITES["chat"](2)[:1], [REQUIRED])
+    assert [each["tool_choice"] for each in asked] == ["required", "auto"]
 
 
 @pytest.mark.usefixtures("_unconnected")

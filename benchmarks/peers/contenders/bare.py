@@ -6,15 +6,24 @@ import httpx
 
 
 async def run(job):
+    return await _loop(job, "auto")
+
+
+async def required(job):
+    """A first turn that must call: what vLLM's own grammar does for a client that knows that a call is wanted."""
+    return await _loop(job, "required")
+
+
+async def _loop(job, choice):
     tools = [{"type": "function", "function": tool} for tool in job.tools]
     names = {tool["name"] for tool in job.tools}
     messages = [{"role": "system", "content": job.system}, {"role": "user", "content": job.task}]
     async with httpx.AsyncClient(base_url=job.base_url, timeout=None, trust_env=False) as client:
         while True:
-            body = {"model": job.model, "messages": messages, "tools": tools, "tool_choice": "auto"}
+            body = {"model": job.model, "messages": messages, "tools": tools, "tool_choice": choice}
             response = await client.post("/chat/completions", json=body)
             response.raise_for_status()
-            message = response.json()["choices"][0]["message"]
+            choice, message = "auto", response.json()["choices"][0]["message"]
             messages.append(message)
             if not message.get("tool_calls"):
                 return message["content"]
