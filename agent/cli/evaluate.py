@@ -113,11 +113,11 @@ def _run(wanted: Wanted, arms: Callable[[Profile], Sequence[Arm]]) -> list[Row] 
 async def _carry_out(
     wanted: Wanted, engine: VLLM, cases: Sequence[Case], arms_of: Callable[[Profile], Sequence[Arm]]
 ) -> list[Row]:
-    """The rows of all cases: those of the file, and those that were still to do."""
+    """The rows of all cases, by arm: those of the file, and those that were still to do."""
     path, console = wanted.out / ROWS, terminal(stderr=True)
     await engine.connect()
     arms = arms_of(engine.profile)
-    ids, names = {case.id for case in cases}, {arm.name for arm in arms}
+    ids, names = {case.id for case in cases}, [arm.name for arm in arms]
     rows = [row for row in read(path) if row.case in ids and row.arm in names and row.repeat < wanted.repeat]
     of = len(cases) * len(arms) * wanted.repeat
     sandbox = DockerSandbox()
@@ -135,7 +135,7 @@ async def _carry_out(
     finally:
         await engine.aclose()
         await sandbox.aclose()
-    return rows
+    return sorted(rows, key=lambda row: names.index(row.arm))
 
 
 def _asked(wanted: Wanted) -> list[str]:

@@ -43,8 +43,8 @@ def test_a_suite_is_run_reported_and_gone_on_with(vllm_url: str, tmp_path: Path)
     )
     (first,) = json.loads(fastslow(*asked, "--policy", "auto").stdout)
     assert first["success"]["of"] == 1
-    again = fastslow(*asked, "--policy", "auto", "--policy", "never", "--at-once", "2")
-    assert [one["name"] for one in json.loads(again.stdout)] == ["auto", "never"]
+    again = fastslow(*asked, "--policy", "never", "--policy", "auto", "--at-once", "2")
+    assert [one["name"] for one in json.loads(again.stdout)] == ["never", "auto"]
     assert again.stderr.count("top_region-2-0") == 1  # the other was there already
     rows = read(tmp_path / "rows.jsonl")
     assert [(row.arm, row.think_turns > 0) for row in rows] == [("auto", True), ("never", False)]
