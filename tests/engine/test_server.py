@@ -25,7 +25,7 @@ from agent.engine.install import engine_folder
 from agent.engine.models import ModelEntry, find_model, folder_entry
 from agent.engine.profiles import find_profile
 from agent.engine.server import ServerRecord, running_server, server_status, start_server, stop_server
-from agent.engine.types import Delta, Reply, Request
+from agent.engine.types import Reply, Request
 from agent.errors import ConfigurationError, EngineDied, EngineError
 from agent.modes import Mode
 from agent.transcript import User
@@ -267,23 +267,26 @@ async def test_vllm_serves_and_switches_the_exaone_4_family(tiny: ModelEntry) ->
 @pytest.mark.engine
 async def test_a_turn_goes_on_where_vllm_was_started_again(tiny: ModelEntry) -> None:
     first = await start_server(tiny, EXAONE4, quiet)
-    engine, begun = VLLM(profile=EXAONE4, probe=False), asyncio.Event()
+    engine, begun, again = VLLM(profile=EXAONE4, probe=False), asyncio.Event(), asyncio.Event()
 
-    async def turn() -> Reply:
-        items: list[Delta | Reply] = []
-        async for item in engine.stream(Request((User("Hi"),), mode=Mode(200), answer_tokens=1500)):
-            items.append(item)
-            begun.set()
-        assert isinstance(items[-1], Reply)
-        return items[-1]
+    async def turns() -> list[Reply]:
+        """One after the other, as each is of random length (the weights are): one is under way at any time."""
+        replies: list[Reply] = []
+        while not again.is_set():
+            async for item in engine.stream(Request((User("Hi"),), mode=Mode(200), answer_tokens=1500)):
+                begun.set()
+                if isinstance(item, Reply):
+                    replies.append(item)
+        return replies
 
     try:
-        turns = [asyncio.create_task(turn()) for _ in range(6)]  # of random length: the weights are
+        callers = [asyncio.create_task(turns()) for _ in range(6)]
         await asyncio.wait_for(begun.wait(), 60)
         os.killpg(first.pid, signal.SIGKILL)
         await start_server(tiny, EXAONE4, quiet)
-        replies = await asyncio.wait_for(asyncio.gather(*turns), 120)
-        assert any("the run goes on there" in note for reply in replies for note in reply.notes)
+        again.set()
+        replies = [reply for made in await asyncio.wait_for(asyncio.gather(*callers), 120) for reply in made]
+        assert any("the run goes on there" in note for reply in replies for note in reply.notes), replies
     finally:
         await engine.aclose()
         if last := server_status().record:
