@@ -39,6 +39,7 @@ from tools import Tool, Toolbox, clip
 
 RETRIES = 2  # times that a branch asks again for an answer that it cannot use
 PLANS = 2  # plans that a model which must plan makes before it answers with what it has
+_NOTHING = re.compile(r"\s*(?:```[a-z]*\s*(?:\n\s*```)?)?\s*")
 _FILE = re.compile(r"\b[\w-]+\.(?:csv|html|json|md|parquet|pdf|png|svg|txt|xlsx)\b")
 NOT_RUN = "This exact call failed before, so it was not run again. Change it.\n"
 FAILURES = 2  # turns in a row whose calls all failed, after which one thinks; after one more a step has failed
@@ -223,7 +224,7 @@ class Branch:
             if reply.finish == "repetition":
                 hint = "Your last answer went round in circles and was stopped. Say it once, in few words."
                 return self._again(hint, Kind.CALL, "went in circles")
-            if not reply.content.strip():
+            if _says_nothing(reply):
                 thought = f"\nYour thoughts so far: {clip(reply.reasoning, 2000)}" if reply.reasoning else ""
                 return self._again(
                     f"Your last turn had no answer and no call.{thought}\nAct now.", Kind.CALL, "empty reply"
@@ -238,7 +239,7 @@ class Branch:
                 text = f"Give this answer with the answer tool: {clip(reply.content, 4000)}"
                 return self._again(text, Kind.EXTRACT, "structured answer", force=self.run.answer_tool.name)
         self.transcript = self.transcript.append(*_said(reply))
-        usable = bool(reply.content.strip()) and reply.finish == "stop"
+        usable = not _says_nothing(reply) and reply.finish == "stop"
         proven = not self.run.engine.profile.evidence or bool(self.evidence) or not (step or self.plans)
         answer = reply.content.strip() or self.partial
         self.outcome = Outcome(usable and proven and (not step or self.failures == 0), answer)
@@ -466,6 +467,11 @@ def _listed(plan: Plan, outcomes: Mapping[int, Outcome]) -> str:
 def _failed(before: CallFinished) -> bool:
     """Whether it is known to have gone wrong; one in doubt may be called again, once the model has looked."""
     return not before.ok and before.content != IN_DOUBT
+
+
+def _says_nothing(reply: Reply) -> bool:
+    """An empty text, or a code fence around nothing, as a small model may write instead of its first call."""
+    return _NOTHING.fullmatch(reply.content) is not None
 
 
 def _said(reply: Reply) -> tuple[Assistant, ...]:

@@ -152,6 +152,15 @@ async def test_an_empty_reply_is_asked_for_again_with_the_thoughts_quoted() -> N
     assert not any(isinstance(message, Assistant) for message in model.requests[1].messages)
 
 
+@pytest.mark.parametrize("nothing", ["```", "\n```python", "```python\n```", "```\n\n```\n"])
+async def test_a_fence_around_nothing_is_no_answer(nothing: str) -> None:
+    result, model = await run([says(nothing), says("```\n2\n```")])
+    assert (result.exit, result.answer) == (Exit.ANSWERED, "```\n2\n```")
+    assert "no answer and no call" in model.requests[1].messages[-1].content
+    result, _ = await run([says(nothing)] * 3)
+    assert result.exit is Exit.FAILED
+
+
 async def test_a_cut_off_answer_is_asked_for_again_with_more_room() -> None:
     result, model = await run([says("A very lo", finish="length"), says("A ve", finish="length"), says("Short.")])
     assert result.answer == "Short."

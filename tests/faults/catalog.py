@@ -190,6 +190,7 @@ TAUGHT = (
         tells="no answer and no call",
         peers="openai-agents, langchain, strands and agno end with '' as the answer",
     ),
+    Fault("a code fence around nothing", (Said("```python\n```"),), tells="no answer and no call"),
     Fault("thoughts and nothing else", (Said(reasoning="I should look."),), tells="I should look."),
     Fault(
         "cut off for its length inside a call",
