@@ -39,7 +39,7 @@ from tools import Tool, Toolbox, clip
 
 RETRIES = 2  # times that a branch asks again for an answer that it cannot use
 PLANS = 2  # plans that a model which must plan makes before it answers with what it has
-_NOTHING = re.compile(r"\s*(?:```[a-z]*\s*(?:\n\s*```)?)?\s*")
+_NOTHING = re.compile(r"(?:```[a-z]*(?:\s+```)?)?")
 _FILE = re.compile(r"\b[\w-]+\.(?:csv|html|json|md|parquet|pdf|png|svg|txt|xlsx)\b")
 NOT_RUN = "This exact call failed before, so it was not run again. Change it.\n"
 FAILURES = 2  # turns in a row whose calls all failed, after which one thinks; after one more a step has failed
@@ -471,7 +471,7 @@ def _failed(before: CallFinished) -> bool:
 
 def _says_nothing(reply: Reply) -> bool:
     """An empty text, or a code fence around nothing, as a small model may write instead of its first call."""
-    return _NOTHING.fullmatch(reply.content) is not None
+    return _NOTHING.fullmatch(reply.content.strip()) is not None
 
 
 def _said(reply: Reply) -> tuple[Assistant, ...]:
