@@ -231,6 +231,8 @@ class Branch:
                 return self._again(
                     f"Your last turn had no answer and no call.{thought}\nAct now.", Kind.CALL, "empty reply"
                 )
+            if self.kind is Kind.PLAN and reply.reasoning and self.run.engine.profile.plan == "late":
+                return self._next(Kind.CALL, "thoughts without code")  # these words go on in the thoughts' sentence
             if self.run.engine.profile.evidence and not self.evidence:
                 if step:
                     hint = "Nothing was run yet. Run code first, then report its output."

@@ -50,6 +50,16 @@ async def test_a_task_that_needs_no_code_is_answered_at_once() -> None:
     assert (result.answer, kinds) == ("Hello.", [Kind.PLAN])
 
 
+async def test_words_behind_thoughts_are_said_again_without_them() -> None:
+    """A budget ends the thoughts of a small model in mid-sentence, and its words go on there."""
+    cut = says("assist you.", reasoning="The user greets me. I can")
+    model = ScriptedModel([cut, says("I can assist you.")], profile=WEAK)
+    result, kinds = await run(model)
+    assert (result.answer, kinds) == ("I can assist you.", [Kind.PLAN, Kind.CALL])
+    assert model.requests[1].messages == model.requests[0].messages
+    assert not model.requests[1].mode.thinks
+
+
 async def test_a_plan_follows_code_that_failed_twice_and_sees_none_of_it() -> None:
     tries = [code("1/0"), code("2/0")]
     steps = [plan("Find the sum of all"), code("print(3)"), code("print(4)"), says("It is 4.")]
