@@ -38,6 +38,7 @@ from agent.transcript import Assistant, ToolCall, ToolResult, Transcript, User
 from agent.workspace import Workspace
 from tools import Tool, Toolbox, clip
 from tools.builtin.python import SILENT
+from tools.builtin.report import WRITTEN
 
 RETRIES = 2  # times that a branch asks again for an answer that it cannot use
 PLANS = 2  # plans that a model which must plan makes before it answers with what it has
@@ -316,9 +317,13 @@ class Branch:
         profile = self.run.engine.profile
         outputs = [result.content for result in finished if result.ok]
         if outputs and not (outputs[-1] == SILENT and self._in_one()):
+            unsaid = outputs[-1].startswith(WRITTEN) and not self.evidence
             self.failures, self.surprise, self.evidence = 0, False, outputs[-1]
             if self.name and profile.step == "output":
                 self.outcome = Outcome(True, f"{self.reply.content.strip()}\nOutput:\n{self.evidence}")
+            elif self._in_one() and unsaid:
+                hint = f"Nothing was printed. Continue with Python code that prints the answer to this: {self.run.task}"
+                self._tell(hint, Kind.CALL, "nothing was printed")
             elif self._in_one():
                 self._tell(prompt("results", results="", task=self.run.task).strip(), Kind.ANSWER, "the code ran")
         else:

@@ -93,3 +93,10 @@ async def test_other_tools_leave_the_next_turn_to_the_model() -> None:
     script = [calls(("add", {"a": 3, "b": 4})), calls(("fail", {"why": "closed"})), says("7, but it is closed.")]
     result, kinds = await run(ScriptedModel(script, profile=WEAK))
     assert (result.answer, kinds) == ("7, but it is closed.", [Kind.PLAN, Kind.CALL, Kind.CALL])
+
+
+async def test_code_that_only_wrote_a_file_is_asked_for_what_answers() -> None:
+    model = ScriptedModel([code("plot()"), code("print(7)"), says("It is 7.")], profile=WEAK)
+    result, kinds = await run(model, printed("Files written: a.png"), printed("7"))
+    assert (result.answer, kinds) == ("It is 7.", [Kind.PLAN, Kind.CALL, Kind.ANSWER])
+    assert model.requests[1].messages[-1].content.endswith("prints the answer to this: the task")
