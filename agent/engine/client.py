@@ -218,8 +218,7 @@ class VLLM:
                 raise
             self._ranks = False
             return
-        text = f"{received.reasoning}\n{received.content}"
-        turn.stops = turn.done = received.stop_string != STOP or not stops_at_opening(text)
+        turn.stops = turn.done = received.stop_string != STOP or not stops_at_opening(received.content)
 
     async def _next(
         self, chunks: AsyncGenerator[list[Mapping[str, Any]], None], server: Connection, received: Received

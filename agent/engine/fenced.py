@@ -11,7 +11,7 @@ import textwrap
 from dataclasses import dataclass
 
 CODE_TOOL = "python"
-# Ends a turn behind its first block, before the model invents the block's output. The server leaves it
+# Ends a fast turn behind its first block, before the model invents the block's output. The server leaves it
 # out of the answer (`include_stop_str_in_output` would bring it, and the end-of-turn token too), so the fence
 # is put back.
 STOP = "\n```\n"

@@ -21,7 +21,6 @@ from agent.transcript import ToolCall, ToolResult
 
 # What ends a turn in a detokenized text: `<|im_end|>`, `[|endofturn|]`, `<|endoftext|>`.
 _END = re.compile(r"(<\|[^<>]*\|>|\[\|[^\[\]]*\|\]|\s)+\Z")
-_FENCE = re.compile(r"^```[ \t]*(\w*)", re.MULTILINE)
 
 
 def needs_raw(received: Received) -> bool:
@@ -39,8 +38,6 @@ def mend(received: Received, request: Request, profile: Profile, raw: str = "") 
     text = received.content + (CLOSING_FENCE if received.stop_string == STOP else "")
     reasoning, content = _split(received.reasoning, text, request, profile, notes)
     calls = _mend_calls(received.calls, raw, request, profile, cut, notes)
-    if fences_code(profile, request.tools):
-        reasoning, content = _reopened(reasoning, content)
     if not calls and request.schema is None:
         content, calls = _find_calls(content, reasoning, request, profile, cut, notes)
     if not content and not calls and not cut:
@@ -79,16 +76,6 @@ def _split(reasoning: str, content: str, request: Request, profile: Profile, not
     if reasoning:
         content = content.lstrip("\n")  # the blank line behind the closing tag; the template writes its own
     return reasoning, content
-
-
-def _reopened(reasoning: str, content: str) -> tuple[str, str]:
-    """Code that was begun in the thoughts stands whole in the answer: they may end within a block, for their budget or
-    for the stop string."""
-    block, fence = first_block(reasoning), _FENCE.search(content)
-    if not block or block.closed or not fence or fence.group(1):
-        return reasoning, content
-    begun = "" if content[: fence.start()].strip() else f"{block.code}\n"  # behind a budget it begins anew
-    return reasoning[: block.start], f"```{CODE_TOOL}\n{begun}{content}"
 
 
 def _split_tags(text: str, profile: Profile, request: Request) -> tuple[str, str]:

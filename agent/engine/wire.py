@@ -26,7 +26,6 @@ REPETITION = {"min_pattern_size": 32, "max_pattern_size": 64, "min_count": 8}
 CACHED = 4096  # messages: the histories of 256 runs; each holds its text for as long
 TEMPLATE_TOKENS = 1024  # what a chat template adds of its own, generously
 CALL = '{"name": "'  # how a call begins in a block
-END_OF_TEXT = "<|endoftext|>"  # of ChatML models; no stop token beside the one that ends a turn
 LEAST_ANSWER = 32  # tokens; with less room than this a turn is not worth sending
 
 
@@ -148,8 +147,8 @@ def encode_request(
     }
     if thinks and budgeted:
         body["thinking_token_budget"] = budget
-    if profile.switch == "template":  # what a model writes that never learned the tags, or behind thoughts cut off
-        body["bad_words"] = [END_OF_TEXT] if thinks else list(profile.tags)
+    if not thinks and profile.switch == "template":
+        body["bad_words"] = list(profile.tags)  # tokens that such a model never learned to use
     if request.tools:
         body["tools"] = [tool.spec for tool in request.tools]
         body["tool_choice"] = _choice(request)
@@ -158,7 +157,7 @@ def encode_request(
     if request.schema is not None:
         schema = {"name": "answer", "schema": dict(request.schema), "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif not request.force and fences_code(profile, request.tools):
+    elif not thinks and not request.force and fences_code(profile, request.tools):
         body["stop"] = [STOP]
     return body
 
