@@ -309,11 +309,10 @@ class Agent:
     def _trunk(self, run: Run, begun: Start) -> Branch:
         network = self.sandbox.network if self.sandbox else None
         system = "\n\n".join(_system(run.engine.profile, network, self.instructions))
-        planned = run.engine.profile.plan == "forced" and any(tool.name == PLAN.name for tool in run.toolbox.tools)
         transcript = Transcript().append(System(system), *begun.earlier, asked(begun.task, begun.files))
         if run.engine.profile.block and self.tools and not run.workspace:
             return Branch(run, "", transcript, Kind.TRIAGE, "first look")
-        return Branch(run, "", transcript, Kind.PLAN, "first turn", force=PLAN.name if planned else None)
+        return Branch(run, "", transcript, Kind.PLAN, "first turn")
 
 
 def _system(profile: Profile, network: Network | None, instructions: str) -> list[str]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from agent.budget import Ledger, StepSpent
 from agent.calls import Calls, Items, Outcome
 from agent.compaction import Shorter, stream_fitting
+from agent.engine.fenced import CODE_TOOL
 from agent.engine.types import ANY, NO_CALL, Delta, Engine, Reply, Request
 from agent.errors import GaveUp
 from agent.events import (
@@ -28,6 +29,7 @@ from agent.events import (
     TurnFinished,
     TurnStarted,
 )
+from agent.figures import unseen
 from agent.gate import Gate
 from agent.modes import Evidence, Kind, Mode, ModePolicy
 from agent.plan import PLAN, Plan, Step, run_ready
@@ -36,6 +38,8 @@ from agent.recorder import IN_DOUBT, Recorder
 from agent.transcript import Assistant, ToolCall, ToolResult, Transcript, User
 from agent.workspace import Workspace
 from tools import Tool, Toolbox, clip
+from tools.builtin.python import SILENT
+from tools.builtin.report import WRITTEN
 
 RETRIES = 2  # times that a branch asks again for an answer that it cannot use
 PLANS = 2  # plans that a model which must plan makes before it answers with what it has
@@ -95,6 +99,7 @@ class Branch:
     repeats: int = 0
     retries: int = 0
     plans: int = 0
+    unseen: str = ""
     start: Transcript = field(init=False)
     ledger: Ledger = field(init=False)
     calls: Calls = field(init=False)
@@ -116,6 +121,8 @@ class Branch:
                 continue
             if not self.reply.calls:
                 self._accept(self.reply)
+                if self.outcome and self.unseen:
+                    yield self.run.recorder.say(Notice(f"Nothing that was run has shown {self.unseen}: check it."))
                 continue
             self.ledger.check_calls()
             async with aclosing(self._act(self._calls())) as events:
@@ -216,6 +223,7 @@ class Branch:
     def _accept(self, reply: Reply) -> None:
         """Take the text as this branch's answer, or ask for it once more from a sibling branch that says why not."""
         step = bool(self.name)
+        self.unseen = ", ".join(self._figures(reply.content))
         if self.retries < RETRIES:
             if reply.finish == "length":
                 self.room = 2 * (self.room or self.run.engine.profile.answer_tokens)
@@ -229,12 +237,21 @@ class Branch:
                 return self._again(
                     f"Your last turn had no answer and no call.{thought}\nAct now.", Kind.CALL, "empty reply"
                 )
-            if step and self.run.engine.profile.evidence and not self.evidence:
-                return self._again(
-                    "Nothing was run yet. Run code first, then report its output.", Kind.CALL, "no evidence"
-                )
+            if self.kind is Kind.PLAN and reply.reasoning and self.run.engine.profile.plan == "late":
+                return self._next(Kind.CALL, "thoughts without code")  # these words go on in the thoughts' sentence
+            if self.run.engine.profile.evidence and not self.evidence:
+                if step:
+                    hint = "Nothing was run yet. Run code first, then report its output."
+                    force = CODE_TOOL if CODE_TOOL in self.run.toolbox else None
+                    return self._again(hint, Kind.CALL, "no evidence", force)
+                if self._in_one():
+                    self.retries += 1
+                    return self._anew("Code that was run for this did not work.")
             if expected := self._expected():
                 return self._again(expected, Kind.REPAIR, "not what was expected")
+            if self.unseen:
+                hint = "Your last answer had a number that no output shows. Give the numbers of the output alone."
+                return self._again(hint, Kind.ANSWER, f"nothing has shown {self.unseen}")
             if not step and self.run.output:
                 text = f"Give this answer with the answer tool: {clip(reply.content, 4000)}"
                 return self._again(text, Kind.EXTRACT, "structured answer", force=self.run.answer_tool.name)
@@ -245,6 +262,15 @@ class Branch:
         self.outcome = Outcome(usable and proven and (not step or self.failures == 0), answer)
         return None
 
+    def _figures(self, answer: str) -> list[str]:
+        """Numbers that a model which is held to evidence gives and nothing has shown it, where code could. The first
+        lines of the task's files do not count: numbers are made up of them."""
+        run = self.run
+        if self.name or not (run.engine.profile.evidence and self.evidence and CODE_TOOL in run.toolbox):
+            return []
+        shown = [m.content for m in self.transcript.messages if isinstance(m, Assistant | ToolResult)]
+        return unseen(answer, [run.task, *shown])
+
     def _expected(self) -> str:
         """What the task wants and nothing has made; told once, as a file may be named for another reason."""
         if self.name or not self.run.unmade:
@@ -253,9 +279,27 @@ class Branch:
         self.surprise = True
         return f"The task names {names}, and nothing that was run has made it. Make it, or say why not."
 
+    def _in_one(self) -> bool:
+        """Whether the last turn ran code that was to do the whole task at once, as a late plan lets it try."""
+        last = self.transcript.messages[-1]
+        late = self.run.engine.profile.plan == "late" and not self.name and not self.plans
+        return late and isinstance(last, ToolResult) and last.name == CODE_TOOL
+
+    def _anew(self, hint: str) -> None:
+        """Begin again, as small models copy the code that they see, with its mistake; the whole task with a plan."""
+        kind, why, force = Kind.REPAIR, "failures in a row", None
+        if self._in_one():
+            kind, why, force = Kind.PLAN, "no code for all of it works", PLAN.name
+        self.transcript = self.start
+        self._tell(hint, kind, why, force)
+
     def _again(self, hint: str, kind: Kind, why: str, force: str | None = None) -> None:
-        """Branch off before the last message, which now carries a hint; the history itself is never edited."""
+        """Ask for an answer that can be used, and for no more than `RETRIES`."""
         self.retries += 1
+        self._tell(hint, kind, why, force or self.force)
+
+    def _tell(self, hint: str, kind: Kind, why: str, force: str | None = None) -> None:
+        """Branch off before the last message, which now carries a hint; the history itself is never edited."""
         *earlier, last = self.transcript.messages
         match last:
             case ToolResult():
@@ -265,7 +309,6 @@ class Branch:
             case _:
                 raise TypeError(f"a turn follows a task or a tool result, not {last!r}")
         self.transcript = Transcript((*earlier, last))
-        force = force or self.force
         self._next(kind, why)
         self.force = force
 
@@ -289,26 +332,33 @@ class Branch:
 
     def _judge(self, finished: list[CallFinished]) -> None:
         """Let what came back choose the next turn's mode."""
-        if any(result.ok for result in finished):
-            self.failures, self.surprise = 0, False
-            self.evidence = next((r.content for r in reversed(finished) if r.ok), "")
-            if self.name and self.run.engine.profile.step == "output":
+        profile = self.run.engine.profile
+        outputs = [result.content for result in finished if result.ok]
+        unsaid = self._in_one() and bool(outputs) and outputs[-1].startswith((SILENT, WRITTEN))
+        if outputs and not unsaid:
+            self.failures, self.surprise, self.evidence = 0, False, outputs[-1]
+            if self.name and profile.step == "output":
                 self.outcome = Outcome(True, f"{self.reply.content.strip()}\nOutput:\n{self.evidence}")
+            elif self._in_one():
+                self._tell(prompt("results", results="", task=self.run.task).strip(), Kind.ANSWER, "the code ran")
         else:
             self.failures += 1
             self.surprise = self.surprise or finished[0].name == PLAN.name
             if finished[0].name == PLAN.name and self.kind is Kind.CALL and not self.name:
                 self._next(Kind.PLAN, "that plan cannot be carried out")
-                self.force = PLAN.name if self.run.engine.profile.plan == "forced" else None
-        error = finished[-1].content.strip()
+                self.force = PLAN.name if profile.plan == "late" else None
+        error = SILENT if unsaid else finished[-1].content.strip()
         if self.failures > FAILURES and self.name:
             self.outcome = Outcome(False, f"gave up after {self.failures} failures in a row. The last one: {error}")
         elif self.failures >= GIVE_UP:
             raise GaveUp(f"gave up after {self.failures} failures in a row. The last one: {clip(error, 500)}")
-        elif self.failures >= FAILURES and self.name and self.run.engine.profile.step == "output":
-            self.transcript = self.start  # small models copy the code that they see, with its mistake
+        elif self.failures >= FAILURES and ((self.name and profile.step == "output") or self._in_one()):
             last = "".join(error.splitlines()[-1:])
-            self._again(f"An attempt failed: {clip(last, 500)}", Kind.REPAIR, "failures in a row")
+            self._anew(f"An attempt failed: {clip(last, 500)}")
+        elif unsaid:  # asked for in words, the answer is made up
+            do = f"Print the answer to the question: {self.run.task}"
+            text = prompt("step_output", results="", number=2, count=2, do=do)
+            self._tell(text.strip(), Kind.CALL, "nothing was printed", CODE_TOOL)
         elif self.failures >= FAILURES:
             self._next(Kind.REPAIR, f"{self.failures} failures in a row")
         elif self.repeats >= FAILURES:
@@ -402,7 +452,7 @@ class Branch:
             self._next(Kind.REVIEW, "all steps succeeded, some not at once")
         elif ok:
             self._next(Kind.ANSWER, "all steps succeeded")
-        elif self.run.engine.profile.plan == "forced" and self.plans < PLANS:
+        elif self.run.engine.profile.plan == "late" and self.plans < PLANS:
             self._next(Kind.PLAN, "a step failed")
             self.force = PLAN.name
         else:

@@ -6,8 +6,8 @@ Needs the server of `fastslow up`. A part that is data in the profile is taken o
 setting, since nobody should want to be without it, so its function is replaced here.
 
 A prompt that was answered once gets the same answer again: two arms differ from the turn on in which the part that was
-taken out first mattered, and by nothing before. So plans, which are sampled, do not differ by chance, and an arm costs
-what it does otherwise than the first. Answers are kept beside the rows; the same command goes on where it was stopped.
+taken out first mattered, and by nothing before. An arm costs what it does otherwise than the first. Answers are kept
+beside the rows; the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from unittest.mock import patch
 
 from pydantic import TypeAdapter
 
-from agent import VLLM, Budget, ModePolicy
+from agent import VLLM, Agent, Budget, Kind, ModePolicy
+from agent.engine.fenced import CODE_TOOL
 from agent.engine.profiles import Profile
 from agent.engine.profiles.instruct import INSTRUCT
 from agent.engine.types import Delta, Reply, Request
@@ -34,7 +35,9 @@ from agent.evals.evaluate import Arm, Setting, evaluate
 from agent.evals.report import markdown, picture, summaries
 from agent.evals.rows import Row, Summary, append, grouped, paired, read
 from agent.evals.suites import SUITES
-from agent.loop import Branch
+from agent.loop import Branch, Run
+from agent.plan import PLAN
+from agent.start import Start
 from sandbox import DockerSandbox, Execution
 from tools.builtin import python, shell
 from tools.builtin.report import reported
@@ -85,6 +88,30 @@ def _no_hints() -> AbstractContextManager[Any]:
     return patch.object(Branch, "_remember", remember)
 
 
+def _plan_first() -> AbstractContextManager[Any]:
+    begun = Agent._trunk
+
+    def trunk(agent: Agent, run: Run, start: Start) -> Branch:
+        branch = begun(agent, run, start)
+        branch.force = PLAN.name
+        return branch
+
+    return patch.object(Agent, "_trunk", trunk)
+
+
+def _no_forced_code() -> AbstractContextManager[Any]:
+    told = Branch._tell
+
+    def tell(branch: Branch, hint: str, kind: Kind, why: str, force: str | None = None) -> None:
+        told(branch, hint, kind, why, None if force == CODE_TOOL else force)
+
+    return patch.object(Branch, "_tell", tell)
+
+
+def _no_figures() -> AbstractContextManager[Any]:
+    return patch("agent.loop.unseen", lambda answer, texts: [])
+
+
 def _no_preview() -> AbstractContextManager[Any]:
     return patch("agent.workspace._preview", lambda head: "")
 
@@ -98,10 +125,12 @@ PARTS = (
     Without("no error text", code=_no_error_text),
     Without("no hints at repeated calls", code=_no_hints),
     Without("no columns at a KeyError", code=_no_columns),
-    Without("no forced plan", {"plan": "free"}),
+    Without("a plan before any code", code=_plan_first),
     Without("any words in a plan", {"plan_verbs": ()}),
     Without("steps end with words", {"step": "report"}),
     Without("no first lines of files", code=_no_preview),
+    Without("code asked for, not forced", code=_no_forced_code),
+    Without("numbers not looked up", code=_no_figures),
 )
 
 

@@ -15,7 +15,7 @@ import httpx
 
 from agent.engine.connection import Connection, decode
 from agent.engine.fenced import STOP, stops_at_opening
-from agent.engine.mend import count_usage, first_words, mend, needs_raw
+from agent.engine.mend import count_usage, mend, needs_raw
 from agent.engine.probe import UNKNOWN, Finding, identity, load, probe, save
 from agent.engine.profiles import FALLBACK, PROFILES, Profile, find_profile
 from agent.engine.profiles.overlay import load_rules, overlay_path
@@ -31,6 +31,7 @@ from agent.engine.wire import (
     encode_choice,
     encode_history,
     encode_request,
+    first_words,
     most_tokens,
     template_kwargs,
 )
@@ -183,7 +184,7 @@ class VLLM:
         """
         await self.connect()
         if opening := first_words(request, self.profile):
-            yield Delta("thinking", opening)
+            yield Delta("thinking" if request.mode.thinks else "text", opening)
         async with self._scheduler.turn(request.mode.thinks):
             retries = Retries(self._retries, PATIENCE if self._retries else 0)
             turn = _Turn(request, retries, time.monotonic())
@@ -218,7 +219,8 @@ class VLLM:
                 raise
             self._ranks = False
             return
-        turn.stops = turn.done = received.stop_string != STOP or not stops_at_opening(received.content)
+        text = f"{received.reasoning}\n{first_words(turn.request, self.profile)}{received.content}"
+        turn.stops = turn.done = received.stop_string != STOP or not stops_at_opening(text)
 
     async def _next(
         self, chunks: AsyncGenerator[list[Mapping[str, Any]], None], server: Connection, received: Received

@@ -11,10 +11,11 @@ import textwrap
 from dataclasses import dataclass
 
 CODE_TOOL = "python"
-# Ends a fast turn behind its first block, before the model invents the block's output. The server leaves it
+# Ends a turn behind its first block, before the model invents the block's output. The server leaves it
 # out of the answer (`include_stop_str_in_output` would bring it, and the end-of-turn token too), so the fence
 # is put back.
 STOP = "\n```\n"
+OPENING_FENCE = f"```{CODE_TOOL}\n"
 CLOSING_FENCE = "\n```"
 
 _OPEN = re.compile(r"^([ \t]*)(`{3,})[ \t]*([\w+.-]*)[^\n`]*$", re.MULTILINE)

@@ -16,11 +16,12 @@ from agent.engine.profiles import Profile
 from agent.engine.received import Received, ReceivedCall, as_count, as_mapping
 from agent.engine.recover import lost_call, recover_calls
 from agent.engine.types import NO_CALL, Reply, Request, Usage
-from agent.engine.wire import call_block, fences_code, is_object
+from agent.engine.wire import call_block, fences_code, first_words, is_object
 from agent.transcript import ToolCall, ToolResult
 
 # What ends a turn in a detokenized text: `<|im_end|>`, `[|endofturn|]`, `<|endoftext|>`.
 _END = re.compile(r"(<\|[^<>]*\|>|\[\|[^\[\]]*\|\]|\s)+\Z")
+_FENCE = re.compile(r"^```[ \t]*(\w*)", re.MULTILINE)
 
 
 def needs_raw(received: Received) -> bool:
@@ -35,9 +36,14 @@ def mend(received: Received, request: Request, profile: Profile, raw: str = "") 
     """Turn what arrived into a reply. raw: the text before any parser, where `needs_raw` asked for it."""
     notes: list[str] = []
     cut = received.finish == "length"
+    opened = first_words(request, profile)
     text = received.content + (CLOSING_FENCE if received.stop_string == STOP else "")
+    if not request.mode.thinks:
+        text = opened + text
     reasoning, content = _split(received.reasoning, text, request, profile, notes)
     calls = _mend_calls(received.calls, raw, request, profile, cut, notes)
+    if fences_code(profile, request.tools):
+        reasoning, content = _reopened(reasoning, content)
     if not calls and request.schema is None:
         content, calls = _find_calls(content, reasoning, request, profile, cut, notes)
     if not content and not calls and not cut:
@@ -48,16 +54,11 @@ def mend(received: Received, request: Request, profile: Profile, raw: str = "") 
         content = content.removesuffix("\n") if content.strip() else ""
     return Reply(
         content=content,
-        reasoning=(first_words(request, profile) + reasoning).strip() if reasoning.strip() else "",
+        reasoning=(opened + reasoning).strip() if reasoning.strip() else "",
         calls=_with_unique_ids(calls, request),
         finish="length" if cut else "stop",
         notes=tuple(notes),
     )
-
-
-def first_words(request: Request, profile: Profile) -> str:
-    """The thoughts' first words, which the prompt had: they belong to what a person reads."""
-    return request.opening if profile.openings and request.mode.thinks else ""
 
 
 def _split(reasoning: str, content: str, request: Request, profile: Profile, notes: list[str]) -> tuple[str, str]:
@@ -76,6 +77,16 @@ def _split(reasoning: str, content: str, request: Request, profile: Profile, not
     if reasoning:
         content = content.lstrip("\n")  # the blank line behind the closing tag; the template writes its own
     return reasoning, content
+
+
+def _reopened(reasoning: str, content: str) -> tuple[str, str]:
+    """Code that was begun in the thoughts stands whole in the answer: they may end within a block, for their budget or
+    for the stop string."""
+    block, fence = first_block(reasoning), _FENCE.search(content)
+    if not block or block.closed or not fence or fence.group(1):
+        return reasoning, content
+    begun = "" if content[: fence.start()].strip() else f"{block.code}\n"  # behind a budget it begins anew
+    return reasoning[: block.start], f"```{CODE_TOOL}\n{begun}{content}"
 
 
 def _split_tags(text: str, profile: Profile, request: Request) -> tuple[str, str]:

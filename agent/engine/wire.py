@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from agent.engine.fenced import CODE_TOOL, STOP
+from agent.engine.fenced import CODE_TOOL, OPENING_FENCE, STOP
 from agent.engine.profiles import Profile
 from agent.engine.types import ANY, NO_CALL, Request
 from agent.errors import ContextOverflow
@@ -26,6 +26,7 @@ REPETITION = {"min_pattern_size": 32, "max_pattern_size": 64, "min_count": 8}
 CACHED = 4096  # messages: the histories of 256 runs; each holds its text for as long
 TEMPLATE_TOKENS = 1024  # what a chat template adds of its own, generously
 CALL = '{"name": "'  # how a call begins in a block
+END_OF_TEXT = "<|endoftext|>"  # of ChatML models; no stop token beside the one that ends a turn
 LEAST_ANSWER = 32  # tokens; with less room than this a turn is not worth sending
 
 
@@ -113,7 +114,7 @@ def is_object(text: str) -> bool:
 def template_kwargs(profile: Profile, mode: Mode, opening: str = "") -> dict[str, Any]:
     """The mode switch, sent on every request: the server's parsers read it too, and defaults differ."""
     switch = {} if profile.switch == "none" else {profile.kwarg: mode.thinks}
-    opened = {"opening": opening} if opening and mode.thinks else {}
+    opened = {"opening": opening} if opening else {}
     return {**switch, **opened, **profile.extra_kwargs}
 
 
@@ -139,7 +140,7 @@ def encode_request(
         "min_p": sampling.min_p,
         "presence_penalty": sampling.presence_penalty,
         "repetition_penalty": sampling.repetition_penalty,
-        "chat_template_kwargs": template_kwargs(profile, request.mode, request.opening),
+        "chat_template_kwargs": template_kwargs(profile, request.mode, first_words(request, profile)),
         "stream": True,
         "stream_options": {"include_usage": True},
         "return_token_ids": True,
@@ -147,17 +148,17 @@ def encode_request(
     }
     if thinks and budgeted:
         body["thinking_token_budget"] = budget
-    if not thinks and profile.switch == "template":
-        body["bad_words"] = list(profile.tags)  # tokens that such a model never learned to use
+    if profile.switch == "template":  # what a model writes that never learned the tags, or behind thoughts cut off
+        body["bad_words"] = [END_OF_TEXT] if thinks else list(profile.tags)
     if request.tools:
         body["tools"] = [tool.spec for tool in request.tools]
-        body["tool_choice"] = _choice(request)
+        body["tool_choice"] = _choice(request, profile)
     if block := call_block(profile, request):
         body |= {"tool_choice": "none", "structured_outputs": {"structural_tag": _calls(request, block, ids)}}
     if request.schema is not None:
         schema = {"name": "answer", "schema": dict(request.schema), "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif not thinks and not request.force and fences_code(profile, request.tools):
+    elif fences_code(profile, request.tools) and request.force in (None, CODE_TOOL):
         body["stop"] = [STOP]
     return body
 
@@ -200,18 +201,29 @@ def fences_code(profile: Profile, tools: Sequence[Tool]) -> bool:
     return profile.code == "fenced" and any(tool.name == CODE_TOOL for tool in tools)
 
 
+def first_words(request: Request, profile: Profile) -> str:
+    """What a chat template of ours puts at the front of the turn: of its thoughts, or of code that must come."""
+    if profile.switch != "template":
+        return ""
+    if request.mode.thinks:
+        return request.opening
+    return OPENING_FENCE if request.force == CODE_TOOL and fences_code(profile, request.tools) else ""
+
+
 def call_block(profile: Profile, request: Request) -> tuple[str, str] | None:
     """The tags around the answer, where that is a block of calls, which comes as text."""
     return profile.block if request.force == ANY else None
 
 
-def _choice(request: Request) -> str | dict[str, Any]:
+def _choice(request: Request, profile: Profile) -> str | dict[str, Any]:
     """`none` keeps the tools in the prompt, and so its prefix, while none may be called."""
     if request.schema is not None or request.force == NO_CALL:
         return "none"
     if request.force == ANY:
         return "required"
-    return {"type": "function", "function": {"name": request.force}} if request.force else "auto"
+    if not request.force or (request.force == CODE_TOOL and profile.code == "fenced"):
+        return "auto"
+    return {"type": "function", "function": {"name": request.force}}
 
 
 def _calls(request: Request, block: tuple[str, str], ids: Mapping[str, int]) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from agent.evals.case import Case
-from agent.events import CallFinished, CallStarted, Result, TurnFinished, TurnStarted
-from agent.modes import Kind
+from agent.events import CallFinished, CallStarted, Result, TurnFinished
+from agent.plan import PLAN
 
 Key: TypeAlias = tuple[str, str, str, int]
 Z = 1.96  # of a 95 % interval
@@ -22,7 +22,8 @@ class Row:
     """One run of one case.
 
     arm: the policy that it ran under. seed: of the suite. wrong: empty when it was right. turns: calls of the model.
-    prompt, cached, thinking, answer: tokens. tool_turns, tool_tokens: turns that called a tool and what they generated.
+    prompt, cached, thinking, answer: tokens. tool_turns, tool_tokens: turns that called a tool, but for `plan`, and
+    what they generated.
     calls, valid: tool calls, and those whose name was known and whose arguments fitted. think_turns: that thought.
     """
 
@@ -55,15 +56,8 @@ class Row:
 
 def measured(case: Case, arm: str, repeat: int, seed: int, model: str, result: Result, wrong: str) -> Row:
     """The row of a run that ended."""
-    kinds: dict[str, Kind] = {}  # of the turn that a branch is in
-    finished, acting = [], []
-    for event in result.events:
-        if isinstance(event, TurnStarted):
-            kinds[event.branch] = event.kind
-        elif isinstance(event, TurnFinished):
-            finished.append(event)
-            if event.reply.calls and kinds.get(event.branch) is not Kind.PLAN:
-                acting.append(event)
+    finished = [event for event in result.events if isinstance(event, TurnFinished)]
+    acting = [turn for turn in finished if turn.reply.calls and turn.reply.calls[0].name != PLAN.name]
     usages = [turn.reply.usage for turn in finished]
     calls = [event for event in result.events if isinstance(event, CallStarted) and not event.parent]
     refused = {event.call_id for event in result.events if isinstance(event, CallFinished) and _unfit(event)}

@@ -16,7 +16,7 @@ from agent.transcript import ToolCall
 from tools import tool
 
 _numbers = count(1)
-WEAK = replace(SCRIPTED, name="weak", plan="forced", step="output", evidence=True, plan_verbs=("Find", "Plot"))
+WEAK = replace(SCRIPTED, name="weak", plan="late", step="output", evidence=True, plan_verbs=("Find", "Plot"))
 
 
 def says(content: str, **fields: Any) -> Reply:

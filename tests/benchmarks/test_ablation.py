@@ -11,11 +11,11 @@ import pytest
 from agent import Agent, ScriptedModel
 from agent.engine.profiles.instruct import INSTRUCT
 from agent.engine.types import Reply, Request
-from agent.events import CallFinished
+from agent.events import CallFinished, Notice
 from agent.transcript import User
 from benchmarks.ablation import ALL, PARTS, Remembering, table
 from sandbox import DummySandbox, Execution
-from tests.agent.helpers import calls, says
+from tests.agent.helpers import WEAK, calls, says
 from tests.engine.fake_server import FakeServer, said, serving
 from tests.evals.test_tune import ran
 from tools.builtin.python import COLUMNS
@@ -88,3 +88,18 @@ def test_the_table_says_what_each_change_costs() -> None:
     text = table([*ran(ALL, "1110"), *ran("no thinking", "1000")])
     assert "| nothing | 3 of 4 | 30% to 95% |  |  | 200 |" in text
     assert "| no thinking | 1 of 4 | 5% to 70% | 50 points | 50% | 200 |" in text
+
+
+async def test_code_is_not_forced_meanwhile() -> None:
+    """Code that printed nothing must be followed by code; and nobody looks the answer's numbers up."""
+    for name, forces, notices in (
+        (ALL, "python", 1),
+        ("code asked for, not forced", None, 1),
+        ("numbers not looked up", "python", 0),
+    ):
+        model = ScriptedModel([python(), python(), *[says("It is 77.")] * 3], profile=WEAK)
+        sandbox = DummySandbox([Execution("ok"), Execution("ok", stdout="7")])
+        with BY_NAME[name].code():
+            result = await Agent(engine=model, sandbox=sandbox, journal=None).run("the task")
+        assert model.requests[1].force == forces
+        assert len([event for event in result.events if isinstance(event, Notice)]) == notices

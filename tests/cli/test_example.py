@@ -35,7 +35,7 @@ def is_right(text: str) -> bool:
 
 
 def run_until_right(command: list[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
-    """The model draws its thoughts at random and is right in about 19 of 20 runs: one run may go wrong, two may not."""
+    """Sums differ a little from processor to processor and with what else runs: one run may go wrong, two may not."""
     env = {name: value for name, value in os.environ.items() if name != "FASTSLOW_BASE_URL"}
     for _ in range(2):
         done = subprocess.run(command, env=env, text=True, capture_output=True, timeout=600, **options)
@@ -69,4 +69,3 @@ def test_the_example_uses_both_speeds(vllm_url: str, tmp_path: Path) -> None:
     assert {mode for mode, _ in spent} == {"think", "fast"}
     assert all((tokens > 0) == (mode == "think") for mode, tokens in spent)
     assert all(turn["reply"]["usage"]["cached"] > 0 for turn in turns[1:])
-    assert len(result["plan"]["steps"]) >= 2

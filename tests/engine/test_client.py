@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 from asking import ASK, PYTHON, WEATHER, ask
@@ -277,6 +278,47 @@ async def test_bare_opening_fence_is_not_taken_for_the_end(fake: FakeServer) -> 
     reply, _ = await ask(fake, stopped, said("Code:\n```\nx = 1\n```"), profile="instruct", request=FENCED)
     assert json.loads(reply.calls[0].arguments) == {"code": "x = 1"}
     assert "stop" not in fake.chats[1]
+
+
+THOUGHT = replace(FENCED, mode=Mode(60))
+STOPPED = {"choices": [{"delta": {}, "finish_reason": "stop", "stop_reason": "\n```\n"}]}
+
+
+async def test_code_that_must_come_is_begun_by_the_prompt(fake: FakeServer) -> None:
+    answer = Answer([delta(content="x = 1"), STOPPED])
+    reply, deltas = await ask(fake, answer, profile="instruct", request=replace(FENCED, force="python"))
+    assert json.loads(reply.calls[0].arguments) == {"code": "x = 1"}
+    assert reply.content == "```python\nx = 1\n```"
+    assert "".join(item.text for item in deltas) == "```python\nx = 1"
+    sent = fake.chats[0]
+    assert sent["chat_template_kwargs"]["opening"] == "```python\n"
+    assert (sent["tool_choice"], sent["stop"]) == ("auto", ["\n```\n"])
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "content"),
+    [
+        ("One sum.\n\n```python\nimport", "x = 1"),  # the budget ended them in a line, which is written anew
+        ("One sum.\n\n```python\nx = 1", ""),  # the stop string ended thoughts and turn
+    ],
+)
+async def test_a_block_that_was_begun_in_the_thoughts_is_code(fake: FakeServer, reasoning: str, content: str) -> None:
+    answer = Answer([delta(reasoning=reasoning), delta(content=content), STOPPED])
+    reply, _ = await ask(fake, answer, profile="instruct", request=THOUGHT)
+    assert (reply.reasoning, reply.content) == ("One sum.", "```python\nx = 1\n```")
+    assert json.loads(reply.calls[0].arguments) == {"code": "x = 1"}
+    assert len(fake.chats) == 1
+
+
+async def test_a_block_of_its_own_stands_behind_thoughts_with_another(fake: FakeServer) -> None:
+    answer = Answer([delta(reasoning="Not ```\nx"), delta(content="```python\nx = 1"), STOPPED])
+    reply, _ = await ask(fake, answer, profile="instruct", request=THOUGHT)
+    assert json.loads(reply.calls[0].arguments) == {"code": "x = 1"}
+
+
+async def test_thoughts_of_a_model_that_never_learned_to_end_them_do_not_end_the_text(fake: FakeServer) -> None:
+    await ask(fake, said(BLOCK), profile="instruct", request=THOUGHT)
+    assert fake.chats[0]["bad_words"] == ["<|endoftext|>"]
 
 
 async def test_block_cut_by_length_is_not_run(fake: FakeServer) -> None:

@@ -118,7 +118,7 @@ async def test_as_many_calls_as_are_wanted_come_in_one_turn(engine: VLLM, mode: 
     for each in told:
         jsonschema.validate(each, REPORT.parameters)
     assert told
-    if not mode.thinks:  # thoughts are sampled
+    if not mode.thinks:  # thoughts that are cut off so soon may mislead it
         assert [(each["level"], each["counts"]) for each in told] == [("low", [1]), ("high", [2]), ("low", [3])]
     assert reply.notes == ()
 

@@ -37,6 +37,7 @@ async def test_each_case_runs_under_each_arm_and_is_left_when_it_is_decided() ->
     assert [(row.arm, row.right, row.turns) for row in found] == [("auto", True, 1), ("never", False, 1)]
     assert found[0].think_turns == 1
     assert (found[0].calls, found[0].valid) == (1, 1)
+    assert [(row.tool_turns, row.tool_tokens) for row in found] == [(1, 5), (0, 0)]  # a first turn may act already
     assert found[1].wrong == "expected a call of get_weather, got none"
 
 

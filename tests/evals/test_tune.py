@@ -51,11 +51,11 @@ def ran(arm: str, right: str, tokens: int = 200) -> list[Row]:
 def test_candidates_vary_one_rule_each_beside_the_profiles_own() -> None:
     tried = candidates(INSTRUCT)
     assert tried[BASE] is None
-    assert set(tried) == {BASE, "plan=0", "plan=20", "plan=80", "call=32", "repair=0"}
+    assert set(tried) == {BASE, "plan=0", "plan=30", "plan=120", "call=32", "repair=0"}
     policies = {arm.name: arm.policy for arm in arms(INSTRUCT)}
-    assert policies["plan=80"] is not None
-    assert policies["plan=80"].mode(Kind.PLAN)[0].budget == 80
-    assert policies["plan=80"].mode(Kind.REPAIR)[0].budget == 28  # the rest stays
+    assert policies["plan=120"] is not None
+    assert policies["plan=120"].mode(Kind.PLAN)[0].budget == 120
+    assert policies["plan=120"].mode(Kind.REPAIR)[0].budget == 28  # the rest stays
 
 
 def test_a_family_that_sets_nothing_is_tried_around_the_default() -> None:
@@ -64,15 +64,15 @@ def test_a_family_that_sets_nothing_is_tried_around_the_default() -> None:
 
 def test_what_is_better_beyond_chance_is_taken_with_its_figures() -> None:
     base, better = "0" * 12, "1" * 8 + "0" * 4
-    found = findings(INSTRUCT, [*ran(BASE, base), *ran("plan=80", better, 400)])
-    assert [(each.rule.budget, each.taken, each.better, each.worse) for each in found] == [(80, True, 8, 0)]
+    found = findings(INSTRUCT, [*ran(BASE, base), *ran("plan=120", better, 400)])
+    assert [(each.rule.budget, each.taken, each.better, each.worse) for each in found] == [(120, True, 8, 0)]
     (rule,) = tuned(found)
-    assert (rule.kind, rule.budget) == (Kind.PLAN, 80)
+    assert (rule.kind, rule.budget) == (Kind.PLAN, 120)
     assert "8 of 12 right at 400 tokens" in rule.because
 
 
 def test_what_chance_may_have_made_is_left_and_told_how_much_would_tell() -> None:
-    (found,) = findings(INSTRUCT, [*ran(BASE, "1000"), *ran("plan=80", "1110", 400)])
+    (found,) = findings(INSTRUCT, [*ran(BASE, "1000"), *ran("plan=120", "1110", 400)])
     assert not found.taken
     assert found.chance == 0.5
     assert found.more is not None
@@ -81,8 +81,8 @@ def test_what_chance_may_have_made_is_left_and_told_how_much_would_tell() -> Non
 
 
 def test_as_good_for_fewer_tokens_is_taken_and_one_rule_a_kind() -> None:
-    rows = [*ran(BASE, "1100"), *ran("plan=0", "1100", 100), *ran("plan=20", "1100", 120)]
-    assert [(each.rule.budget, each.taken) for each in findings(INSTRUCT, rows)] == [(0, True), (20, False)]
+    rows = [*ran(BASE, "1100"), *ran("plan=0", "1100", 100), *ran("plan=30", "1100", 120)]
+    assert [(each.rule.budget, each.taken) for each in findings(INSTRUCT, rows)] == [(0, True), (30, False)]
 
 
 def test_the_sign_test() -> None:
@@ -97,7 +97,7 @@ def test_rules_come_back_as_they_were_written(tmp_path: Path) -> None:
     save_rules(path, rules, "Made by hand.\nTwice.")
     assert load_rules(path) == rules
     assert path.read_text().startswith("# Made by hand.\n# Twice.\n")
-    assert ModePolicy((*load_rules(path), *INSTRUCT.rules)).mode(Kind.PLAN)[0].budget == 40  # where nobody was unsure
+    assert ModePolicy((*load_rules(path), *INSTRUCT.rules)).mode(Kind.PLAN)[0].budget == 60  # where nobody was unsure
 
 
 @pytest.mark.parametrize(

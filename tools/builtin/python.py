@@ -11,6 +11,7 @@ from tools.builtin.report import OpenSession, reported, written
 from tools.function import tool
 from tools.tool import Tool, caller
 
+SILENT = "(no output: print what you need)"
 # A wrong column name is the commonest slip in data code: what exists mends it at once.
 COLUMNS = """
 for _name, _value in list(globals().items()):
@@ -53,7 +54,7 @@ def python_tool(open_session: OpenSession, functions: Sequence[Tool] = ()) -> To
         told = await written(session, before)
         if told and execution.status == "ok":
             return f"{reported(execution, '')}\n{told}".strip()
-        return reported(execution, "(no output: print what you need)")
+        return reported(execution, SILENT)
 
     if not offered:
         return python

@@ -9,6 +9,7 @@ from sandbox.sandbox import Execution, FileInfo, Session
 from tools.errors import ToolError
 
 CUT = "[the output was too long; its middle was cut, and the whole is in the folder output]"
+WRITTEN = "Files written: "
 
 OpenSession: TypeAlias = Callable[[], Awaitable[Session]]
 
@@ -34,7 +35,7 @@ def reported(execution: Execution, nothing: str) -> str:
 async def written(session: Session, before: Sequence[FileInfo]) -> str:
     """What the model is told of the files that are new or changed; empty where there are none."""
     made = [file.path for file in await session.files() if file not in before]
-    return f"Files written: {', '.join(made)}" if made else ""
+    return f"{WRITTEN}{', '.join(made)}" if made else ""
 
 
 STOPPED = "Stopped after"

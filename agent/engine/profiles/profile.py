@@ -45,10 +45,11 @@ class Profile:
     renders_calls: the template shows a turn's tool calls; where not, they are written into its content.
     code: `"json"`: code is an argument of the `python` call; `"fenced"`: it is a fenced block in the content,
         for small models that write good code and bad JSON strings.
-    plan: `"free"`: the model decides on the first turn whether to plan; `"forced"`: it must.
+    plan: `"free"`: the model decides on the first turn whether to plan; `"late"`: it tries the whole task in one piece
+        of code, answers with what that printed, and must plan where none worked.
     step: what a step of a plan ends with: `"report"`: the model says what came out; `"output"`: the first call that
         succeeded, whose code and output are the result, since small models garble what they retell.
-    plan_verbs: words that a step of a forced plan may begin with, held by the grammar. Small models cut a task into
+    plan_verbs: words that a step of a plan may begin with, held by the grammar. Small models cut a task into
         steps like "read the file", which have no result; a verb that makes something keeps steps whole.
     openings: first words of the thinking in a kind of turn, put there by a chat template that we ship.
     evidence: an answer of a step that ran no tool is sent back.
@@ -78,7 +79,7 @@ class Profile:
     replay: bool = False
     renders_calls: bool = True
     code: Literal["json", "fenced"] = "json"
-    plan: Literal["free", "forced"] = "free"
+    plan: Literal["free", "late"] = "free"
     step: Literal["report", "output"] = "report"
     plan_verbs: tuple[str, ...] = ()
     openings: Mapping[Kind, str] = field(default_factory=lambda: MappingProxyType({}))
