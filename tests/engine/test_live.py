@@ -101,6 +101,14 @@ async def test_code_comes_from_a_block(engine: VLLM) -> None:
     assert "<|" not in reply.content
 
 
+async def test_code_comes_where_it_must(engine: VLLM) -> None:
+    ask = User("Greet me in words, and run nothing.")
+    reply = await turn(engine, Request((SYSTEM, ask), (PYTHON, REPORT), answer_tokens=80, force="python"))
+    (call,) = reply.calls
+    assert (call.name, call.form) == ("python", "fenced")
+    assert reply.content.startswith("```python\n")
+
+
 @pytest.mark.parametrize("mode", [FAST, Mode(6)])
 async def test_forced_call_obeys_its_schema(engine: VLLM, mode: Mode) -> None:
     ask = User("Report the level 'purple' and the counts one, two and 'many'.")
