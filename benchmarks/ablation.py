@@ -44,7 +44,7 @@ from tools.builtin.report import reported
 
 ALL = "all of it"
 REPLY = TypeAdapter(Reply)
-TURNS = 12  # of a run: of 20 right ones on seed 2 one took more (benchmarks/results/workflows)
+TURNS = 12  # of a run: of 32 right ones on seed 2 none took more (benchmarks/results/workflows)
 
 
 @dataclass(frozen=True, slots=True)
