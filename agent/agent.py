@@ -30,10 +30,11 @@ from agent.events import (
 )
 from agent.gate import Gate, Stopped
 from agent.journal import Journal
-from agent.loop import Branch, Run
+from agent.loop import Branch
 from agent.modes import Kind, ModePolicy, Think
 from agent.plan import ANSWER, PLAN, plan_tool
 from agent.prompts import prompt
+from agent.run import Run
 from agent.start import Start, asked, begin, replayed, resumed
 from agent.transcript import System, Transcript
 from agent.workspace import Workspace, checked

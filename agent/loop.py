@@ -9,13 +9,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from agent.budget import Ledger, StepSpent
 from agent.calls import Calls, Items, Outcome
 from agent.compaction import Shorter, stream_fitting
 from agent.engine.fenced import CODE_TOOL
-from agent.engine.types import ANY, NO_CALL, Delta, Engine, Reply, Request
+from agent.engine.types import ANY, NO_CALL, Delta, Reply, Request
 from agent.errors import GaveUp
 from agent.events import (
     CallFinished,
@@ -30,51 +30,22 @@ from agent.events import (
     TurnStarted,
 )
 from agent.figures import unseen
-from agent.gate import Gate
-from agent.modes import Evidence, Kind, Mode, ModePolicy
+from agent.modes import Evidence, Kind, Mode
 from agent.plan import PLAN, Plan, Step, run_ready
 from agent.prompts import prompt
-from agent.recorder import IN_DOUBT, Recorder
+from agent.recorder import IN_DOUBT
+from agent.run import Run, file_names
 from agent.transcript import Assistant, ToolCall, ToolResult, Transcript, User
-from agent.workspace import Workspace
-from tools import Tool, Toolbox, clip
+from tools import Tool, clip
 from tools.builtin.python import SILENT
 from tools.builtin.report import WRITTEN
 
 RETRIES = 2  # times that a branch asks again for an answer that it cannot use
 PLANS = 2  # plans that a model which must plan makes before it answers with what it has
 _NOTHING = re.compile(r"(?:```[a-z]*(?:\s+```)?)?")
-_FILE = re.compile(r"\b[\w-]+\.(?:csv|html|json|md|parquet|pdf|png|svg|txt|xlsx)\b")
 NOT_RUN = "This exact call failed before, so it was not run again. Change it.\n"
 FAILURES = 2  # turns in a row whose calls all failed, after which one thinks; after one more a step has failed
 GIVE_UP = 10  # such turns in a row, after which a whole run has
-
-
-@dataclass(slots=True)
-class Run:
-    """What all branches of one run share. offered: the tools that code in the sandbox may call. unmade: files that the
-    task names and no call has told of."""
-
-    task: str
-    files: tuple[str, ...]
-    engine: Engine
-    toolbox: Toolbox
-    policy: ModePolicy
-    ledger: Ledger
-    answer_tool: Tool
-    offered: Toolbox
-    recorder: Recorder = field(default_factory=Recorder)
-    gate: Gate = field(default_factory=Gate)
-    workspace: Workspace | None = None
-    output: type[BaseModel] | None = None
-    plan: Plan | None = None
-    turns: int = 0
-    repairs: int = 0
-    confidence: float | None = None
-    unmade: set[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.unmade = set(_FILE.findall(self.task)) - set(self.files) if self.workspace else set()
 
 
 @dataclass(slots=True)
@@ -461,7 +432,7 @@ class Branch:
 
     def _last_step(self, plan: Plan) -> Step:
         """A small model misreads a table of results, and forgets a file; code that prints the answer does not."""
-        named = set(_FILE.findall(self.run.task)) - set(self.run.files)
+        named = file_names(self.run.task) - set(self.run.files)
         forgotten = sorted(name for name in named if not any(name in step.do for step in plan.steps))
         write = f"Write {', '.join(forgotten)} and print" if forgotten else "Print"
         return Step(do=f"{write} the answer to the question: {self.run.task}")

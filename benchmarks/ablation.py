@@ -35,8 +35,9 @@ from agent.evals.evaluate import Arm, Setting, evaluate
 from agent.evals.report import markdown, picture, summaries
 from agent.evals.rows import Row, Summary, append, grouped, paired, read
 from agent.evals.suites import SUITES
-from agent.loop import Branch, Run
+from agent.loop import Branch
 from agent.plan import PLAN
+from agent.run import Run
 from agent.start import Start
 from sandbox import DockerSandbox, Execution
 from tools.builtin import python, shell

@@ -18,8 +18,9 @@ from agent.engine import retries
 from agent.engine.types import Request
 from agent.errors import EngineUnreachable
 from agent.events import Notice, TurnDelta, TurnFinished
-from agent.loop import Branch, Run
+from agent.loop import Branch
 from agent.modes import FAST, Mode
+from agent.run import Run
 from agent.transcript import User
 from sandbox import DummySandbox
 from tests.agent.helpers import add, calls, says
