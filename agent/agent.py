@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
-from agent.approval import Approval, Ask
-from agent.budget import Budget, BudgetSpent, Ledger
-from agent.engine.client import VLLM
-from agent.engine.profiles import Profile
-from agent.engine.types import Engine
-from agent.errors import AgentError, ConfigurationError, JournalError
-from agent.events import (
+from fastslow.agent.approval import Approval, Ask
+from fastslow.agent.budget import Budget, BudgetSpent, Ledger
+from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.profiles import Profile
+from fastslow.agent.engine.types import Engine
+from fastslow.agent.errors import AgentError, ConfigurationError, JournalError
+from fastslow.agent.events import (
     Event,
     Exit,
     NetworkUsed,
@@ -28,22 +28,22 @@ from agent.events import (
     RunStarted,
     StepFinished,
 )
-from agent.gate import Gate, Stopped
-from agent.journal import Journal
-from agent.loop import Branch
-from agent.modes import Kind, ModePolicy, Think
-from agent.plan import ANSWER, PLAN, plan_tool
-from agent.prompts import prompt
-from agent.run import Run
-from agent.start import Start, asked, begin, replayed, resumed
-from agent.transcript import System, Transcript
-from agent.workspace import Workspace, checked
-from sandbox import DockerSandbox, Network, Sandbox, SandboxError
-from tools import Tool, Toolbox
-from tools.builtin import sandbox_tools
+from fastslow.agent.gate import Gate, Stopped
+from fastslow.agent.loop import Branch
+from fastslow.agent.modes import Kind, ModePolicy, Think
+from fastslow.agent.plan import ANSWER, PLAN, plan_tool
+from fastslow.agent.prompts import prompt
+from fastslow.agent.record.journal import Journal
+from fastslow.agent.record.start import Start, asked, begin, replayed, resumed
+from fastslow.agent.run import Run
+from fastslow.agent.transcript import System, Transcript
+from fastslow.agent.workspace import Workspace, checked
+from fastslow.sandbox import DockerSandbox, Network, Sandbox, SandboxError
+from fastslow.tools import Tool, Toolbox
+from fastslow.tools.builtin import sandbox_tools
 
 if TYPE_CHECKING:
-    from agent.many import Task
+    from fastslow.agent.many import Task
 
 
 class Agent:
@@ -130,8 +130,8 @@ class Agent:
         output: type[BaseModel] | None = None,
         concurrency: int = 32,
     ) -> AsyncGenerator[tuple[int, Result], None]:
-        """Carry out many tasks, `concurrency` at once; results as they come. See `agent.run_many`."""
-        from agent.many import run_many  # it imports this module
+        """Carry out many tasks, `concurrency` at once; results as they come. See `fastslow.run_many`."""
+        from fastslow.agent.many import run_many  # it imports this module
 
         return run_many(self, tasks, output=output, concurrency=concurrency)
 

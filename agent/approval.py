@@ -19,8 +19,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from agent.errors import ConfigurationError
-from tools import Effect, Tool
+from fastslow.agent.errors import ConfigurationError
+from fastslow.tools import Effect, Tool
 
 Decide: TypeAlias = Literal["allow", "ask", "deny"]
 STRICTEST: tuple[Decide, ...] = ("deny", "ask", "allow")

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
-from agent.engine.types import Reply, Usage
-from agent.events import ModeUsage
-from agent.modes import Mode
-from agent.plan import OWN
-from tools import ToolError
+from fastslow.agent.engine.types import Reply, Usage
+from fastslow.agent.events import ModeUsage
+from fastslow.agent.modes import Mode
+from fastslow.agent.plan import OWN
+from fastslow.tools import ToolError
 
 NEARLY = 0.9  # of a limit; the model is then told to finish
 T = TypeVar("T")

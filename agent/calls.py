@@ -12,14 +12,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from agent.budget import Ledger
-from agent.events import CallDisplay, CallFinished, CallOutput, CallStarted, Event
-from agent.gate import Gate, Stopped, refusal
-from agent.recorder import IN_DOUBT, Recorder
-from agent.transcript import ToolCall
-from agent.workspace import Workspace, shown
-from sandbox import CallFailed, Display, SandboxError
-from tools import ArgumentError, Caller, Tool, Toolbox, ToolError, caller, parse_arguments
+from fastslow.agent.budget import Ledger
+from fastslow.agent.events import CallDisplay, CallFinished, CallOutput, CallStarted, Event
+from fastslow.agent.gate import Gate, Stopped, refusal
+from fastslow.agent.record.recorder import IN_DOUBT, Recorder
+from fastslow.agent.transcript import ToolCall
+from fastslow.agent.workspace import Workspace, shown
+from fastslow.sandbox import CallFailed, Display, SandboxError
+from fastslow.tools import ArgumentError, Caller, Tool, Toolbox, ToolError, caller, parse_arguments
 
 DIED = (
     "The sandbox ended while this ran: it was killed, or took more memory than there is. It was started again, and "

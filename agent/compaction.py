@@ -14,12 +14,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 
-from agent.engine.types import Delta, Engine, Reply, Request
-from agent.engine.wire import most_tokens, size
-from agent.errors import ContextOverflow, EngineRefused, EngineUnreachable
-from agent.plan import PLAN
-from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, Transcript, User
-from tools import clip
+from fastslow.agent.engine.types import Delta, Engine, Reply, Request
+from fastslow.agent.engine.wire import most_tokens, size
+from fastslow.agent.errors import ContextOverflow, EngineRefused, EngineUnreachable
+from fastslow.agent.plan import PLAN
+from fastslow.agent.transcript import Assistant, Message, System, ToolCall, ToolResult, Transcript, User
+from fastslow.tools import clip
 
 ROOM = 4  # at most one part in so many of the context is kept free for thoughts and answer
 RECENT = 2  # newest tool results that stay whole, and always those of the last turn

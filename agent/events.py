@@ -8,11 +8,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from agent.engine.types import Reply, Usage
-from agent.modes import Kind, Mode
-from agent.plan import Plan
-from agent.transcript import ToolCall
-from sandbox import Egress
+from fastslow.agent.engine.types import Reply, Usage
+from fastslow.agent.modes import Kind, Mode
+from fastslow.agent.plan import Plan
+from fastslow.agent.transcript import ToolCall
+from fastslow.sandbox import Egress
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.approval import Answer, Approval, Ask, Question, Verdict, preview
-from agent.events import Consent
-from agent.recorder import Recorder
-from agent.transcript import ToolCall
-from tools import Tool
+from fastslow.agent.approval import Answer, Approval, Ask, Question, Verdict, preview
+from fastslow.agent.events import Consent
+from fastslow.agent.record.recorder import Recorder
+from fastslow.agent.transcript import ToolCall
+from fastslow.tools import Tool
 
 UNATTENDED = (
     "it needs somebody's consent, and nobody is there to give it; a rule can: "

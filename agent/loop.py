@@ -11,13 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.budget import Ledger, StepSpent
-from agent.calls import Calls, Items, Outcome
-from agent.compaction import Shorter, stream_fitting
-from agent.engine.fenced import CODE_TOOL
-from agent.engine.types import ANY, NO_CALL, Delta, Reply, Request
-from agent.errors import GaveUp
-from agent.events import (
+from fastslow.agent.budget import Ledger, StepSpent
+from fastslow.agent.calls import Calls, Items, Outcome
+from fastslow.agent.compaction import Shorter, stream_fitting
+from fastslow.agent.engine.fenced import CODE_TOOL
+from fastslow.agent.engine.types import ANY, NO_CALL, Delta, Reply, Request
+from fastslow.agent.errors import GaveUp
+from fastslow.agent.events import (
     CallFinished,
     Compacted,
     Event,
@@ -29,16 +29,16 @@ from agent.events import (
     TurnFinished,
     TurnStarted,
 )
-from agent.figures import unseen
-from agent.modes import Evidence, Kind, Mode
-from agent.plan import PLAN, Plan, Step, run_ready
-from agent.prompts import prompt
-from agent.recorder import IN_DOUBT
-from agent.run import Run, file_names
-from agent.transcript import Assistant, ToolCall, ToolResult, Transcript, User
-from tools import Tool, clip
-from tools.builtin.python import SILENT
-from tools.builtin.report import WRITTEN
+from fastslow.agent.figures import unseen
+from fastslow.agent.modes import Evidence, Kind, Mode
+from fastslow.agent.plan import PLAN, Plan, Step, run_ready
+from fastslow.agent.prompts import prompt
+from fastslow.agent.record.recorder import IN_DOUBT
+from fastslow.agent.run import Run, file_names
+from fastslow.agent.transcript import Assistant, ToolCall, ToolResult, Transcript, User
+from fastslow.tools import Tool, clip
+from fastslow.tools.builtin.python import SILENT
+from fastslow.tools.builtin.report import WRITTEN
 
 RETRIES = 2  # times that a branch asks again for an answer that it cannot use
 PLANS = 2  # plans that a model which must plan makes before it answers with what it has

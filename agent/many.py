@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from agent.agent import Agent
-from agent.errors import AgentError
-from agent.events import Exit, Result, TurnDelta
-from sandbox import SandboxError
+from fastslow.agent.agent import Agent
+from fastslow.agent.errors import AgentError
+from fastslow.agent.events import Exit, Result, TurnDelta
+from fastslow.sandbox import SandboxError
 
 T = TypeVar("T")
 CONCURRENCY = 32  # runs at once; each may hold a container of its own

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tools import Tool
+from fastslow.tools import Tool
 
 T = TypeVar("T")
 

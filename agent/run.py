@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from agent.budget import Ledger
-from agent.engine.types import Engine
-from agent.gate import Gate
-from agent.modes import ModePolicy
-from agent.plan import Plan
-from agent.recorder import Recorder
-from agent.workspace import Workspace
-from tools import Tool, Toolbox
+from fastslow.agent.budget import Ledger
+from fastslow.agent.engine.types import Engine
+from fastslow.agent.gate import Gate
+from fastslow.agent.modes import ModePolicy
+from fastslow.agent.plan import Plan
+from fastslow.agent.record.recorder import Recorder
+from fastslow.agent.workspace import Workspace
+from fastslow.tools import Tool, Toolbox
 
 _FILE = re.compile(r"\b[\w-]+\.(?:csv|html|json|md|parquet|pdf|png|svg|txt|xlsx)\b")
 

@@ -12,9 +12,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeAlias
 
-from agent.errors import ConfigurationError
-from sandbox import Egress, Sandbox, SandboxError, Session
-from tools.result import LIMIT, clip
+from fastslow.agent.errors import ConfigurationError
+from fastslow.sandbox import Egress, Sandbox, SandboxError, Session
+from fastslow.tools.result import LIMIT, clip
 
 RENEWALS = 3  # sessions that may take the place of a dead one in a run
 PAUSES = (1.0, 4.0, 15.0)  # seconds between tries to start one: an engine is restarted within some seconds

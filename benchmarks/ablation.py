@@ -25,23 +25,23 @@ from unittest.mock import patch
 
 from pydantic import TypeAdapter
 
-from agent import VLLM, Agent, Budget, Kind, ModePolicy
-from agent.engine.fenced import CODE_TOOL
-from agent.engine.profiles import Profile
-from agent.engine.profiles.instruct import INSTRUCT
-from agent.engine.types import Delta, Reply, Request
-from agent.engine.wire import encode_request
-from agent.evals.evaluate import Arm, Setting, evaluate
-from agent.evals.report import markdown, picture, summaries
-from agent.evals.rows import Row, Summary, append, grouped, paired, read
-from agent.evals.suites import SUITES
-from agent.loop import Branch
-from agent.plan import PLAN
-from agent.run import Run
-from agent.start import Start
-from sandbox import DockerSandbox, Execution
-from tools.builtin import python, shell
-from tools.builtin.report import reported
+from fastslow import VLLM, Agent, Budget, Kind, ModePolicy
+from fastslow.agent.engine.fenced import CODE_TOOL
+from fastslow.agent.engine.profiles import Profile
+from fastslow.agent.engine.profiles.instruct import INSTRUCT
+from fastslow.agent.engine.types import Delta, Reply, Request
+from fastslow.agent.engine.wire import encode_request
+from fastslow.agent.evals.evaluate import Arm, Setting, evaluate
+from fastslow.agent.evals.report import markdown, picture, summaries
+from fastslow.agent.evals.rows import Row, Summary, append, grouped, paired, read
+from fastslow.agent.evals.suites import SUITES
+from fastslow.agent.loop import Branch
+from fastslow.agent.plan import PLAN
+from fastslow.agent.record.start import Start
+from fastslow.agent.run import Run
+from fastslow.sandbox import DockerSandbox, Execution
+from fastslow.tools.builtin import python, shell
+from fastslow.tools.builtin.report import reported
 
 ALL = "all of it"
 REPLY = TypeAdapter(Reply)
@@ -110,11 +110,11 @@ def _no_forced_code() -> AbstractContextManager[Any]:
 
 
 def _no_figures() -> AbstractContextManager[Any]:
-    return patch("agent.loop.unseen", lambda answer, texts: [])
+    return patch("fastslow.agent.loop.unseen", lambda answer, texts: [])
 
 
 def _no_preview() -> AbstractContextManager[Any]:
-    return patch("agent.workspace._preview", lambda head: "")
+    return patch("fastslow.agent.workspace._preview", lambda head: "")
 
 
 PARTS = (

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from agent import Agent, Journal, ScriptedModel
-from agent.engine.types import Reply
-from agent.events import Notice, RunStarted
-from agent.transcript import ToolCall
-from tools import tool
+from fastslow import Agent, Journal, ScriptedModel
+from fastslow.agent.engine.types import Reply
+from fastslow.agent.events import Notice, RunStarted
+from fastslow.agent.transcript import ToolCall
+from fastslow.tools import tool
 
 EVENTS = 500
 RUNS = 256

@@ -1,21 +1,21 @@
 """Where generated code runs: hardened Docker containers with a persistent interpreter inside.
 
-from sandbox import DockerSandbox
+from fastslow.sandbox import DockerSandbox
 
 sandbox = DockerSandbox()
 session = await sandbox.session()
 execution = await session.run("1 + 1")      # execution.value == "2"
 """
 
-from sandbox.docker import DockerSandbox
-from sandbox.dummy import DummySandbox, OutOfScript
-from sandbox.engine import EngineFacts, docker_client, engine_facts, ensure_engine
-from sandbox.errors import CallFailed, EngineMissing, ImageMissing, SandboxError, SessionDied
-from sandbox.image import build_command, build_image, image_exists, image_manifest, image_tag
-from sandbox.owner import ContainerInfo
-from sandbox.packages import InvalidImageRequest, Manifest, Package
-from sandbox.probe import Finding, probe
-from sandbox.sandbox import (
+from fastslow.sandbox.docker import DockerSandbox
+from fastslow.sandbox.dummy import DummySandbox, OutOfScript
+from fastslow.sandbox.engine import EngineFacts, docker_client, engine_facts, ensure_engine
+from fastslow.sandbox.errors import CallFailed, EngineMissing, ImageMissing, SandboxError, SessionDied
+from fastslow.sandbox.image import build_command, build_image, image_exists, image_manifest, image_tag
+from fastslow.sandbox.owner import ContainerInfo
+from fastslow.sandbox.packages import InvalidImageRequest, Manifest, Package
+from fastslow.sandbox.probe import Finding, probe
+from fastslow.sandbox.sandbox import (
     Display,
     Egress,
     Execution,
@@ -32,8 +32,8 @@ from sandbox.sandbox import (
     State,
     Status,
 )
-from sandbox.session import DockerSession
-from sandbox.steps import ImageBuildFailed
+from fastslow.sandbox.session import DockerSession
+from fastslow.sandbox.steps import ImageBuildFailed
 
 __all__ = [
     "CallFailed",

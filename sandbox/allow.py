@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 
 import idna
 
-from sandbox.sandbox import Network
+from fastslow.sandbox.sandbox import Network
 
 Address = IPv4Address | IPv6Address
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sandbox.engine import OnProgress, apt_install, docker_client
-from sandbox.steps import ImageBuildFailed, from_thread, run_step, scratch
+from fastslow.sandbox.engine import OnProgress, apt_install, docker_client
+from fastslow.sandbox.steps import ImageBuildFailed, from_thread, run_step, scratch
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -7,11 +7,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sandbox import wire
-from sandbox.egress import EgressProxy
-from sandbox.errors import SessionDied
-from sandbox.sandbox import Limits, OnEgress
-from sandbox.wire import Channel, ChannelClosed, Frame, Message, ProtocolError
+from fastslow.sandbox import wire
+from fastslow.sandbox.egress import EgressProxy
+from fastslow.sandbox.errors import SessionDied
+from fastslow.sandbox.sandbox import Limits, OnEgress
+from fastslow.sandbox.wire import Channel, ChannelClosed, Frame, Message, ProtocolError
 
 ANSWER_SECONDS = 3.0  # how long beyond its own limits the guest may be silent
 CLOSED = "the session was closed; start another one with `await sandbox.session()`"

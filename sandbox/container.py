@@ -15,20 +15,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sandbox import seccomp
-from sandbox.connection import Connection
-from sandbox.egress import EgressProxy
-from sandbox.errors import EngineMissing, ImageMissing, SandboxError, SessionDied
-from sandbox.image import GUEST
-from sandbox.owner import LABEL, Owner
-from sandbox.sandbox import Egress, Limits, Network
-from sandbox.stream import Attached, attach
-from sandbox.wire import Channel, Message
+from fastslow.sandbox import seccomp
+from fastslow.sandbox.connection import Connection
+from fastslow.sandbox.egress import EgressProxy
+from fastslow.sandbox.errors import EngineMissing, ImageMissing, SandboxError, SessionDied
+from fastslow.sandbox.image import GUEST
+from fastslow.sandbox.owner import LABEL, Owner
+from fastslow.sandbox.sandbox import Egress, Limits, Network
+from fastslow.sandbox.stream import Attached, attach
+from fastslow.sandbox.wire import Channel, Message
 
 if TYPE_CHECKING:
     from docker import APIClient
 
-    from sandbox.engines import Engine
+    from fastslow.sandbox.engines import Engine
 
 UID = 65534
 MOUNT = "/run/fastslow"

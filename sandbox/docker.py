@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sandbox.allow import rules
-from sandbox.connection import Connection
-from sandbox.container import Spec
-from sandbox.engines import Engine, Engines
-from sandbox.image import build_command, image_tag
-from sandbox.owner import ContainerInfo, Owner
-from sandbox.pool import Pool
-from sandbox.sandbox import Limits, Network, OnEgress
-from sandbox.session import DockerSession
+from fastslow.sandbox.allow import rules
+from fastslow.sandbox.connection import Connection
+from fastslow.sandbox.container import Spec
+from fastslow.sandbox.engines import Engine, Engines
+from fastslow.sandbox.image import build_command, image_tag
+from fastslow.sandbox.owner import ContainerInfo, Owner
+from fastslow.sandbox.pool import Pool
+from fastslow.sandbox.sandbox import Limits, Network, OnEgress
+from fastslow.sandbox.session import DockerSession
 
 if TYPE_CHECKING:
     from docker.tls import TLSConfig

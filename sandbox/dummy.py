@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sandbox.paths import workspace_path
-from sandbox.sandbox import (
+from fastslow.sandbox.paths import workspace_path
+from fastslow.sandbox.sandbox import (
     Execution,
     FileInfo,
     HostFunction,

@@ -17,11 +17,11 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from sandbox import wire
-from sandbox.forward import Policy, Record, Resolve, exchange, lookup
-from sandbox.netstream import WINDOW, Send, Stream
-from sandbox.sandbox import Egress, Network
-from sandbox.wire import ChannelClosed, Message, ProtocolError
+from fastslow.sandbox import wire
+from fastslow.sandbox.forward import Policy, Record, Resolve, exchange, lookup
+from fastslow.sandbox.netstream import WINDOW, Send, Stream
+from fastslow.sandbox.sandbox import Egress, Network
+from fastslow.sandbox.wire import ChannelClosed, Message, ProtocolError
 
 STREAMS = 64  # at a time, as in the guest
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sandbox.errors import EngineMissing
+from fastslow.sandbox.errors import EngineMissing
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -47,7 +47,7 @@ def docker_client(timeout: float = 60.0, *, host: str | None = None, tls: TLSCon
     from docker.errors import DockerException
     from docker.utils import kwargs_from_env
 
-    from sandbox.client import Client
+    from fastslow.sandbox.client import Client
 
     try:
         _knock(host or os.environ.get("DOCKER_HOST") or LOCAL)

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from sandbox.connection import Connection
-from sandbox.container import Spec, start_container
-from sandbox.engine import LOCAL, docker_client
-from sandbox.errors import EngineMissing, SandboxError
-from sandbox.owner import ContainerInfo, Owner, list_containers, reap, reap_folders, remove
+from fastslow.sandbox.connection import Connection
+from fastslow.sandbox.container import Spec, start_container
+from fastslow.sandbox.engine import LOCAL, docker_client
+from fastslow.sandbox.errors import EngineMissing, SandboxError
+from fastslow.sandbox.owner import ContainerInfo, Owner, list_containers, reap, reap_folders, remove
 
 if TYPE_CHECKING:
     from docker import APIClient, DockerClient

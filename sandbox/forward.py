@@ -13,9 +13,9 @@ from ipaddress import ip_address
 
 import h11
 
-from sandbox.allow import Address, bracketed, is_public, literal, normal_host, rules, split_authority
-from sandbox.netstream import CHUNK, Stream
-from sandbox.sandbox import Network
+from fastslow.sandbox.allow import Address, bracketed, is_public, literal, normal_host, rules, split_authority
+from fastslow.sandbox.netstream import CHUNK, Stream
+from fastslow.sandbox.sandbox import Network
 
 HEAD = 16 << 10  # the most of a request's head
 HEAD_SECONDS = 15.0

@@ -23,17 +23,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sandbox.base import DEBIAN_BASE, REGISTRY_BASE, default_base, default_target, examine, own_base
-from sandbox.engine import OnProgress, docker_client
-from sandbox.errors import ImageMissing, SandboxError
-from sandbox.packages import (
+from fastslow.sandbox.base import DEBIAN_BASE, REGISTRY_BASE, default_base, default_target, examine, own_base
+from fastslow.sandbox.engine import OnProgress, docker_client
+from fastslow.sandbox.errors import ImageMissing, SandboxError
+from fastslow.sandbox.packages import (
     InvalidImageRequest,
     Manifest,
     fetch_extra,
     fetch_standard,
     requested,
 )
-from sandbox.steps import EPOCH, ImageBuildFailed, from_thread, scratch
+from fastslow.sandbox.steps import EPOCH, ImageBuildFailed, from_thread, scratch
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from sandbox.wire import Message, ProtocolError
+from fastslow.sandbox.wire import Message, ProtocolError
 
 WINDOW = 256 << 10  # bytes, as in the guest
 CHUNK = 64 << 10

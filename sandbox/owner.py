@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sandbox.errors import SandboxError
+from fastslow.sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
     from docker import APIClient

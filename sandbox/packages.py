@@ -14,10 +14,10 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from sandbox.base import Target
-from sandbox.engine import OnProgress
-from sandbox.errors import SandboxError
-from sandbox.steps import ImageBuildFailed, run_step
+from fastslow.sandbox.base import Target
+from fastslow.sandbox.engine import OnProgress
+from fastslow.sandbox.errors import SandboxError
+from fastslow.sandbox.steps import ImageBuildFailed, run_step
 
 REQUIREMENTS = Path(__file__).parent / "guest/requirements.txt"
 PACKAGES = "root/opt/packages"

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from sandbox.connection import Connection
-from sandbox.errors import SandboxError
+from fastslow.sandbox.connection import Connection
+from fastslow.sandbox.errors import SandboxError
 
 RETRY_SECONDS = (1.0, 30.0)  # after a failed start; doubled from the first to the last
 

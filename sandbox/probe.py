@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.errors import SandboxError
-from sandbox.sandbox import Session
+from fastslow.sandbox.errors import SandboxError
+from fastslow.sandbox.sandbox import Session
 
 CHECKS = Path(__file__).parent / "guest" / "checks" / "posture.py"
 SECONDS = 60.0

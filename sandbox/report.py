@@ -8,12 +8,12 @@ import json
 from collections.abc import Callable
 from typing import Any, Literal
 
-from sandbox import wire
-from sandbox.connection import Connection, Request
-from sandbox.errors import CallFailed
-from sandbox.paths import is_canonical
-from sandbox.sandbox import Display, Execution, OnCall, OnDisplay, OnOutput, State, Status
-from sandbox.wire import CHUNK, MAX_BODY, Frame, Message, ProtocolError
+from fastslow.sandbox import wire
+from fastslow.sandbox.connection import Connection, Request
+from fastslow.sandbox.errors import CallFailed
+from fastslow.sandbox.paths import is_canonical
+from fastslow.sandbox.sandbox import Display, Execution, OnCall, OnDisplay, OnOutput, State, Status
+from fastslow.sandbox.wire import CHUNK, MAX_BODY, Frame, Message, ProtocolError
 
 TEXT = frozenset(
     ("text/plain", "text/html", "text/markdown", "text/latex", "application/json", "image/svg+xml")

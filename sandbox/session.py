@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from sandbox import stubs, wire
-from sandbox.connection import ANSWER_SECONDS, CLOSED, Connection, Request
-from sandbox.errors import SandboxError, SessionDied
-from sandbox.paths import is_canonical, workspace_path
-from sandbox.report import Report
-from sandbox.sandbox import Execution, FileInfo, HostFunction, OnCall, OnDisplay, OnOutput
-from sandbox.wire import CHUNK, Frame, Message, ProtocolError
+from fastslow.sandbox import stubs, wire
+from fastslow.sandbox.connection import ANSWER_SECONDS, CLOSED, Connection, Request
+from fastslow.sandbox.errors import SandboxError, SessionDied
+from fastslow.sandbox.paths import is_canonical, workspace_path
+from fastslow.sandbox.report import Report
+from fastslow.sandbox.sandbox import Execution, FileInfo, HostFunction, OnCall, OnDisplay, OnOutput
+from fastslow.sandbox.wire import CHUNK, Frame, Message, ProtocolError
 
 FILE_SECONDS = 30.0
 MAX_FILES = 100_000

@@ -13,8 +13,8 @@ import struct
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from sandbox.errors import EngineMissing, SandboxError
-from sandbox.wire import Channel
+from fastslow.sandbox.errors import EngineMissing, SandboxError
+from fastslow.sandbox.wire import Channel
 
 if TYPE_CHECKING:
     from docker.tls import TLSConfig

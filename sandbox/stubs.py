@@ -7,7 +7,7 @@ import keyword
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sandbox.sandbox import HostFunction
+from fastslow.sandbox.sandbox import HostFunction
 
 # What the module's own source needs; `_call`, `_call_async` and `ToolError` are put there by the guest (calls.py).
 RESERVED = frozenset({"_call", "_call_async", "_given", "ToolError", "aio", "Any", "Literal"})

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from agent.engine.fetch import fetch, weights_state
-from agent.engine.install import install_engine
-from agent.engine.models import find_model
-from agent.engine.profiles import find_profile
-from agent.engine.record import running_server, stop_server
-from agent.engine.server import start_server
+from fastslow.agent.engine.profiles import find_profile
+from fastslow.agent.serving.catalog import find_model
+from fastslow.agent.serving.fetch import fetch, weights_state
+from fastslow.agent.serving.install import install_engine
+from fastslow.agent.serving.process import running_server, stop_server
+from fastslow.agent.serving.start import start_server
 
 MODEL = "qwen2.5-coder-1.5b"
 
@@ -49,4 +49,6 @@ def vllm_url() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def journal_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes its runs beside those of whoever runs the tests."""
-    monkeypatch.setattr("agent.journal.default_path", lambda: tmp_path_factory.mktemp("journal") / "runs.db")
+    monkeypatch.setattr(
+        "fastslow.agent.record.journal.default_path", lambda: tmp_path_factory.mktemp("journal") / "runs.db"
+    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tools.arguments import parse_arguments
-from tools.errors import ArgumentError, ToolDefinitionError, ToolError
-from tools.function import tool
-from tools.result import Returned, clip
-from tools.tool import Caller, Effect, Tool, caller
-from tools.toolbox import Toolbox
+from fastslow.tools.arguments import parse_arguments
+from fastslow.tools.errors import ArgumentError, ToolDefinitionError, ToolError
+from fastslow.tools.function import tool
+from fastslow.tools.result import Returned, clip
+from fastslow.tools.tool import Caller, Effect, Tool, caller
+from fastslow.tools.toolbox import Toolbox
 
 __all__ = [
     "ArgumentError",

@@ -12,12 +12,12 @@ from jsonschema import ValidationError
 from jsonschema.exceptions import SchemaError
 from jsonschema.protocols import Validator
 
-from tools.errors import ArgumentError
-from tools.fitting import fitted
-from tools.lenient import LenientError, read_value, read_whole, skip_space
-from tools.result import clip
-from tools.schema import compiled
-from tools.teaching import example_of, explained
+from fastslow.tools.errors import ArgumentError
+from fastslow.tools.fitting import fitted
+from fastslow.tools.lenient import LenientError, read_value, read_whole, skip_space
+from fastslow.tools.result import clip
+from fastslow.tools.schema import compiled
+from fastslow.tools.teaching import example_of, explained
 
 MAX_CHARACTERS = 2_000_000
 SHOWN_ERRORS = 3

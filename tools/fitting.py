@@ -10,7 +10,7 @@ from typing import Any
 from jsonschema import ValidationError
 from jsonschema.protocols import Validator
 
-from tools.lenient import LenientError, read_whole
+from fastslow.tools.lenient import LenientError, read_whole
 
 ROUNDS = 8  # a mended value may show what is wrong inside of it
 MENDED = 200  # places looked at in one round

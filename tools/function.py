@@ -12,8 +12,8 @@ from docstring_parser import DocstringStyle, parse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
 
-from tools.errors import ArgumentError, ToolDefinitionError
-from tools.tool import TIMEOUT, Effect, Tool
+from fastslow.tools.errors import ArgumentError, ToolDefinitionError
+from fastslow.tools.tool import TIMEOUT, Effect, Tool
 
 
 @overload

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_json, to_jsonable_python
 
-from tools.lenient import without_surrogates
+from fastslow.tools.lenient import without_surrogates
 
 NO_OUTPUT = "(no output)"
 LIMIT = 8000  # characters of one result that the model is shown

@@ -16,7 +16,7 @@ from jsonschema.exceptions import SchemaError
 from jsonschema.protocols import Validator
 from referencing import Registry
 
-from tools.errors import ToolDefinitionError
+from fastslow.tools.errors import ToolDefinitionError
 
 PATTERN_SECONDS = 1.0  # that matching one risky pattern may take
 _RISKY = re.compile(r"\)[*+{]|\\[1-9]|\(\?P=")  # a repeated group or a backreference may take exponential time

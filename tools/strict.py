@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tools.lenient import MAX_DEPTH
+from fastslow.tools.lenient import MAX_DEPTH
 
 # No grammar for them, or (lookarounds in a pattern) a wrong one: the model is told in words.
 _TOLD = ("pattern", "format", "multipleOf", "uniqueItems", "minProperties", "maxProperties")

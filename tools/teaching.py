@@ -10,9 +10,9 @@ from typing import Any
 from jsonschema import ValidationError
 from jsonschema.exceptions import SchemaError
 
-from tools.lenient import MAX_DEPTH
-from tools.result import clip
-from tools.schema import compiled, resolve
+from fastslow.tools.lenient import MAX_DEPTH
+from fastslow.tools.result import clip
+from fastslow.tools.schema import compiled, resolve
 
 SHOWN_DEPTH = 6  # down to which an example has optional properties: schemas may contain themselves
 _SHOWN = 80  # characters of a value in an error line

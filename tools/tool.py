@@ -14,12 +14,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from sandbox.errors import SandboxError
-from sandbox.sandbox import OnCall, OnDisplay, OnOutput
-from tools.errors import ToolDefinitionError, ToolError
-from tools.result import Returned, as_data, as_text
-from tools.schema import check_schema
-from tools.strict import strict_form
+from fastslow.sandbox.errors import SandboxError
+from fastslow.sandbox.sandbox import OnCall, OnDisplay, OnOutput
+from fastslow.tools.errors import ToolDefinitionError, ToolError
+from fastslow.tools.result import Returned, as_data, as_text
+from fastslow.tools.schema import check_schema
+from fastslow.tools.strict import strict_form
 
 TIMEOUT = 60.0
 

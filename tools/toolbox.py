@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from tools.errors import ArgumentError, ToolDefinitionError
-from tools.function import tool as make_tool
-from tools.tool import Tool
+from fastslow.tools.errors import ArgumentError, ToolDefinitionError
+from fastslow.tools.function import tool as make_tool
+from fastslow.tools.tool import Tool
 
 
 class Toolbox:

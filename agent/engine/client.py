@@ -13,19 +13,19 @@ from typing import Any
 
 import httpx
 
-from agent.engine.connection import Connection, decode
-from agent.engine.fenced import STOP, stops_at_opening
-from agent.engine.mend import count_usage, mend, needs_raw
-from agent.engine.probe import UNKNOWN, Finding, identity, load, probe, save
-from agent.engine.profiles import FALLBACK, PROFILES, Profile, find_profile
-from agent.engine.profiles.overlay import load_rules, overlay_path
-from agent.engine.reach import Reach
-from agent.engine.received import Received, as_count, as_mapping, as_text
-from agent.engine.recording import RecordingTransport
-from agent.engine.retries import PATIENCE, RETRIES, Retries, TryAgain
-from agent.engine.schedule import CONCURRENCY, Scheduler
-from agent.engine.types import Delta, Finish, Reply, Request
-from agent.engine.wire import (
+from fastslow.agent.engine.cassette import RecordingTransport
+from fastslow.agent.engine.connection import Connection, decode
+from fastslow.agent.engine.fenced import STOP, stops_at_opening
+from fastslow.agent.engine.mend import count_usage, mend, needs_raw
+from fastslow.agent.engine.probe import UNKNOWN, Finding, identity, load, probe, save
+from fastslow.agent.engine.profiles import FALLBACK, PROFILES, Profile, find_profile
+from fastslow.agent.engine.profiles.overlay import load_rules, overlay_path
+from fastslow.agent.engine.reach import Reach
+from fastslow.agent.engine.received import Received, as_count, as_mapping, as_text
+from fastslow.agent.engine.retries import PATIENCE, RETRIES, Retries, TryAgain
+from fastslow.agent.engine.schedule import CONCURRENCY, Scheduler
+from fastslow.agent.engine.types import Delta, Finish, Reply, Request
+from fastslow.agent.engine.wire import (
     call_block,
     chances_of,
     encode_choice,
@@ -35,10 +35,10 @@ from agent.engine.wire import (
     most_tokens,
     template_kwargs,
 )
-from agent.errors import ConfigurationError, EngineRefused, EngineUnreachable
-from agent.modes import FAST, Mode
-from agent.transcript import Message
-from tools import Tool
+from fastslow.agent.errors import ConfigurationError, EngineRefused, EngineUnreachable
+from fastslow.agent.modes import FAST, Mode
+from fastslow.agent.transcript import Message
+from fastslow.tools import Tool
 
 FIRST_RETRIES = 2  # at first contact: a wrong address should be told soon
 # Silence between two pieces of an answer. vLLM sends each token as it comes, those of calls too (`return_token_ids`),

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 import httpx
 
-from agent.engine.received import as_count, as_mapping, as_text, events
-from agent.engine.retries import RETRIES, Retries, TryAgain
-from agent.errors import ContextOverflow, EngineRefused, EngineUnreachable
+from fastslow.agent.engine.received import as_count, as_mapping, as_text, events
+from fastslow.agent.engine.retries import RETRIES, Retries, TryAgain
+from fastslow.agent.errors import ContextOverflow, EngineRefused, EngineUnreachable
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0  # for what generates nothing: /models, /tokenize, the text of an error

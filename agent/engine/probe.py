@@ -19,13 +19,13 @@ from typing import Any
 import jsonschema
 from platformdirs import user_cache_dir
 
-from agent.engine.connection import Connection
-from agent.engine.profiles import Profile
-from agent.engine.received import Received, as_count, as_mapping
-from agent.engine.retries import RETRIES, Retries, TryAgain
-from agent.engine.wire import is_object, template_kwargs
-from agent.errors import ContextOverflow, EngineRefused, EngineUnreachable
-from agent.modes import FAST, Mode
+from fastslow.agent.engine.connection import Connection
+from fastslow.agent.engine.profiles import Profile
+from fastslow.agent.engine.received import Received, as_count, as_mapping
+from fastslow.agent.engine.retries import RETRIES, Retries, TryAgain
+from fastslow.agent.engine.wire import is_object, template_kwargs
+from fastslow.agent.errors import ContextOverflow, EngineRefused, EngineUnreachable
+from fastslow.agent.modes import FAST, Mode
 
 LEAST_CONTEXT = 8192  # tokens; a plan, some results and an answer
 TAIL = 12  # tokens of a prompt's end in which a switch of mode may differ

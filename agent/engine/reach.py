@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import httpx
 
-from agent.engine.connection import Connection
-from agent.engine.record import ServerRecord, log_tail, running_server, server_status
-from agent.engine.retries import PATIENCE
-from agent.errors import ConfigurationError, EngineDied, EngineUnreachable
+from fastslow.agent.engine.connection import Connection
+from fastslow.agent.engine.retries import PATIENCE
+from fastslow.agent.errors import ConfigurationError, EngineDied, EngineUnreachable
+from fastslow.agent.serving.process import ServerRecord, log_tail, running_server, server_status
 
 RESTART_SECONDS = 30.0  # for somebody to start the managed server again, once it ended
 

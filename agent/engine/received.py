@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 
-from agent.engine.types import Delta
-from agent.errors import EngineError
+from fastslow.agent.engine.types import Delta
+from fastslow.agent.errors import EngineError
 
 END_SECONDS = 1.0  # for the end of a stream behind its `[DONE]`: read to it, a connection serves again
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from itertools import chain, pairwise
 from typing import Any, TypeAlias
 
-from agent.engine.syntaxes import (
+from fastslow.agent.engine.syntaxes import (
     GAP,
     MINIMAX,
     NAME,
@@ -33,7 +33,7 @@ from agent.engine.syntaxes import (
     read_parameters,
     read_typed,
 )
-from tools.lenient import LenientError, read_value, read_whole, skip_space, without_surrogates
+from fastslow.tools.lenient import LenientError, read_value, read_whole, skip_space, without_surrogates
 
 # Names of vLLM's tool parsers, each with what counts in it without a marker.
 # https://docs.vllm.ai/en/stable/features/tool_calling/

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 
-from agent.errors import EngineError
+from fastslow.agent.errors import EngineError
 
 RETRIES = 5
 FIRST_PAUSE = 0.5  # seconds; doubles with each retry, and the actual pause is drawn between 0 and it ("full jitter")

@@ -11,15 +11,15 @@ from typing import TypeAlias
 
 import httpx
 
-from agent.engine.client import VLLM
-from agent.engine.profiles import Profile, Sampling
-from agent.engine.recording import ReplayTransport
-from agent.engine.types import Delta, Reply, Request
-from agent.engine.wire import encode_history
-from agent.errors import ContextOverflow
-from agent.modes import FAST, Mode
-from agent.transcript import Message
-from tools import Tool
+from fastslow.agent.engine.cassette import ReplayTransport
+from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.profiles import Profile, Sampling
+from fastslow.agent.engine.types import Delta, Reply, Request
+from fastslow.agent.engine.wire import encode_history
+from fastslow.agent.errors import ContextOverflow
+from fastslow.agent.modes import FAST, Mode
+from fastslow.agent.transcript import Message
+from fastslow.tools import Tool
 
 Scripted: TypeAlias = Reply | Callable[[Request], Reply | Awaitable[Reply]]
 

@@ -12,7 +12,7 @@ import re
 import warnings
 from typing import Any, TypeAlias
 
-from tools.lenient import MAX_DEPTH, LenientError, check_depth, read_value, read_whole, skip_space
+from fastslow.tools.lenient import MAX_DEPTH, LenientError, check_depth, read_value, read_whole, skip_space
 
 Call: TypeAlias = tuple[str, Any]
 Read: TypeAlias = tuple[list[Call], int]  # calls, and where the text goes on

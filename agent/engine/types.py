@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
-from agent.engine.profiles import Profile
-from agent.modes import FAST, Mode
-from agent.transcript import Message, ToolCall
-from tools import Tool
+from fastslow.agent.engine.profiles import Profile
+from fastslow.agent.modes import FAST, Mode
+from fastslow.agent.transcript import Message, ToolCall
+from fastslow.tools import Tool
 
 ANY, NO_CALL = "*", "-"  # no tool can have such a name
 
@@ -93,7 +93,7 @@ class Reply:
 
 
 class Engine(Protocol):
-    """Something that continues a conversation: `VLLM`, or a double of `agent.engine.scripted`."""
+    """Something that continues a conversation: `VLLM`, or a double of `fastslow.agent.engine.scripted`."""
 
     @property
     def model(self) -> str:

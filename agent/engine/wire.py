@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from agent.engine.fenced import CODE_TOOL, OPENING_FENCE, STOP
-from agent.engine.profiles import Profile
-from agent.engine.types import ANY, NO_CALL, Request
-from agent.errors import ContextOverflow
-from agent.modes import Mode
-from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
-from tools import Tool
+from fastslow.agent.engine.fenced import CODE_TOOL, OPENING_FENCE, STOP
+from fastslow.agent.engine.profiles import Profile
+from fastslow.agent.engine.types import ANY, NO_CALL, Request
+from fastslow.agent.errors import ContextOverflow
+from fastslow.agent.modes import Mode
+from fastslow.agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
+from fastslow.tools import Tool
 
 # The server ends an answer that goes round in circles: 8 times the same 32 to 64 tokens. Each shorter circle is one of
 # these, too, as some multiple of it is 32 to 64 long; so 256 tokens of one word, or 512 of a long sentence, are enough.

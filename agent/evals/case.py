@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
-from agent.events import Event, Result
-from tools import Tool
+from fastslow.agent.events import Event, Result
+from fastslow.tools import Tool
 
 Judge: TypeAlias = Callable[[Result], str]
 """Of a finished run: empty when it is right, else what was expected and what came, in one line."""

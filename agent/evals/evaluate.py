@@ -10,16 +10,16 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent.agent import Agent
-from agent.budget import Budget
-from agent.engine.types import Engine
-from agent.evals.case import Case
-from agent.evals.rows import Key, Row, measured
-from agent.events import Event, Exit, Result, RunFinished
-from agent.journal import Journal
-from agent.many import as_they_come
-from agent.modes import ModePolicy
-from sandbox import Sandbox
+from fastslow.agent.agent import Agent
+from fastslow.agent.budget import Budget
+from fastslow.agent.engine.types import Engine
+from fastslow.agent.evals.case import Case
+from fastslow.agent.evals.rows import Key, Row, measured
+from fastslow.agent.events import Event, Exit, Result, RunFinished
+from fastslow.agent.many import as_they_come
+from fastslow.agent.modes import ModePolicy
+from fastslow.agent.record.journal import Journal
+from fastslow.sandbox import Sandbox
 
 LEFT = "left as soon as it was decided"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
-from agent.evals.rows import Row, Share, Summary, grouped, paired, summed
+from fastslow.agent.evals.rows import Row, Share, Summary, grouped, paired, summed
 
 HEAD = (
     "",

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from agent.evals.case import Case
-from agent.events import CallFinished, CallStarted, Result, TurnFinished
-from agent.plan import PLAN
+from fastslow.agent.evals.case import Case
+from fastslow.agent.events import CallFinished, CallStarted, Result, TurnFinished
+from fastslow.agent.plan import PLAN
 
 Key: TypeAlias = tuple[str, str, str, int]
 Z = 1.96  # of a 95 % interval

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from agent.engine.profiles import Profile
-from agent.evals.evaluate import Arm
-from agent.evals.rows import Row, grouped, paired
-from agent.modes import Kind, ModePolicy, ModeRule
+from fastslow.agent.engine.profiles import Profile
+from fastslow.agent.evals.evaluate import Arm
+from fastslow.agent.evals.rows import Row, grouped, paired
+from fastslow.agent.modes import Kind, ModePolicy, ModeRule
 
 BASE = "profile"
 BRIEF = 32  # tokens: a line that names the tool and its arguments (Qwen2.5-1.5B: 44 % to 64 %, arXiv 2604.02155)

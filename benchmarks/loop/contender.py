@@ -57,7 +57,7 @@ CONTENDERS = (
     Contender(BARE, "bare.py:Plain", "import httpx", ("httpx",)),
     Contender(BARE_SSE, "bare.py:Streaming"),
     Contender("bare httpx, SSE, one client", "bare.py:OneClient"),
-    Contender(OURS, "fastslow.py:Alone", "import agent", ("fastslow",)),
+    Contender(OURS, "fastslow.py:Alone", "import fastslow", ("fastslow",)),
     Contender(OURS_KEPT, "fastslow.py:Kept"),
     Contender(
         "smolagents",

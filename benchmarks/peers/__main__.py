@@ -20,18 +20,18 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from agent import VLLM
-from agent.engine.server import running_server
-from agent.errors import EngineError
-from agent.evals.case import Case
-from agent.evals.report import page, picture, summaries
-from agent.evals.rows import Row, append, grouped, read
-from agent.evals.suites import SUITES
 from benchmarks.environments import NotInstalled
 from benchmarks.peers.contender import CONTENDERS, OURS, Contender, Worker
 from benchmarks.peers.loopback import Loopback
 from benchmarks.peers.measure import Bench, Limits
-from sandbox import DockerSandbox, SandboxError
+from fastslow import VLLM
+from fastslow.agent.errors import EngineError
+from fastslow.agent.evals.case import Case
+from fastslow.agent.evals.report import page, picture, summaries
+from fastslow.agent.evals.rows import Row, append, grouped, read
+from fastslow.agent.evals.suites import SUITES
+from fastslow.agent.serving.start import running_server
+from fastslow.sandbox import DockerSandbox, SandboxError
 
 
 def chosen(names: str | None) -> tuple[Contender, ...]:

@@ -18,9 +18,9 @@ from typing import Any
 import httpx
 
 from benchmarks.peers.recorded import Run
-from sandbox import SandboxError
-from tools import ToolError
-from tools.result import clip
+from fastslow.sandbox import SandboxError
+from fastslow.tools import ToolError
+from fastslow.tools.result import clip
 
 SIZE = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 HEALTH_SECONDS = 30.0

@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import Budget
-from agent.engine.types import Engine
-from agent.errors import EngineUnreachable
-from agent.evals.case import Case
-from agent.evals.evaluate import LEFT, Arm, Setting, evaluate
-from agent.evals.rows import Row
-from agent.events import Exit
-from agent.workspace import Given, Workspace, described
 from benchmarks.peers.contender import OURS, ProcessEnded, Worker
 from benchmarks.peers.loopback import Loopback
 from benchmarks.peers.recorded import Run
-from sandbox import Sandbox
-from tools import Tool
-from tools.builtin.python import python_tool
+from fastslow import Budget
+from fastslow.agent.engine.types import Engine
+from fastslow.agent.errors import EngineUnreachable
+from fastslow.agent.evals.case import Case
+from fastslow.agent.evals.evaluate import LEFT, Arm, Setting, evaluate
+from fastslow.agent.evals.rows import Row
+from fastslow.agent.events import Exit
+from fastslow.agent.workspace import Given, Workspace, described
+from fastslow.sandbox import Sandbox
+from fastslow.tools import Tool
+from fastslow.tools.builtin.python import python_tool
 
 SYSTEM = "You are a helpful assistant. Use the tools where they help."
 IN_SANDBOX = (

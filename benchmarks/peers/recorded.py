@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agent.engine.types import Reply, Usage
-from agent.evals.case import Case
-from agent.evals.rows import Row, measured
-from agent.events import CallStarted, Event, Exit, Result, TurnFinished, TurnStarted
-from agent.modes import FAST, Kind
-from agent.transcript import ToolCall
-from tools import Tool
-from tools.schema import compiled
+from fastslow.agent.engine.types import Reply, Usage
+from fastslow.agent.evals.case import Case
+from fastslow.agent.evals.rows import Row, measured
+from fastslow.agent.events import CallStarted, Event, Exit, Result, TurnFinished, TurnStarted
+from fastslow.agent.modes import FAST, Kind
+from fastslow.agent.transcript import ToolCall
+from fastslow.tools import Tool
+from fastslow.tools.schema import compiled
 
 Answer = Mapping[str, Any]
 

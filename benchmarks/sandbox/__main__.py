@@ -26,7 +26,7 @@ from benchmarks.sandbox.contender import PEERS, ROOT, Contender, Peer
 from benchmarks.sandbox.floors import floors
 from benchmarks.sandbox.ours import round_of_ours
 from benchmarks.sandbox.shared import GIVE_UP, Measured, visit
-from sandbox import EngineFacts, docker_client, engine_facts
+from fastslow.sandbox import EngineFacts, docker_client, engine_facts
 
 PAGE = ROOT / "docs/sandbox-benchmarks.md"
 PEERS_EVERY = 2  # rounds; theirs take longer

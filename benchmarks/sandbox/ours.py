@@ -14,7 +14,7 @@ from docker import DockerClient
 from benchmarks.sandbox import processes
 from benchmarks.sandbox.report import OURS
 from benchmarks.sandbox.shared import PRINT, STACK, Measured
-from sandbox import DockerSandbox, DockerSession, HostFunction, Limits
+from fastslow.sandbox import DockerSandbox, DockerSession, HostFunction, Limits
 
 POOL = 4
 CALLS = 200

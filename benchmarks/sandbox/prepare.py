@@ -8,7 +8,7 @@ from io import BytesIO
 
 from docker import DockerClient
 
-from sandbox import build_image, image_exists
+from fastslow.sandbox import build_image, image_exists
 
 # What smolagents and SWE-ReX start inside the container.
 INSIDE = ("ipykernel", "jupyter_kernel_gateway==3.0.1", "swe-rex==1.4.0")

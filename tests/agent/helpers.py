@@ -9,11 +9,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from agent import Event, Journal
-from agent.engine.scripted import SCRIPTED
-from agent.engine.types import Reply, Usage
-from agent.transcript import ToolCall
-from tools import tool
+from fastslow import Event, Journal
+from fastslow.agent.engine.scripted import SCRIPTED
+from fastslow.agent.engine.types import Reply, Usage
+from fastslow.agent.transcript import ToolCall
+from fastslow.tools import tool
 
 _numbers = count(1)
 WEAK = replace(SCRIPTED, name="weak", plan="late", step="output", evidence=True, plan_verbs=("Find", "Plot"))

@@ -18,13 +18,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from agent import Agent, Approval, Journal, Rule, ScriptedModel
-from agent.engine.types import Reply, Request
-from agent.events import Event
-from agent.recorder import IN_DOUBT
-from agent.transcript import ToolCall, ToolResult
-from sandbox import DockerSandbox
-from tools import Tool, tool
+from fastslow import Agent, Approval, Journal, Rule, ScriptedModel
+from fastslow.agent.engine.types import Reply, Request
+from fastslow.agent.events import Event
+from fastslow.agent.record.recorder import IN_DOUBT
+from fastslow.agent.transcript import ToolCall, ToolResult
+from fastslow.sandbox import DockerSandbox
+from fastslow.tools import Tool, tool
 
 Kill = Callable[[str], None]
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import Agent, Answer, Approval, ConfigurationError, Exit, Journal, Question, Result, Rule, ScriptedModel
-from agent.approval import PREVIEW, Ask, preview
-from agent.engine.types import Reply
-from agent.events import CallFinished, CallStarted, Consent
+from fastslow import Agent, Answer, Approval, ConfigurationError, Exit, Journal, Question, Result, Rule, ScriptedModel
+from fastslow.agent.approval import PREVIEW, Ask, preview
+from fastslow.agent.engine.types import Reply
+from fastslow.agent.events import CallFinished, CallStarted, Consent
+from fastslow.tools import Effect, Tool, tool
 from tests.agent.helpers import Dies, calls, says
-from tools import Effect, Tool, tool
 
 
 def made(effect: Effect | None, name: str = "post") -> Tool:
@@ -330,7 +330,7 @@ async def test_a_person_sees_what_would_change_in_a_file(tmp_path: Path) -> None
 
 @pytest.mark.docker
 async def test_calls_of_code_pass_the_same_gate() -> None:
-    from sandbox import DockerSandbox
+    from fastslow.sandbox import DockerSandbox
 
     world = World(Answer("deny"), Answer("stop"))
     code = "try:\n    tools.post(line='a')\nexcept tools.ToolError as error:\n    print(error)\n"
@@ -347,7 +347,7 @@ async def test_calls_of_code_pass_the_same_gate() -> None:
 
 @pytest.mark.docker
 async def test_calls_of_code_are_written_down_before_they_are_carried_out(tmp_path: Path) -> None:
-    from sandbox import DockerSandbox
+    from fastslow.sandbox import DockerSandbox
 
     world, journal = World(Answer("allow")), Journal(tmp_path / "runs.db")
     script = [calls(("python", {"code": "print(tools.post(line='a'))"})), says("done")]

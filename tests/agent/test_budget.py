@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from agent import Agent, Budget, Exit, Journal, Prices, Result, ScriptedModel, StepBudget
-from agent.budget import BudgetSpent, Ledger, StepSpent
-from agent.engine.types import Reply, Request, Usage
-from agent.events import CallFinished, StepFinished
-from agent.modes import FAST, Mode
-from agent.transcript import ToolResult, User
+from fastslow import Agent, Budget, Exit, Journal, Prices, Result, ScriptedModel, StepBudget
+from fastslow.agent.budget import BudgetSpent, Ledger, StepSpent
+from fastslow.agent.engine.types import Reply, Request, Usage
+from fastslow.agent.events import CallFinished, StepFinished
+from fastslow.agent.modes import FAST, Mode
+from fastslow.agent.transcript import ToolResult, User
+from fastslow.tools import tool
 from tests.agent.helpers import add, calls, fail, plan, says
-from tools import tool
 
 THINK = Mode(64)
 PRICES = Prices(prompt=1.0, cached=0.1, generated=10.0)

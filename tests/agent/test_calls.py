@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from agent import Agent, ScriptedModel
-from agent.engine.types import Reply
-from agent.events import CallDisplay, CallFinished, CallStarted, Event, NetworkUsed, RunFinished
-from agent.transcript import System, ToolCall
-from sandbox import DockerSandbox, Limits, Network
-from tools import Tool, tool
+from fastslow import Agent, ScriptedModel
+from fastslow.agent.engine.types import Reply
+from fastslow.agent.events import CallDisplay, CallFinished, CallStarted, Event, NetworkUsed, RunFinished
+from fastslow.agent.transcript import System, ToolCall
+from fastslow.sandbox import DockerSandbox, Limits, Network
+from fastslow.tools import Tool, tool
 
 
 @tool
@@ -156,7 +156,7 @@ async def test_displays_are_events_and_the_model_sees_text() -> None:
 
 
 async def test_nothing_is_told_of_functions_where_there_are_none() -> None:
-    from tools.builtin import sandbox_tools
+    from fastslow.tools.builtin import sandbox_tools
 
     async def never() -> Any:
         raise AssertionError

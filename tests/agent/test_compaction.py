@@ -14,17 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import Agent, Budget, Exit, Journal, ScriptedModel, StepBudget
-from agent.compaction import CUTS, ERRORS, LATELY, RECENT, STAND_IN, Folded, Shorter, compact, stream_fitting
-from agent.engine.scripted import SCRIPTED
-from agent.engine.types import Reply, Request
-from agent.engine.wire import encode_history, size
-from agent.errors import ContextOverflow, EngineRefused
-from agent.events import Compacted, RunFinished
-from agent.modes import FAST, Mode
-from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
+from fastslow import Agent, Budget, Exit, Journal, ScriptedModel, StepBudget
+from fastslow.agent.compaction import CUTS, ERRORS, LATELY, RECENT, STAND_IN, Folded, Shorter, compact, stream_fitting
+from fastslow.agent.engine.scripted import SCRIPTED
+from fastslow.agent.engine.types import Reply, Request
+from fastslow.agent.engine.wire import encode_history, size
+from fastslow.agent.errors import ContextOverflow, EngineRefused
+from fastslow.agent.events import Compacted, RunFinished
+from fastslow.agent.modes import FAST, Mode
+from fastslow.agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
+from fastslow.tools import Tool, tool
 from tests.agent.helpers import calls, plan, says
-from tools import Tool, tool
 
 TASK = (System("You are terse."), User("Count the sheep."))
 

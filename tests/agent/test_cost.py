@@ -13,12 +13,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from agent import Agent, ScriptedModel
+from fastslow import Agent, ScriptedModel
+from fastslow.tools import tool
 from tests.agent.helpers import calls, says
-from tools import tool
 
 ROOT = Path(__file__).parents[2]
-OURS = tuple(f"{ROOT / room}/" for room in ("agent", "tools", "sandbox"))
+OURS = f"{ROOT}/fastslow/"
 
 
 def _counting(seen: list[str]) -> Callable[[FrameType, str, Any], None]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.figures import unseen
+from fastslow.agent.figures import unseen
 
 MONEY = st.decimals(0, 10**9, places=2, allow_nan=False)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from agent import Agent, Approval, ConfigurationError, Exit, Journal, Rule, RunUnknown, ScriptedModel
-from agent.engine.types import Reply, Request
-from agent.events import CallFinished, RunStarted, TurnStarted
-from agent.transcript import Assistant, Message, System, ToolResult, User
-from sandbox import DummySandbox, Execution
+from fastslow import Agent, Approval, ConfigurationError, Exit, Journal, Rule, RunUnknown, ScriptedModel
+from fastslow.agent.engine.types import Reply, Request
+from fastslow.agent.events import CallFinished, RunStarted, TurnStarted
+from fastslow.agent.transcript import Assistant, Message, System, ToolResult, User
+from fastslow.sandbox import DummySandbox, Execution
 from tests.agent.helpers import add, calls, fail, plan, says
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from agent import (
+from fastslow import (
     Agent,
     Approval,
     Budget,
@@ -30,15 +30,15 @@ from agent import (
     RunUnknown,
     ScriptedModel,
 )
-from agent.cli import runs as commands
-from agent.engine.types import Reply, Request
-from agent.events import CallFinished, CallStarted, Notice, RunFinished, RunResumed, TurnFinished, TurnStarted
-from agent.modes import FAST
-from agent.recorder import IN_DOUBT
-from agent.transcript import ToolCall, ToolResult
-from sandbox import DummySandbox, Execution
+from fastslow.agent.engine.types import Reply, Request
+from fastslow.agent.events import CallFinished, CallStarted, Notice, RunFinished, RunResumed, TurnFinished, TurnStarted
+from fastslow.agent.modes import FAST
+from fastslow.agent.record.recorder import IN_DOUBT
+from fastslow.agent.surfaces.cli import runs as commands
+from fastslow.agent.transcript import ToolCall, ToolResult
+from fastslow.sandbox import DummySandbox, Execution
+from fastslow.tools import Tool, tool
 from tests.agent.helpers import Dies, add, calls, fail, plan, says
-from tools import Tool, tool
 
 ROOT = Path(__file__).parents[2]
 
@@ -261,9 +261,8 @@ async def test_two_cannot_carry_out_one_run(journal: Journal) -> None:
         with pytest.raises(RunBusy, match=run):
             await agent(other, says("x")).run(resume=run)
     assert not other.runs()[0].running
-    code = (
-        f"from agent import Journal\nwith Journal({str(journal.path)!r}).hold({run!r}): print(1, flush=True); input()"
-    )
+    held = f"with Journal({str(journal.path)!r}).hold({run!r}): print(1, flush=True); input()"
+    code = f"from fastslow import Journal\n{held}"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdin=PIPE, stdout=PIPE, cwd=ROOT)
     assert process.stdout
     assert await process.stdout.readline() == b"1\n"
@@ -352,7 +351,7 @@ async def test_the_journal_lists_runs_and_finds_them_by_their_beginning(journal:
 
 
 async def test_a_run_without_a_journal_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.journal.default_path", lambda: tmp_path / "runs.db")
+    monkeypatch.setattr("fastslow.agent.record.journal.default_path", lambda: tmp_path / "runs.db")
     await agent(None, says("1")).run("one")
     assert not (tmp_path / "runs.db").exists()
     await Agent(engine=ScriptedModel([says("1")]), sandbox=None).run("one")
@@ -360,7 +359,7 @@ async def test_a_run_without_a_journal_leaves_nothing(tmp_path: Path, monkeypatc
 
 
 async def test_a_run_goes_on_where_the_default_journal_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.journal.default_path", lambda: Path("/proc/no/runs.db"))
+    monkeypatch.setattr("fastslow.agent.record.journal.default_path", lambda: Path("/proc/no/runs.db"))
     result = await Agent(engine=ScriptedModel([says("1")]), sandbox=None).run("one")
     assert result.exit is Exit.ANSWERED
     [notice] = [event.text for event in result.events if isinstance(event, Notice)]

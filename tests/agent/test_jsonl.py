@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
-from agent.events import Event, RunFinished
-from agent.jsonl import event_name, from_json, to_json
-from tests.cli.recorded import HOSTILE, events
+from fastslow.agent.events import Event, RunFinished
+from fastslow.agent.record.jsonl import event_name, from_json, to_json
+from tests.surfaces.cli.recorded import HOSTILE, events
 
 
 def test_the_recorded_run_has_every_kind_of_event() -> None:

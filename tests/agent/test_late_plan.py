@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from itertools import count
 
-from agent import Agent, Kind, Result, ScriptedModel
-from agent.engine.types import Reply
-from agent.events import Notice, TurnStarted
-from agent.transcript import ToolCall
-from sandbox import DummySandbox, Execution
+from fastslow import Agent, Kind, Result, ScriptedModel
+from fastslow.agent.engine.types import Reply
+from fastslow.agent.events import Notice, TurnStarted
+from fastslow.agent.transcript import ToolCall
+from fastslow.sandbox import DummySandbox, Execution
+from fastslow.tools.builtin.python import SILENT
 from tests.agent.helpers import WEAK, add, calls, fail, plan, says
-from tools.builtin.python import SILENT
 
 _numbers = count(1)
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, field_validator
 
-from agent import Agent, Budget, Exit, Result, ScriptedModel
-from agent.engine.scripted import SCRIPTED
-from agent.engine.types import Reply, Request, Usage
-from agent.events import CallFinished, Event, PlanMade, RunFinished, StepFinished, TurnStarted
-from agent.modes import Kind
-from agent.transcript import Assistant, System, ToolResult, User
+from fastslow import Agent, Budget, Exit, Result, ScriptedModel
+from fastslow.agent.engine.scripted import SCRIPTED
+from fastslow.agent.engine.types import Reply, Request, Usage
+from fastslow.agent.events import CallFinished, Event, PlanMade, RunFinished, StepFinished, TurnStarted
+from fastslow.agent.modes import Kind
+from fastslow.agent.transcript import Assistant, System, ToolResult, User
+from fastslow.tools import Tool, tool
 from tests.agent.helpers import WEAK, add, calls, fail, plan, says
-from tools import Tool, tool
 
 
 async def run(

@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from agent import VLLM, Agent, Exit, Result, ScriptedModel, Task, run_many
-from agent.engine import retries
-from agent.engine.types import Request
-from agent.errors import EngineUnreachable
-from agent.events import Notice, TurnDelta, TurnFinished
-from agent.loop import Branch
-from agent.modes import FAST, Mode
-from agent.run import Run
-from agent.transcript import User
-from sandbox import DummySandbox
+from fastslow import VLLM, Agent, Exit, Result, ScriptedModel, Task, run_many
+from fastslow.agent.engine import retries
+from fastslow.agent.engine.types import Request
+from fastslow.agent.errors import EngineUnreachable
+from fastslow.agent.events import Notice, TurnDelta, TurnFinished
+from fastslow.agent.loop import Branch
+from fastslow.agent.modes import FAST, Mode
+from fastslow.agent.run import Run
+from fastslow.agent.transcript import User
+from fastslow.sandbox import DummySandbox
+from fastslow.tools import tool
 from tests.agent.helpers import add, calls, says
 from tests.engine.fake_server import Answer, FakeServer, Seen, call, delta, read_request, said, send, serving, usage
-from tools import tool
 
 
 class Busy(FakeServer):

@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from agent import Agent, Kind, ModePolicy, ModeRule, Result, ScriptedModel
-from agent.engine.profiles import Profile
-from agent.engine.scripted import SCRIPTED, Scripted
-from agent.engine.types import ANY, NO_CALL, Reply, Request
-from agent.engine.wire import chances_of, encode_choice
-from agent.events import TurnStarted
-from agent.modes import DEFAULT_RULES, FAST, Evidence, Mode
-from agent.transcript import System, User
-from sandbox import DummySandbox
+from fastslow import Agent, Kind, ModePolicy, ModeRule, Result, ScriptedModel
+from fastslow.agent.engine.profiles import Profile
+from fastslow.agent.engine.scripted import SCRIPTED, Scripted
+from fastslow.agent.engine.types import ANY, NO_CALL, Reply, Request
+from fastslow.agent.engine.wire import chances_of, encode_choice
+from fastslow.agent.events import TurnStarted
+from fastslow.agent.modes import DEFAULT_RULES, FAST, Evidence, Mode
+from fastslow.agent.transcript import System, User
+from fastslow.sandbox import DummySandbox
 from tests.agent.helpers import WEAK, add, calls, fail, plan, says
 
 LOOKS = replace(WEAK, block=("<calls>", "</calls>"), sure=0.8)

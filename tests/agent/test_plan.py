@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from pydantic import ValidationError
 
-from agent.plan import Plan, plan_tool, run_ready
+from fastslow.agent.plan import Plan, plan_tool, run_ready
 
 
 def test_steps_may_be_bare_sentences() -> None:

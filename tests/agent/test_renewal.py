@@ -8,13 +8,13 @@ from pathlib import Path
 import docker
 import pytest
 
-from agent import Agent, Exit, Journal, Result, ScriptedModel
-from agent.calls import DIED
-from agent.engine.types import Reply
-from agent.events import CallFinished, CallOutput, RunFinished
-from agent.workspace import RENEWALS
-from sandbox import DockerSandbox
-from sandbox.owner import LABEL, Owner
+from fastslow import Agent, Exit, Journal, Result, ScriptedModel
+from fastslow.agent.calls import DIED
+from fastslow.agent.engine.types import Reply
+from fastslow.agent.events import CallFinished, CallOutput, RunFinished
+from fastslow.agent.workspace import RENEWALS
+from fastslow.sandbox import DockerSandbox
+from fastslow.sandbox.owner import LABEL, Owner
 from tests.agent.helpers import calls, says
 
 pytestmark = pytest.mark.docker

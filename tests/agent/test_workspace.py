@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from agent import Agent, Exit, ScriptedModel
-from agent.engine.types import Reply, Request
-from agent.errors import ConfigurationError
-from agent.events import CallFinished
-from agent.transcript import User
-from agent.workspace import Given, described
-from sandbox import DockerSandbox, DummySandbox, Execution, Limits, SandboxError
+from fastslow import Agent, Exit, ScriptedModel
+from fastslow.agent.engine.types import Reply, Request
+from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.events import CallFinished
+from fastslow.agent.transcript import User
+from fastslow.agent.workspace import Given, described
+from fastslow.sandbox import DockerSandbox, DummySandbox, Execution, Limits, SandboxError
+from fastslow.tools import tool
+from fastslow.tools.result import LIMIT
 from tests.agent.helpers import calls, says
-from tools import tool
-from tools.result import LIMIT
 
 
 class BrokenSandbox(DummySandbox):

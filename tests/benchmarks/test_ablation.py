@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from agent import Agent, ScriptedModel
-from agent.engine.profiles.instruct import INSTRUCT
-from agent.engine.types import Reply, Request
-from agent.events import CallFinished, Notice
-from agent.transcript import User
 from benchmarks.ablation import ALL, PARTS, Remembering, table
-from sandbox import DummySandbox, Execution
+from fastslow import Agent, ScriptedModel
+from fastslow.agent.engine.profiles.instruct import INSTRUCT
+from fastslow.agent.engine.types import Reply, Request
+from fastslow.agent.events import CallFinished, Notice
+from fastslow.agent.transcript import User
+from fastslow.sandbox import DummySandbox, Execution
+from fastslow.tools.builtin.python import COLUMNS
 from tests.agent.helpers import WEAK, calls, says
 from tests.engine.fake_server import FakeServer, said, serving
 from tests.evals.test_tune import ran
-from tools.builtin.python import COLUMNS
 
 BY_NAME = {part.name: part for part in PARTS}
 

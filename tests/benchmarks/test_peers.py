@@ -13,18 +13,18 @@ from typing import Any
 import httpx
 import pytest
 
-from agent import ScriptedModel
-from agent.errors import EngineUnreachable
-from agent.evals.case import Case
-from agent.evals.rows import read
-from agent.evals.suites import SUITES
-from agent.events import CallStarted, Exit, Result
 from benchmarks.peers import __main__ as peers
 from benchmarks.peers.contender import CONTENDERS, Contender
 from benchmarks.peers.loopback import Loopback
 from benchmarks.peers.measure import Limits
 from benchmarks.peers.recorded import Run
-from tools import Tool
+from fastslow import ScriptedModel
+from fastslow.agent.errors import EngineUnreachable
+from fastslow.agent.evals.case import Case
+from fastslow.agent.evals.rows import read
+from fastslow.agent.evals.suites import SUITES
+from fastslow.agent.events import CallStarted, Exit, Result
+from fastslow.tools import Tool
 
 SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
 USAGE = {"prompt_tokens": 100, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 64}}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fake_server import Answer, FakeServer
 
-from agent.engine.client import VLLM
-from agent.engine.types import Delta, Reply, Request
-from agent.transcript import User
-from tools import Tool
+from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.types import Delta, Reply, Request
+from fastslow.agent.transcript import User
+from fastslow.tools import Tool
 
 ASK = User("What is the weather in Seoul?")
 

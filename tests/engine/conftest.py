@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from fake_server import FakeServer, serving
 
-from agent.engine import retries
+from fastslow.agent.engine import retries
 
 
 @pytest.fixture

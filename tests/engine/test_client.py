@@ -10,12 +10,12 @@ import pytest
 from asking import ASK, WEATHER, ask
 from fake_server import Answer, FakeServer, call, delta, said, serving, usage
 
-from agent.engine.client import VLLM
-from agent.engine.profiles import PROFILES, find_profile
-from agent.engine.types import ANY, Delta, Reply, Request
-from agent.errors import ConfigurationError, ContextOverflow, EngineRefused, EngineUnreachable
-from agent.modes import Mode
-from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
+from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.profiles import PROFILES, find_profile
+from fastslow.agent.engine.types import ANY, Delta, Reply, Request
+from fastslow.agent.errors import ConfigurationError, ContextOverflow, EngineRefused, EngineUnreachable
+from fastslow.agent.modes import Mode
+from fastslow.agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
 
 # --- what arrives ------------------------------------------------------------------------------------
 

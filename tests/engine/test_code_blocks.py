@@ -9,8 +9,8 @@ import pytest
 from asking import ASK, PYTHON, WEATHER, ask
 from fake_server import Answer, FakeServer, delta, said
 
-from agent.engine.types import Request
-from agent.modes import Mode
+from fastslow.agent.engine.types import Request
+from fastslow.agent.modes import Mode
 
 FENCED = Request((ASK,), (PYTHON, WEATHER))
 BLOCK = "I compute.\n```python\nprint(1 + 1)\n```"

@@ -13,11 +13,11 @@ import pytest
 from asking import ASK, ask
 from fake_server import Answer, FakeServer, Seen, delta, port_of, said, serving
 
-from agent.engine import client, connection
-from agent.engine.client import VLLM
-from agent.engine.types import Reply, Request
-from agent.errors import EngineRefused, EngineUnreachable
-from agent.transcript import User
+from fastslow.agent.engine import client, connection
+from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.types import Reply, Request
+from fastslow.agent.errors import EngineRefused, EngineUnreachable
+from fastslow.agent.transcript import User
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])

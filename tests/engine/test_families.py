@@ -14,10 +14,10 @@ from typing import Any
 import jinja2
 import pytest
 
-from agent.engine.profiles import Profile, find_profile
-from agent.engine.wire import encode_history, template_kwargs
-from agent.modes import FAST, Mode
-from agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
+from fastslow.agent.engine.profiles import Profile, find_profile
+from fastslow.agent.engine.wire import encode_history, template_kwargs
+from fastslow.agent.modes import FAST, Mode
+from fastslow.agent.transcript import Assistant, Message, System, ToolCall, ToolResult, User
 from tests.agent.helpers import add
 
 THINK = Mode(256)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.engine.fenced import first_block, stops_at_opening
+from fastslow.agent.engine.fenced import first_block, stops_at_opening
 
 
 @pytest.mark.parametrize(

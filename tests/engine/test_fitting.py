@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 from fake_server import CHAT, Answer, FakeServer, Seen, said, serving
 
-from agent.compaction import Shorter, stream_fitting
-from agent.engine.client import VLLM
-from agent.engine.types import Reply, Request
-from agent.transcript import Assistant, System, ToolCall, ToolResult, User
+from fastslow.agent.compaction import Shorter, stream_fitting
+from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.types import Reply, Request
+from fastslow.agent.transcript import Assistant, System, ToolCall, ToolResult, User
 
 CONTEXT = 16_384
 

@@ -14,13 +14,13 @@ import httpx
 import jsonschema
 import pytest
 
-from agent.engine.client import VLLM
-from agent.engine.scripted import ReplayModel
-from agent.engine.types import ANY, Delta, Reply, Request
-from agent.errors import ConfigurationError, ContextOverflow
-from agent.modes import FAST, Mode
-from agent.transcript import Assistant, Message, System, ToolResult, User
-from tools import Tool
+from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.scripted import ReplayModel
+from fastslow.agent.engine.types import ANY, Delta, Reply, Request
+from fastslow.agent.errors import ConfigurationError, ContextOverflow
+from fastslow.agent.modes import FAST, Mode
+from fastslow.agent.transcript import Assistant, Message, System, ToolResult, User
+from fastslow.tools import Tool
 
 pytestmark = pytest.mark.engine
 

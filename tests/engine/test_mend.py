@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.engine.mend import count_usage, mend, needs_raw
-from agent.engine.profiles import find_profile
-from agent.engine.received import Received
-from agent.engine.types import Reply, Request
-from agent.modes import FAST, Mode
-from agent.transcript import User
-from tools import ArgumentError, Tool, parse_arguments
+from fastslow.agent.engine.mend import count_usage, mend, needs_raw
+from fastslow.agent.engine.profiles import find_profile
+from fastslow.agent.engine.received import Received
+from fastslow.agent.engine.types import Reply, Request
+from fastslow.agent.modes import FAST, Mode
+from fastslow.agent.transcript import User
+from fastslow.tools import ArgumentError, Tool, parse_arguments
 
 SCHEMA = {
     "type": "object",

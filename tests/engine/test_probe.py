@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from fake_server import CHAT, Answer, FakeServer, Seen, call, delta, serving, usage
 
-from agent.cli.doctor import _probed
-from agent.engine import probe as probe_module
-from agent.engine.client import VLLM
-from agent.engine.probe import UNKNOWN, Finding
+from fastslow.agent.engine import probe as probe_module
+from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.probe import UNKNOWN, Finding
+from fastslow.agent.surfaces.cli.doctor import _probed
 
 NAMES = [
     "context",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.engine.profiles import PROFILES, find_profile
-from agent.modes import FAST, Kind, ModePolicy
+from fastslow.agent.engine.profiles import PROFILES, find_profile
+from fastslow.agent.modes import FAST, Kind, ModePolicy
 
 FAMILIES = {
     "LGAI-EXAONE/EXAONE-4.0-32B": "exaone4",

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.engine.profiles import PROFILES
-from agent.engine.recover import DIALECTS, lost_call, recover_calls
+from fastslow.agent.engine.profiles import PROFILES
+from fastslow.agent.engine.recover import DIALECTS, lost_call, recover_calls
 
 F = '{"name": "f", "arguments": {"a": 1}}'
 G = '{"name": "g", "arguments": {}}'

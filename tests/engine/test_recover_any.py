@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.engine.recover import DIALECTS, lost_call, recover_calls
+from fastslow.agent.engine.recover import DIALECTS, lost_call, recover_calls
 
 CALL = '{"name": "f", "arguments": {"a": 1}}'
 # What texts are put together from; no piece has a blank in it but those of SPACED.

@@ -16,11 +16,12 @@ import pytest
 from asking import ASK, WEATHER
 from fake_server import Answer, FakeServer, delta, said, serving
 
-from agent.engine import reach, record
-from agent.engine.client import VLLM
-from agent.engine.record import ServerRecord
-from agent.engine.types import Delta, Reply, Request
-from agent.errors import EngineDied
+from fastslow.agent.engine import reach
+from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.types import Delta, Reply, Request
+from fastslow.agent.errors import EngineDied
+from fastslow.agent.serving import process as records
+from fastslow.agent.serving.process import ServerRecord
 
 STALLED = Answer([delta([1], content="Ha")], hold=True)
 
@@ -61,7 +62,7 @@ class Managed:
     def write_record(self, home: Path, **fields: str) -> None:
         created = psutil.Process(self.child.pid).create_time()
         told = {"model": "/models/m", "served_name": "m", "profile": "exaone4"} | fields
-        record.write_record(
+        records.write_record(
             ServerRecord(self.child.pid, created, self.fake.url, extra_flags=(), log=str(home / "log"), **told)
         )
 

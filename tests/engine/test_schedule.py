@@ -9,11 +9,11 @@ import pytest
 from asking import ASK, ask
 from fake_server import Answer, FakeServer, said
 
-from agent.engine.client import VLLM
-from agent.engine.schedule import Scheduler
-from agent.engine.types import Request
-from agent.errors import EngineRefused
-from agent.modes import FAST, Mode
+from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.schedule import Scheduler
+from fastslow.agent.engine.types import Request
+from fastslow.agent.errors import EngineRefused
+from fastslow.agent.modes import FAST, Mode
 
 
 class Calls:

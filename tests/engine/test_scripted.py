@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from fake_server import Answer, FakeServer, call, delta, said, serving, usage
 
-from agent.engine.client import VLLM
-from agent.engine.scripted import ReplayModel, ScriptedModel
-from agent.engine.types import Delta, Engine, Reply, Request
-from agent.errors import ContextOverflow
-from agent.transcript import ToolCall, User
-from tools import Tool
+from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.scripted import ReplayModel, ScriptedModel
+from fastslow.agent.engine.types import Delta, Engine, Reply, Request
+from fastslow.agent.errors import ContextOverflow
+from fastslow.agent.transcript import ToolCall, User
+from fastslow.tools import Tool
 
 ADD = Tool.from_schema(
     "add",

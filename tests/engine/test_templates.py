@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import pytest
 
-from agent.engine.profiles import find_profile, profile
+from fastslow.agent.engine.profiles import find_profile, profile
 
 TEMPLATES = ["instruct.jinja", "exaone4.jinja"]
 OPEN = {"instruct.jinja": "<think>\nThe user wants", "exaone4.jinja": "<think>\n"}

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from agent.engine.profiles import find_profile
-from agent.engine.types import ANY, Request
-from agent.engine.wire import encode_history, encode_request
-from agent.errors import ContextOverflow
-from agent.modes import FAST, Mode
-from agent.transcript import Assistant, System, ToolCall, ToolResult, User
-from tools import Tool
+from fastslow.agent.engine.profiles import find_profile
+from fastslow.agent.engine.types import ANY, Request
+from fastslow.agent.engine.wire import encode_history, encode_request
+from fastslow.agent.errors import ContextOverflow
+from fastslow.agent.modes import FAST, Mode
+from fastslow.agent.transcript import Assistant, System, ToolCall, ToolResult, User
+from fastslow.tools import Tool
 
 EXAONE, QWEN, SMOL = (find_profile(name) for name in ("exaone4", "qwen3", "smollm3"))
 ADD = Tool.from_schema("add", "Add.", {"type": "object", "properties": {"a": {"type": "integer"}}}, lambda a: a)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from agent import Kind
-from agent.evals.suites.bfcl import CATEGORIES, Called, Problem, bfcl, plain, problems, tools_of, verdict
-from agent.evals.suites.package import schema_of
-from agent.events import TurnFinished, TurnStarted
-from agent.modes import FAST
+from fastslow import Kind
+from fastslow.agent.evals.suites.bfcl import CATEGORIES, Called, Problem, bfcl, plain, problems, tools_of, verdict
+from fastslow.agent.evals.suites.package import schema_of
+from fastslow.agent.events import TurnFinished, TurnStarted
+from fastslow.agent.modes import FAST
 from tests.agent.helpers import calls
 
 CALLING = CATEGORIES[:-1]

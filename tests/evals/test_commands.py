@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.evals.rows import read
-from agent.evals.tune import BASE
+from fastslow.agent.evals.rows import read
+from fastslow.agent.evals.tune import BASE
 
 FASTSLOW = Path(sys.executable).with_name("fastslow")
 

@@ -8,12 +8,12 @@ from contextlib import aclosing
 from pathlib import Path
 from xml.etree import ElementTree
 
-from agent import Budget, ModePolicy, ScriptedModel
-from agent.engine.types import Delta, Reply, Request
-from agent.evals.evaluate import Arm, Setting, evaluate
-from agent.evals.report import page, picture, summaries
-from agent.evals.rows import Row, Share, append, read
-from agent.evals.suites.single import single
+from fastslow import Budget, ModePolicy, ScriptedModel
+from fastslow.agent.engine.types import Delta, Reply, Request
+from fastslow.agent.evals.evaluate import Arm, Setting, evaluate
+from fastslow.agent.evals.report import page, picture, summaries
+from fastslow.agent.evals.rows import Row, Share, append, read
+from fastslow.agent.evals.suites.single import single
 from tests.agent.helpers import calls, says
 
 ARMS = (Arm("auto"), Arm("never", ModePolicy(think="never")))

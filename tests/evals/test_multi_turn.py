@@ -8,12 +8,20 @@ from typing import Any
 
 import pytest
 
-from agent import Budget, ScriptedModel
-from agent.evals.case import Case
-from agent.evals.evaluate import Arm, Setting, evaluate
-from agent.evals.suites.multi_turn import FUNCTIONS, Conversation, case_of, conversations, tools_of, verdict, written
+from fastslow import Budget, ScriptedModel
+from fastslow.agent.evals.case import Case
+from fastslow.agent.evals.evaluate import Arm, Setting, evaluate
+from fastslow.agent.evals.suites.multi_turn import (
+    FUNCTIONS,
+    Conversation,
+    case_of,
+    conversations,
+    tools_of,
+    verdict,
+    written,
+)
+from fastslow.tools import ToolError
 from tests.agent.helpers import calls, says
-from tools import ToolError
 
 
 def parsed(call: str, talk: Conversation) -> tuple[str, dict[str, Any]]:

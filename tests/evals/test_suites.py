@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from agent import Exit, Result
-from agent.evals.case import Case
-from agent.evals.suites.chat import chat
-from agent.evals.suites.judges import all_of, draws, names, numbers_in, says, writes_fields, writes_rows
-from agent.evals.suites.single import FAMILIES, calls, single
-from agent.evals.suites.workflows import FAMILIES as WORKFLOWS
-from agent.evals.suites.workflows import workflows
-from agent.events import CallStarted
-from agent.transcript import ToolCall
+from fastslow import Exit, Result
+from fastslow.agent.evals.case import Case
+from fastslow.agent.evals.suites.chat import chat
+from fastslow.agent.evals.suites.judges import all_of, draws, names, numbers_in, says, writes_fields, writes_rows
+from fastslow.agent.evals.suites.single import FAMILIES, calls, single
+from fastslow.agent.evals.suites.workflows import FAMILIES as WORKFLOWS
+from fastslow.agent.evals.suites.workflows import workflows
+from fastslow.agent.events import CallStarted
+from fastslow.agent.transcript import ToolCall
 
 
 def result(answer: str = "", *files: Path, events: tuple[CallStarted, ...] = ()) -> Result:

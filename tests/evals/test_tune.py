@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from agent import ConfigurationError
-from agent.engine.profiles import find_profile
-from agent.engine.profiles.instruct import INSTRUCT
-from agent.engine.profiles.overlay import load_rules, save_rules
-from agent.evals.rows import Row, sign_test
-from agent.evals.tune import BASE, arms, candidates, findings, tuned
-from agent.modes import Kind, ModePolicy, ModeRule
+from fastslow import ConfigurationError
+from fastslow.agent.engine.profiles import find_profile
+from fastslow.agent.engine.profiles.instruct import INSTRUCT
+from fastslow.agent.engine.profiles.overlay import load_rules, save_rules
+from fastslow.agent.evals.rows import Row, sign_test
+from fastslow.agent.evals.tune import BASE, arms, candidates, findings, tuned
+from fastslow.agent.modes import Kind, ModePolicy, ModeRule
 
 ROW = Row(
     suite="workflows",

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 from unittest.mock import patch
 
-from agent import VLLM, Agent, Result
-from agent.engine import retries
-from agent.engine.wire import is_object
-from agent.events import Notice
+from fastslow import VLLM, Agent, Result
+from fastslow.agent.engine import retries
+from fastslow.agent.engine.wire import is_object
+from fastslow.agent.events import Notice
+from fastslow.tools import Tool, tool
 from tests.engine.fake_server import CHAT, Answer, FakeServer, Seen, serving
 from tests.faults.catalog import CALL, FINAL, HANG_SECONDS, KNOWN, Fault, Played, Said
-from tools import Tool, tool
 
 
 class Server(FakeServer):

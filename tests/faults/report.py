@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.events import CallFinished, Notice, TurnStarted
+from fastslow.agent.events import CallFinished, Notice, TurnStarted
 from tests.faults.catalog import FAULTS, GROUPS, Fault
 from tests.faults.played import Outcome, play
 

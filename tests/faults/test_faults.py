@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from agent import Exit
+from fastslow import Exit
 from tests.faults.catalog import FAULTS, FINAL, Fault
 from tests.faults.played import Outcome, history_problem
 from tests.faults.report import DOCUMENT, ELSEWHERE, observed, rendered

@@ -21,14 +21,14 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from agent.engine.mend import mend, needs_raw
-from agent.engine.profiles import PROFILES
-from agent.engine.received import Received
-from agent.engine.recover import DIALECTS, recover_calls
-from agent.engine.types import Request
-from agent.modes import FAST, Mode
-from agent.transcript import User
-from tools import ArgumentError, Tool, parse_arguments
+from fastslow.agent.engine.mend import mend, needs_raw
+from fastslow.agent.engine.profiles import PROFILES
+from fastslow.agent.engine.received import Received
+from fastslow.agent.engine.recover import DIALECTS, recover_calls
+from fastslow.agent.engine.types import Request
+from fastslow.agent.modes import FAST, Mode
+from fastslow.agent.transcript import User
+from fastslow.tools import ArgumentError, Tool, parse_arguments
 
 SECONDS = 1.0  # for one input of a few kB; a slow one is a fault of ours
 WORDS = [

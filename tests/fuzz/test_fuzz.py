@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from fastslow.tools import ArgumentError, parse_arguments
 from tests.fuzz import __main__ as fuzz
-from tools import ArgumentError, parse_arguments
 
 
 def test_nothing_is_found_in_some_thousand_inputs() -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 from egress_code import Code
 
-from sandbox import DockerSandbox, DockerSession, EngineMissing, Limits, docker_client, image_exists
+from fastslow.sandbox import DockerSandbox, DockerSession, EngineMissing, Limits, docker_client, image_exists
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 SMALL = Limits(memory=256 << 20, disk=64 << 20, upload=8 << 20, output=10_000, pids=64, seconds=10)

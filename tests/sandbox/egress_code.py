@@ -7,10 +7,10 @@ import collections
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sandbox import Egress, Network
-from sandbox.egress import EgressProxy
-from sandbox.netstream import WINDOW
-from sandbox.wire import Message
+from fastslow.sandbox import Egress, Network
+from fastslow.sandbox.egress import EgressProxy
+from fastslow.sandbox.netstream import WINDOW
+from fastslow.sandbox.wire import Message
 
 
 class Code:

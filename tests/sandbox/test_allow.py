@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import DockerSandbox, Network
-from sandbox.allow import is_public, normal_host, rules, split_authority
+from fastslow.sandbox import DockerSandbox, Network
+from fastslow.sandbox.allow import is_public, normal_host, rules, split_authority
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import wire
-from sandbox.connection import Connection
-from sandbox.errors import SessionDied
-from sandbox.sandbox import HostFunction, Limits
-from sandbox.session import DockerSession
-from sandbox.wire import Channel, ChannelClosed, Frame, ProtocolError
+from fastslow.sandbox import wire
+from fastslow.sandbox.connection import Connection
+from fastslow.sandbox.errors import SessionDied
+from fastslow.sandbox.sandbox import HostFunction, Limits
+from fastslow.sandbox.session import DockerSession
+from fastslow.sandbox.wire import Channel, ChannelClosed, Frame, ProtocolError
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

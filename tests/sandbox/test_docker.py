@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import (
+from fastslow.sandbox import (
     DockerSandbox,
     DockerSession,
     ImageMissing,
@@ -22,8 +22,8 @@ from sandbox import (
     SessionDied,
     engine_facts,
 )
-from sandbox.container import MASKED
-from sandbox.owner import LABEL, Owner, started
+from fastslow.sandbox.container import MASKED
+from fastslow.sandbox.owner import LABEL, Owner, started
 
 pytestmark = pytest.mark.docker
 
@@ -222,7 +222,7 @@ async def test_a_cancelled_start_leaves_nothing(engine: Any, small: Limits) -> N
 
 HOST = """
 import asyncio, sys
-from sandbox import DockerSandbox, Limits
+from fastslow.sandbox import DockerSandbox, Limits
 async def main():
     session = await DockerSandbox(Limits(memory=256 << 20, disk=64 << 20)).session()
     await session.run(sys.argv[1])

@@ -5,9 +5,18 @@ from typing import Any
 
 import pytest
 
-from sandbox import DockerSandbox, DockerSession, DummySandbox, Execution, Limits, OutOfScript, Sandbox, Session
-from sandbox.dummy import DummySession
-from sandbox.sandbox import Display, HostFunction
+from fastslow.sandbox import (
+    DockerSandbox,
+    DockerSession,
+    DummySandbox,
+    Execution,
+    Limits,
+    OutOfScript,
+    Sandbox,
+    Session,
+)
+from fastslow.sandbox.dummy import DummySession
+from fastslow.sandbox.sandbox import Display, HostFunction
 
 
 async def test_executions_come_in_order_and_then_no_more() -> None:

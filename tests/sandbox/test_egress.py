@@ -14,9 +14,9 @@ from egress_code import Code
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import Egress, Network, forward
-from sandbox.egress import EgressProxy
-from sandbox.netstream import WINDOW
+from fastslow.sandbox import Egress, Network, forward
+from fastslow.sandbox.egress import EgressProxy
+from fastslow.sandbox.netstream import WINDOW
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

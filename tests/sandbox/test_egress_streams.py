@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from echoing import echo
 
-from sandbox.egress import STREAMS
-from sandbox.netstream import WINDOW
-from sandbox.wire import ProtocolError
+from fastslow.sandbox.egress import STREAMS
+from fastslow.sandbox.netstream import WINDOW
+from fastslow.sandbox.wire import ProtocolError
 
 LARGE = 50_000_000
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from sandbox import EngineMissing, docker_client, ensure_engine, image_tag
-from sandbox.owner import Owner
+from fastslow.sandbox import EngineMissing, docker_client, ensure_engine, image_tag
+from fastslow.sandbox.owner import Owner
 
 
 def test_no_engine_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from docker.tls import TLSConfig
 
-from sandbox import DockerSandbox, EngineMissing, Limits, SessionDied
-from sandbox.owner import LABEL, Owner
+from fastslow.sandbox import DockerSandbox, EngineMissing, Limits, SessionDied
+from fastslow.sandbox.owner import LABEL, Owner
 
 pytestmark = pytest.mark.docker
 
@@ -183,7 +183,7 @@ async def test_an_image_without_our_python_says_so(engine: Any, relay: Relay, sm
     for hosts in ((relay.host,), ("unix:///var/run/docker.sock",)):
         async with opened(*hosts, limits=small) as sandbox:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("sandbox.container._guest", lambda: ([("supervisor", 7)], b"1 / 0 #"))
+                patch.setattr("fastslow.sandbox.container._guest", lambda: ([("supervisor", 7)], b"1 / 0 #"))
                 with pytest.raises(Exception, match="ended at once"):
                     await sandbox.session()
     assert not mine(engine)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sandbox import DockerSandbox, DockerSession, Limits, SessionDied
+from fastslow.sandbox import DockerSandbox, DockerSession, Limits, SessionDied
 from tests.sandbox.conftest import living
 
 pytestmark = pytest.mark.docker

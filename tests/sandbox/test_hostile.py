@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox import DockerSandbox, DockerSession, Execution, Limits, SessionDied
+from fastslow.sandbox import DockerSandbox, DockerSession, Execution, Limits, SessionDied
 
 PROGRAMS = sorted((Path(__file__).parent / "hostile").glob("*/*.py"))
 KINDS = sorted({path.parent.name for path in PROGRAMS})

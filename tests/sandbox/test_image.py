@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from docker import DockerClient
 
-from sandbox import (
+from fastslow.sandbox import (
     DockerSandbox,
     ImageBuildFailed,
     ImageMissing,
@@ -25,8 +25,8 @@ from sandbox import (
     image_manifest,
     image_tag,
 )
-from sandbox.base import DEBIAN_BASE, REGISTRY_BASE
-from sandbox.packages import REQUIREMENTS, requested
+from fastslow.sandbox.base import DEBIAN_BASE, REGISTRY_BASE
+from fastslow.sandbox.packages import REQUIREMENTS, requested
 
 
 def test_one_request_has_one_tag_however_it_is_spelt() -> None:

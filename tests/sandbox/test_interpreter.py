@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.sandbox import HostFunction
-from sandbox.stubs import source
+from fastslow.sandbox.sandbox import HostFunction
+from fastslow.sandbox.stubs import source
 from tests.sandbox.supervised import Interpreter, after
 
 TEXT = {"type": "object", "properties": {"q": {"type": "string"}}}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sandbox import DockerSandbox, ImageMissing, Limits
-from sandbox.owner import LABEL, Owner
+from fastslow.sandbox import DockerSandbox, ImageMissing, Limits
+from fastslow.sandbox.owner import LABEL, Owner
 
 pytestmark = pytest.mark.docker
 

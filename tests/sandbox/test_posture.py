@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import DockerSession, DummySandbox, Execution, SandboxError, probe
+from fastslow.sandbox import DockerSession, DummySandbox, Execution, SandboxError, probe
 
 
 @pytest.mark.docker

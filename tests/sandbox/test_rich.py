@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from sandbox import DockerSandbox, DockerSession, Limits
-from sandbox.sandbox import Display, Execution, HostFunction
+from fastslow.sandbox import DockerSandbox, DockerSession, Limits
+from fastslow.sandbox.sandbox import Display, Execution, HostFunction
 
 pytestmark = pytest.mark.docker
 

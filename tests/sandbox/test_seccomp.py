@@ -2,8 +2,8 @@
 
 import pytest
 
-from sandbox import DockerSession
-from sandbox.seccomp import profile
+from fastslow.sandbox import DockerSession
+from fastslow.sandbox.seccomp import profile
 
 WORKS = {
     "linear algebra": "import numpy as np; a = np.random.rand(300, 300); np.linalg.svd(a @ a)",

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sandbox import DockerSandbox, DockerSession, Limits
-from sandbox.sandbox import HostFunction
+from fastslow.sandbox import DockerSandbox, DockerSession, Limits
+from fastslow.sandbox.sandbox import HostFunction
 
 pytestmark = pytest.mark.docker
 

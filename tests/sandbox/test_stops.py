@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sandbox import DockerSession
-from sandbox.sandbox import HostFunction
+from fastslow.sandbox import DockerSession
+from fastslow.sandbox.sandbox import HostFunction
 from tests.sandbox.conftest import living
 
 pytestmark = pytest.mark.docker

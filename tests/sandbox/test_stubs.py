@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.sandbox import HostFunction
-from sandbox.stubs import source
+from fastslow.sandbox.sandbox import HostFunction
+from fastslow.sandbox.stubs import source
 
 
 def module(*functions: HostFunction) -> Any:

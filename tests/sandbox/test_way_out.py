@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from echoing import echo
 
-from sandbox import DockerSandbox, Egress, Limits, Network
-from sandbox.egress import STREAMS, EgressProxy
-from sandbox.wire import Channel, ChannelClosed
+from fastslow.sandbox import DockerSandbox, Egress, Limits, Network
+from fastslow.sandbox.egress import STREAMS, EgressProxy
+from fastslow.sandbox.wire import Channel, ChannelClosed
 
 LARGE = 50_000_000
 GUEST = Path(__file__).parents[2] / "sandbox" / "guest"

@@ -1,6 +1,6 @@
 import pytest
 
-from sandbox.paths import workspace_path
+from fastslow.sandbox.paths import workspace_path
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox import EngineMissing, docker_client, image_tag
+from fastslow.sandbox import EngineMissing, docker_client, image_tag
 
 DAEMON = """
 ip link set lo up

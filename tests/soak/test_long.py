@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from sandbox import DockerSandbox, Limits, SandboxError, SessionDied, docker_client
-from sandbox.owner import LABEL, Owner
+from fastslow.sandbox import DockerSandbox, Limits, SandboxError, SessionDied, docker_client
+from fastslow.sandbox.owner import LABEL, Owner
 from tests.soak.conftest import Daemon
 
 pytestmark = [
@@ -75,7 +75,7 @@ async def test_1000_sessions_in_a_row_cost_nothing_that_stays() -> None:
 
 HOST = """
 import asyncio
-from sandbox import DockerSandbox, Limits
+from fastslow.sandbox import DockerSandbox, Limits
 async def main():
     sandbox = DockerSandbox(Limits(memory=256 << 20, disk=64 << 20), pool=2)
     print("up", flush=True)

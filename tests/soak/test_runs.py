@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import Agent, Exit, Journal, ScriptedModel
-from agent.events import CallFinished, CallOutput
-from sandbox import DockerSandbox
+from fastslow import Agent, Exit, Journal, ScriptedModel
+from fastslow.agent.events import CallFinished, CallOutput
+from fastslow.sandbox import DockerSandbox
 from tests.agent.helpers import calls, says
 from tests.soak.conftest import Daemon
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools import ArgumentError, parse_arguments
+from fastslow.tools import ArgumentError, parse_arguments
 
 
 def schema(required: str = "", **properties: Any) -> dict[str, Any]:

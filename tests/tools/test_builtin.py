@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox import DummySandbox, Execution, Session
-from tools import Caller, Tool, ToolError, caller, parse_arguments, tool
-from tools.builtin import sandbox_tools
+from fastslow.sandbox import DummySandbox, Execution, Session
+from fastslow.tools import Caller, Tool, ToolError, caller, parse_arguments, tool
+from fastslow.tools.builtin import sandbox_tools
 
 
 class Box:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.lenient import LenientError, read_value, read_whole, without_surrogates
+from fastslow.tools.lenient import LenientError, read_value, read_whole, without_surrogates
 
 
 def test_reads_one_value_and_says_where_it_ends() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tools.schema import compiled
-from tools.strict import strict_form
+from fastslow.tools.schema import compiled
+from fastslow.tools.strict import strict_form
 
 
 def sent(**properties: Any) -> dict[str, Any]:

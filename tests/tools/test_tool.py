@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from sandbox.errors import SandboxError
-from tools import (
+from fastslow.sandbox.errors import SandboxError
+from fastslow.tools import (
     ArgumentError,
     Caller,
     Tool,

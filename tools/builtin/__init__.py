@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tools.builtin.files import file_tools
-from tools.builtin.python import python_tool
-from tools.builtin.report import OpenSession, was_undone
-from tools.builtin.shell import shell_tool
-from tools.tool import Tool
+from fastslow.tools.builtin.files import file_tools
+from fastslow.tools.builtin.python import python_tool
+from fastslow.tools.builtin.report import OpenSession, was_undone
+from fastslow.tools.builtin.shell import shell_tool
+from fastslow.tools.tool import Tool
 
 
 def sandbox_tools(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from sandbox.sandbox import FileInfo, Session
-from tools.builtin.report import OpenSession
-from tools.errors import ToolError
-from tools.function import tool
-from tools.tool import Tool
+from fastslow.sandbox.sandbox import FileInfo, Session
+from fastslow.tools.builtin.report import OpenSession
+from fastslow.tools.errors import ToolError
+from fastslow.tools.function import tool
+from fastslow.tools.tool import Tool
 
 LISTED = 200  # files named in one list
 LINES = 200  # lines read when no number is given

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sandbox.sandbox import HostFunction, Session
-from sandbox.stubs import signature
-from tools.builtin.report import OpenSession, reported, written
-from tools.function import tool
-from tools.tool import Tool, caller
+from fastslow.sandbox.sandbox import HostFunction, Session
+from fastslow.sandbox.stubs import signature
+from fastslow.tools.builtin.report import OpenSession, reported, written
+from fastslow.tools.function import tool
+from fastslow.tools.tool import Tool, caller
 
 SILENT = "(no output: print what you need)"
 # A wrong column name is the commonest slip in data code: what exists mends it at once.

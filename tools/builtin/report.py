@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
-from sandbox.sandbox import Execution, FileInfo, Session
-from tools.errors import ToolError
+from fastslow.sandbox.sandbox import Execution, FileInfo, Session
+from fastslow.tools.errors import ToolError
 
 CUT = "[the output was too long; its middle was cut, and the whole is in the folder output]"
 WRITTEN = "Files written: "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tools.builtin.report import OpenSession, reported, written
-from tools.function import tool
-from tools.tool import Tool, caller
+from fastslow.tools.builtin.report import OpenSession, reported, written
+from fastslow.tools.function import tool
+from fastslow.tools.tool import Tool, caller
 
 
 def shell_tool(open_session: OpenSession) -> Tool:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from agent.engine.profiles.deepseek_v31 import DEEPSEEK_V31
-from agent.engine.profiles.exaone4 import EXAONE4
-from agent.engine.profiles.exaone45 import EXAONE45
-from agent.engine.profiles.fallback import FALLBACK
-from agent.engine.profiles.glm47 import GLM47
-from agent.engine.profiles.instruct import INSTRUCT
-from agent.engine.profiles.profile import Profile, Sampling
-from agent.engine.profiles.qwen3 import QWEN3
-from agent.engine.profiles.qwen35 import QWEN35
-from agent.engine.profiles.smollm3 import SMOLLM3
+from fastslow.agent.engine.profiles.deepseek_v31 import DEEPSEEK_V31
+from fastslow.agent.engine.profiles.exaone4 import EXAONE4
+from fastslow.agent.engine.profiles.exaone45 import EXAONE45
+from fastslow.agent.engine.profiles.fallback import FALLBACK
+from fastslow.agent.engine.profiles.glm47 import GLM47
+from fastslow.agent.engine.profiles.instruct import INSTRUCT
+from fastslow.agent.engine.profiles.profile import Profile, Sampling
+from fastslow.agent.engine.profiles.qwen3 import QWEN3
+from fastslow.agent.engine.profiles.qwen35 import QWEN35
+from fastslow.agent.engine.profiles.smollm3 import SMOLLM3
 
 __all__ = ["FALLBACK", "PROFILES", "Profile", "Sampling", "find_profile"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent.engine.profiles.profile import Profile, Sampling
-from agent.modes import Kind, ModeRule
+from fastslow.agent.engine.profiles.profile import Profile, Sampling
+from fastslow.agent.modes import Kind, ModeRule
 
 DEEPSEEK_V31 = Profile(
     name="deepseek_v31",

@@ -5,7 +5,7 @@ Not GLM-4.5 and 4.6, whose switch rewrites every user message, nor GLM-5.3, whic
 
 from __future__ import annotations
 
-from agent.engine.profiles.profile import Profile, Sampling
+from fastslow.agent.engine.profiles.profile import Profile, Sampling
 
 GLM47 = Profile(
     name="glm47",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from agent.engine.profiles.profile import Profile, Sampling
-from agent.modes import Kind, ModeRule
+from fastslow.agent.engine.profiles.profile import Profile, Sampling
+from fastslow.agent.modes import Kind, ModeRule
 
 _PLAN = "16 tasks of workflows, seed 1: 13 right with it, 9 without (docs/modes.md)"
 _REPAIR = "the README's example, 6 of 6 right with it, planned first (docs/modes.md)"

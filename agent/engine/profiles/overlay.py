@@ -18,9 +18,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from agent.engine.machine import config_folder
-from agent.errors import ConfigurationError
-from agent.modes import Kind, ModeRule
+from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.folders import config_folder
+from fastslow.agent.modes import Kind, ModeRule
 
 _NAMES = {field.name for field in fields(ModeRule)}
 

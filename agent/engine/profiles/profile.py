@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from agent.modes import Kind, ModeRule
+from fastslow.agent.modes import Kind, ModeRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Profile:
         `recover_calls` (a vLLM tool parser's name).
     fast, think: sampling per mode.
     answer_tokens: room for the visible part of a turn, beside the thinking budget.
-    rules: how much a turn thinks, where that is not as by default (see `agent.modes`).
+    rules: how much a turn thinks, where that is not as by default (see `fastslow.agent.modes`).
     block: tags around a turn's calls, for families that write each as an object of JSON. Where they are said, one
         token tells how sure the model is of a tool, which decides the first turn of a run whose tools are no code; and
         of calls that must be made there may be several, one a line. sure: from which probability on it calls.

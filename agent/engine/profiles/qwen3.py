@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.engine.profiles.profile import Profile, Sampling
+from fastslow.agent.engine.profiles.profile import Profile, Sampling
 
 QWEN3 = Profile(
     name="qwen3",

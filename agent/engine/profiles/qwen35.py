@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from agent.engine.profiles.profile import Profile, Sampling
+from fastslow.agent.engine.profiles.profile import Profile, Sampling
 
 QWEN35 = Profile(
     name="qwen35",

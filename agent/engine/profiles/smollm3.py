@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent.engine.profiles.profile import Profile, Sampling
-from agent.modes import Kind, ModeRule
+from fastslow.agent.engine.profiles.profile import Profile, Sampling
+from fastslow.agent.modes import Kind, ModeRule
 
 _CARD = "AIME25 36.7 thinking, 9.3 fast; tool calls 88.8 and 92.3 (model card); budgets by judgement"
 

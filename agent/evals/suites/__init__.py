@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from agent.evals.case import Case
-from agent.evals.suites.bfcl import bfcl
-from agent.evals.suites.chat import chat
-from agent.evals.suites.single import single
-from agent.evals.suites.workflows import workflows
+from fastslow.agent.evals.case import Case
+from fastslow.agent.evals.suites.bfcl import bfcl
+from fastslow.agent.evals.suites.chat import chat
+from fastslow.agent.evals.suites.single import single
+from fastslow.agent.evals.suites.workflows import workflows
 
 SUITES: Mapping[str, Callable[[int], tuple[Case, ...]]] = {
     "workflows": workflows,

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from agent.evals.case import Case, Judge
-from agent.evals.suites import multi_turn
-from agent.evals.suites.package import ask, lines, schema_of
-from agent.events import CallStarted, Event, TurnFinished, TurnStarted
-from tools import Tool
+from fastslow.agent.evals.case import Case, Judge
+from fastslow.agent.evals.suites import multi_turn
+from fastslow.agent.evals.suites.package import ask, lines, schema_of
+from fastslow.agent.events import CallStarted, Event, TurnFinished, TurnStarted
+from fastslow.tools import Tool
 
 T = TypeVar("T")
 CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")

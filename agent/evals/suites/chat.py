@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from agent.evals.case import Case, Judge
-from agent.evals.suites.judges import all_of, names, says
-from agent.evals.suites.single import TOOLS, offered
-from agent.events import CallStarted, Result
+from fastslow.agent.evals.case import Case, Judge
+from fastslow.agent.evals.suites.judges import all_of, names, says
+from fastslow.agent.evals.suites.single import TOOLS, offered
+from fastslow.agent.events import CallStarted, Result
 
 INSTANCES = 4  # of each family
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.evals.case import Judge
-from agent.events import Result
+from fastslow.agent.evals.case import Judge
+from fastslow.agent.events import Result
 
 _NUMBER = re.compile(r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?(?![\w]|[.,]\d)", re.IGNORECASE)
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from agent.evals.case import Case
-from agent.evals.suites.package import ask, lines, schema_of
-from agent.events import CallFinished, CallStarted, Event, Result, RunStarted
-from tools import Tool, ToolError
+from fastslow.agent.evals.case import Case
+from fastslow.agent.evals.suites.package import ask, lines, schema_of
+from fastslow.agent.events import CallFinished, CallStarted, Event, Result, RunStarted
+from fastslow.tools import Tool, ToolError
 
 CATEGORY = "multi_turn_base"
 FAILED = "Error during execution: "  # how the world's answer begins where a call raised

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from agent.engine.machine import data_folder, only_one
-from agent.errors import ConfigurationError
+from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.folders import data_folder
+from fastslow.agent.serving.machine import only_one
 
 PACKAGE = "bfcl-eval==2026.3.23"
 NEEDED = {"bfcl_eval": PACKAGE, "mpmath": "mpmath==1.3.0"}  # by folder; one of the worlds computes with it

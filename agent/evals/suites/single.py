@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from agent.evals.case import Case, Judge
-from agent.events import CallFinished, CallStarted, Event, Result
-from tools import Tool
+from fastslow.agent.evals.case import Case, Judge
+from fastslow.agent.events import CallFinished, CallStarted, Event, Result
+from fastslow.tools import Tool
 
 INSTANCES = 5  # of each family
 CITIES = ("Oslo", "Lima", "Cairo", "Quito", "Seoul", "Porto")

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from agent.evals.case import Case, Judge
-from agent.evals.suites.judges import all_of, draws, names, says, writes_fields, writes_rows, writes_text
+from fastslow.agent.evals.case import Case, Judge
+from fastslow.agent.evals.suites.judges import all_of, draws, names, says, writes_fields, writes_rows, writes_text
 
 INSTANCES = 4  # of each family
 REGIONS = ("North", "South", "East", "West", "Centre")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from agent import VLLM, Agent, Budget, Exit, Journal, run_many
+from fastslow import VLLM, Agent, Budget, Exit, Journal, run_many
 
 
 class Alone:

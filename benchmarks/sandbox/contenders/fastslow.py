@@ -1,6 +1,6 @@
 """Ours, with every protection on."""
 
-from sandbox import DockerSandbox, Limits
+from fastslow.sandbox import DockerSandbox, Limits
 
 
 class Contender:

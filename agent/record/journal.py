@@ -1,0 +1,374 @@
+"""Runs on disk: every event, the files that came in, and the workspace as each call left it. One SQLite file for all.
+
+The file is in write-ahead mode, so several processes write their runs side by side and readers never wait, and each
+commit is on the disk before it counts (https://www.sqlite.org/wal.html, `synchronous=FULL`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TextIO
+
+from fastslow.agent.errors import JournalBroken, RunBusy, RunUnknown
+from fastslow.agent.events import Event, Exit, RunFinished, RunResumed, RunStarted, TurnFinished, TurnStarted
+from fastslow.agent.folders import state_folder
+from fastslow.agent.record.jsonl import from_json, to_json
+
+SCHEMA = 2  # of the tables and of the events in them; raised with each change that older code cannot read
+BUSY_SECONDS = 30.0  # how long to wait for another process that writes
+_TABLES = """
+CREATE TABLE runs (
+    run TEXT PRIMARY KEY, task TEXT NOT NULL, model TEXT NOT NULL, parent TEXT, started REAL NOT NULL, exit TEXT
+);
+CREATE TABLE events (
+    run TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, event TEXT NOT NULL,
+    PRIMARY KEY (run, number)
+);
+CREATE TABLE files (
+    run TEXT NOT NULL, number INTEGER NOT NULL, path TEXT NOT NULL, digest TEXT, PRIMARY KEY (run, number, path)
+);
+CREATE TABLE contents (digest TEXT PRIMARY KEY, content BLOB NOT NULL);
+"""
+
+
+def default_path() -> Path:
+    """Where runs are kept unless somebody says otherwise."""
+    return state_folder() / "runs.db"
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A row of `fastslow runs`. exit: None while it runs, or after it was killed. parent: what it was forked from."""
+
+    run: str
+    task: str
+    model: str
+    started: datetime
+    exit: Exit | None
+    running: bool
+    parent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the journal holds of a run.
+
+    events: all but `RunFinished`. inputs: the user's files, by name. workspace: the files as the last finished call
+    left them, None where no call was; a file that was too large to keep has None as its content. seconds: for which
+    the run was carried out. spent: replies of the model up to the last time that the run was out of its budget.
+    """
+
+    started: RunStarted
+    events: tuple[Event, ...]
+    finished: RunFinished | None
+    inputs: Mapping[str, bytes]
+    workspace: Mapping[str, bytes | None] | None
+    seconds: float
+    spent: tuple[TurnFinished, ...]
+
+
+class Journal:
+    """The journal in one file. path: by default `runs.db` in the folder of fastslow's state.
+
+    Raises `JournalBroken` when the file cannot be read or written: the disk is full, say. Nothing is lost of what was
+    written before.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self._path = Path(path) if path else None
+        self._database: sqlite3.Connection | None = None
+
+    def __repr__(self) -> str:
+        return f"Journal({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        if self._path is None:
+            self._path = default_path()
+        return self._path
+
+    def open(self) -> None:
+        """Open the file, or make it; whatever needs it does so by itself."""
+        try:
+            self._open()
+        except sqlite3.Error as error:
+            raise self._broken(error) from error
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def hold(self, run: str) -> Iterator[None]:
+        """Be the only one that carries out this run; RunBusy if somebody does. The lock goes with our process."""
+        folder = self.path.with_name(f"{self.path.name}.running")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(folder / run)
+        if lock is None:
+            raise RunBusy(f"run {run} is being carried out by another process; wait for it, or stop it first")
+        with lock:
+            try:
+                yield
+            finally:
+                (folder / run).unlink(missing_ok=True)
+
+    def writer(self, run: str, inputs: Sequence[Path] = ()) -> Callable[[Event], None]:
+        """What appends events to a run; each is on the disk when it returns. inputs: the user's files, of a new run."""
+        [[last]] = self._read("SELECT coalesce(max(number), 0) FROM events WHERE run = ?", run)
+        number = int(last)
+
+        def write(event: Event) -> None:
+            nonlocal number
+            row = (run, number + 1, time.time(), _encoded(event))
+            with self._transaction() as database:
+                database.execute("INSERT INTO events VALUES (?, ?, ?, ?)", row)
+                match event:
+                    case RunStarted():
+                        self._begin(database, event, inputs)
+                    case RunFinished() | RunResumed():
+                        end = event.result.exit if isinstance(event, RunFinished) else None
+                        database.execute("UPDATE runs SET exit = ? WHERE run = ?", (end, run))
+            number += 1
+
+        return write
+
+    def save(self, run: str, files: Mapping[str, str | None], changed: Mapping[str, bytes]) -> None:
+        """Write down the workspace. files: the digest of each by its path. changed: contents that may be new."""
+        with self._transaction() as database:
+            for content in changed.values():
+                _store(database, content)
+            [[number]] = database.execute("SELECT coalesce(max(number), 0) FROM events WHERE run = ?", (run,))
+            database.execute("DELETE FROM files WHERE run = ? AND number = ?", (run, number))
+            rows = [(run, number, path, digest) for path, digest in files.items()]
+            database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", [*rows, (run, number, "", None)])
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def runs(self) -> tuple[RunInfo, ...]:
+        """All runs, the latest first."""
+        rows = self._read("SELECT run, task, model, started, exit, parent FROM runs ORDER BY started DESC, run DESC")
+        try:
+            return tuple(
+                RunInfo(
+                    run, task, model, datetime.fromtimestamp(at, UTC), Exit(end) if end else None, self._held(run), up
+                )
+                for run, task, model, at, end, up in rows
+            )
+        except (ValueError, TypeError) as error:
+            raise self._broken(error) from error
+
+    def find(self, name: str) -> str:
+        """The id of a run, from the beginning of it, or from `last`. RunUnknown."""
+        found = [row[0] for row in self._read("SELECT run FROM runs ORDER BY started DESC, run DESC")]
+        if name == "last" and found:
+            return str(found[0])
+        matching = [run for run in found if run.startswith(name)]
+        if name in matching or len(matching) == 1:
+            return name if name in matching else str(matching[0])
+        if matching:
+            some = ", ".join(matching[:5])
+            raise RunUnknown(f"{len(matching)} runs begin with {name!r}, such as {some}; write more of the id")
+        raise RunUnknown(f"no run {name!r} in {self.path}; `fastslow runs` lists them")
+
+    def read(self, run: str) -> Written:
+        """All of a run. RunUnknown, JournalBroken."""
+        rows = self._read("SELECT at, event FROM events WHERE run = ? ORDER BY number", run)
+        if not rows:
+            raise RunUnknown(f"the run {run} was never begun; start it again")
+        events = [_decoded(run, text) for _, text in rows]
+        last = events[-1]
+        return Written(
+            started=_started(run, events),
+            events=tuple(event for event in events if not isinstance(event, RunFinished)),
+            finished=last if isinstance(last, RunFinished) else None,
+            inputs={path: content or b"" for path, content in self._files(run, 0).items()},
+            workspace=self._workspace(run),
+            spent=tuple(event for event in events[: _out_of_budget(events)] if isinstance(event, TurnFinished)),
+            seconds=_active([at for at, _ in rows], events),
+        )
+
+    def fork(self, run: str, turn: int, new: str) -> None:
+        """Copy a run as it was before it began a turn. ValueError for a turn that it never had."""
+        turns: dict[int, int] = {}
+        events: list[Event] = []
+        for number, text in self._read("SELECT number, event FROM events WHERE run = ? ORDER BY number", run):
+            event = _decoded(run, text)  # none behind the turn: one that cannot be read there may be why it is forked
+            events.append(event)
+            if isinstance(event, TurnStarted):
+                turns[event.turn] = number
+                if event.turn == turn:
+                    break
+        else:
+            raise ValueError(f"run {run} has the turns {', '.join(map(str, sorted(turns))) or '(none)'}, got {turn}")
+        first = replace(_started(run, events), run=new)
+        with self._transaction() as database:
+            self._begin(database, first, (), parent=run)
+            database.execute("INSERT INTO events VALUES (?, 1, ?, ?)", (new, time.time(), _encoded(first)))
+            copied = "SELECT ?, number, at, event FROM events WHERE run = ? AND number > 1 AND number < ?"
+            database.execute(f"INSERT INTO events {copied}", (new, run, turns[turn]))
+            kept = "SELECT ?, number, path, digest FROM files WHERE run = ? AND number < ?"
+            database.execute(f"INSERT INTO files {kept}", (new, run, turns[turn]))
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    # --- the file --------------------------------------------------------------------------------
+
+    def _workspace(self, run: str) -> Mapping[str, bytes | None] | None:
+        [[number]] = self._read("SELECT max(number) FROM files WHERE run = ? AND path = ''", run)
+        return None if number is None else self._files(run, int(number))
+
+    def _files(self, run: str, number: int) -> dict[str, bytes | None]:
+        query = "SELECT path, content FROM files LEFT JOIN contents USING (digest) WHERE run = ? AND number = ?"
+        return dict(self._read(f"{query} AND path != ''", run, number))
+
+    def _held(self, run: str) -> bool:
+        lock = self.path.with_name(f"{self.path.name}.running") / run
+        if not lock.exists():
+            return False
+        handle = _lock(lock)
+        if handle is None:
+            return True
+        with handle:
+            lock.unlink(missing_ok=True)  # left behind by a process that was killed
+        return False
+
+    def _begin(
+        self, database: sqlite3.Connection, first: RunStarted, inputs: Sequence[Path], parent: str | None = None
+    ) -> None:
+        row = (first.run, first.task, first.model, parent, time.time())
+        database.execute("INSERT INTO runs (run, task, model, parent, started) VALUES (?, ?, ?, ?, ?)", row)
+        files = [(first.run, 0, path.name, _store(database, path.read_bytes())) for path in inputs]
+        database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", files)
+
+    def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        try:
+            return self._open().execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._broken(error) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            database = self._open()
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+            except BaseException:
+                with suppress(sqlite3.Error):  # a full disk may have rolled it back already
+                    database.execute("ROLLBACK")
+                raise
+            database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._broken(error) from error
+
+    def _open(self) -> sqlite3.Connection:
+        if self._database is None:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.touch(0o600)  # it holds what people asked, and their files; its side files take after it
+            except OSError as error:
+                raise JournalBroken(
+                    f"the journal {self.path} cannot be written: {error.strerror}; free its place, or set "
+                    "FASTSLOW_HOME to a folder of yours"
+                ) from error
+            # Whoever uses one from several threads must take turns; SQLite itself is built to be used so.
+            database = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            try:
+                self._prepare(database)
+            except BaseException:
+                database.close()
+                raise
+            self._database = database
+        return self._database
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("BEGIN IMMEDIATE")
+        [version] = database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in _TABLES.split(";"):
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {SCHEMA}")
+        database.execute("COMMIT")
+        if version not in (0, SCHEMA):
+            raise JournalBroken(
+                f"the journal {self.path} has the format {version}, and this fastslow reads {SCHEMA}; "
+                "move it away, or use the fastslow that wrote it"
+            )
+
+    def _broken(self, error: Exception) -> JournalBroken:
+        if "full" in str(error):
+            remedy = "free some space on its disk, then go on with `fastslow resume`"
+        elif isinstance(error, sqlite3.OperationalError):  # it may pass: locked, no rights, no such folder
+            remedy = "look after the file, then go on with `fastslow resume`"
+        else:
+            remedy = "it is damaged: bring back a copy of it, or move it away to begin a new one"
+        return JournalBroken(f"the journal {self.path} cannot be used: {error}; {remedy}")
+
+
+def _lock(path: Path) -> TextIO | None:
+    """A lock on a file that may be unlinked at any time by whoever held it; None while another process has it."""
+    while True:
+        handle = path.open("w")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            return None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                return handle
+        handle.close()
+
+
+def _store(database: sqlite3.Connection, content: bytes) -> str:
+    digest = sha256(content).hexdigest()
+    database.execute("INSERT OR IGNORE INTO contents VALUES (?, ?)", (digest, content))
+    return digest
+
+
+def _out_of_budget(events: Sequence[Event]) -> int:
+    """Where a run came to the end of its budget the last time, 0 where it never did."""
+    ends = [n for n, e in enumerate(events) if isinstance(e, RunFinished) and e.result.exit is Exit.BUDGET]
+    return ends[-1] if ends else 0
+
+
+def _active(times: Sequence[float], events: Sequence[Event]) -> float:
+    """Seconds for which a run was carried out, without those between its end and its resumption."""
+    pairs = zip(times, times[1:], events[1:], strict=False)
+    return sum(max(0.0, after - before) for before, after, event in pairs if not isinstance(event, RunResumed))
+
+
+def _encoded(event: Event) -> str:
+    """One line of JSON. Half a surrogate pair, which no file takes, is written as a question mark."""
+    return json.dumps(to_json(event), ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+def _decoded(run: str, text: str) -> Event:
+    try:
+        return from_json(json.loads(text))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise JournalBroken(
+            f"an event of run {run} cannot be read: {said}; "
+            f"go on from a turn before it with `fastslow fork {run} --at TURN`"
+        ) from error
+
+
+def _started(run: str, events: Sequence[Event]) -> RunStarted:
+    for event in events:
+        if isinstance(event, RunStarted):
+            return event
+    raise JournalBroken(f"the journal does not hold the beginning of run {run}; start the task anew")

@@ -1,0 +1,85 @@
+"""Events as JSON, one a line, for programs that watch a run and for the journal. Bytes are base64."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, TypeAdapter
+
+from fastslow.agent.events import CallDisplay, Event, Result
+from fastslow.agent.modes import Mode
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """The event's fields as plain JSON values, with its name under `event`.
+
+    >>> from fastslow.agent.events import Notice
+    >>> to_json(Notice("Mind the gap."))
+    {'event': 'notice', 'text': 'Mind the gap.'}
+    """
+    return {"event": event_name(event), **_fields(event)}
+
+
+def from_json(told: Mapping[str, Any]) -> Event:
+    """The event that `to_json` told. ValueError for anything else.
+
+    >>> from_json({"event": "notice", "text": "Mind the gap."})
+    Notice(text='Mind the gap.')
+    """
+    kind = _KINDS.get(told.get("event", ""))
+    if kind is None:
+        raise ValueError(f"an event is one of {', '.join(_KINDS)}, got {told.get('event')!r}")
+    if kind is CallDisplay:
+        shown = {mime: base64.b64decode(data) if _binary(mime) else data for mime, data in told["data"].items()}
+        return CallDisplay(told["branch"], told["call_id"], shown)
+    event: Event = _adapter(told["event"]).validate_python(told)
+    return event
+
+
+def event_name(event: Event) -> str:
+    """`TurnStarted` -> `turn_started`."""
+    return _snake(type(event).__name__)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+_KINDS: Mapping[str, type[Any]] = {_snake(kind.__name__): kind for kind in get_args(Event)}
+
+
+def _binary(mime: str) -> bool:
+    """Whether a display's data are bytes: of all that the sandbox shows only pictures are, and SVG is text."""
+    return mime.startswith("image/") and mime != "image/svg+xml"
+
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_KINDS[kind])
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    # A result holds every event of the run, and each has been told already.
+    hidden = {"events"} if isinstance(value, Result) else set()
+    plain = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in hidden}
+    return {**plain, "name": value.name} if isinstance(value, Mode) else plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if is_dataclass(value):
+        return _fields(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return str(value) if isinstance(value, str | Path) else value

@@ -1,0 +1,194 @@
+"""How a run starts: anew, where an earlier life of it left off, or out of the journal alone."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from fastslow.agent.calls import DIED
+from fastslow.agent.engine.profiles import Profile, find_profile
+from fastslow.agent.engine.scripted import ScriptedModel
+from fastslow.agent.engine.types import Engine
+from fastslow.agent.errors import ConfigurationError, RunUnknown
+from fastslow.agent.events import CallFinished, CallStarted, Event, Exit, RunResumed, TurnFinished
+from fastslow.agent.plan import ANSWER, PLAN
+from fastslow.agent.record.journal import Journal, Written
+from fastslow.agent.record.recorder import IN_DOUBT, Recorder
+from fastslow.agent.transcript import Assistant, Message, ToolResult, User
+from fastslow.agent.workspace import Given, Keep, Restored, described
+from fastslow.tools.builtin import was_undone
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A run that is about to be carried out.
+
+    after: the run that it follows, empty where it follows none; earlier: what was said in that one and those before
+    it, and there: the files that they leave it. keep, history: of its workspace. resumed: what to say first of a run
+    that goes on, at most one event. seconds: for which it was carried out before. spent: the replies that used its
+    budget up: it gets that once more. engine: takes the place of the agent's. notices: what the user should know of
+    the start.
+    """
+
+    run: str
+    task: str
+    files: tuple[Given, ...]
+    recorder: Recorder
+    after: str = ""
+    earlier: tuple[Message, ...] = ()
+    there: tuple[Given, ...] = ()
+    keep: Keep | None = None
+    history: Callable[[], Restored | None] | None = None
+    resumed: tuple[RunResumed, ...] = ()
+    seconds: float = 0.0
+    spent: tuple[TurnFinished, ...] = ()
+    engine: Engine | None = None
+    notices: tuple[str, ...] = ()
+
+
+def new_id() -> str:
+    """An id for a run: unique, and sorted as time goes."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
+
+
+@contextmanager
+def begin(
+    journal: Journal | None, task: str, files: tuple[Path, ...], after: str = "", notices: tuple[str, ...] = ()
+) -> Iterator[Start]:
+    """A new run. after: one in the journal that was answered; the new one goes on from there."""
+    run, given = new_id(), tuple(Given(path.name, path) for path in files)
+    if journal is None:
+        yield Start(run, task, given, Recorder(), notices=notices)
+        return
+    earlier, there = _left(journal, after)
+    with journal.hold(run):
+        recorder = Recorder(journal.writer(run, files))
+        keep, history = partial(journal.save, run), partial(_restored, journal, run, after, given)
+        yield Start(run, task, given, recorder, after, earlier, there, keep, history)
+
+
+@contextmanager
+def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
+    """A run that was stopped, killed, or failed; one that was answered is only replayed. Raises JournalError."""
+    run = journal.find(name)
+    with journal.hold(run):
+        written = journal.read(run)
+        if written.finished and written.finished.result.exit is Exit.ANSWERED:
+            yield _replay(journal, written, engine)
+            return
+        turns = sum(isinstance(event, TurnFinished) for event in written.events)
+        given, after = _given(written), written.started.after
+        earlier, there = _left(journal, after)
+        yield Start(
+            run,
+            written.started.task,
+            given,
+            Recorder(journal.writer(run), written.events),
+            after,
+            earlier,
+            there,
+            partial(journal.save, run),
+            partial(_restored, journal, run, after, given),
+            (RunResumed(run, turns, written.seconds),),
+            written.seconds,
+            written.spent,
+        )
+
+
+def replayed(journal: Journal, name: str, engine: Engine) -> Start:
+    """A run out of the journal: nothing is asked, run or written. engine: may know the profile, if it is its own."""
+    return _replay(journal, journal.read(journal.find(name)), engine)
+
+
+def _replay(journal: Journal, written: Written, engine: Engine) -> Start:
+    past = (*written.events, written.finished) if written.finished else written.events
+    recorder = Recorder(None, past, replaying=True)
+    started = written.started
+    silent = ScriptedModel((), profile=_profile(engine, started.profile), model=started.model)
+    before = started.after, *_left(journal, started.after)
+    return Start(started.run, started.task, _given(written), recorder, *before, engine=silent)
+
+
+def _profile(engine: Engine, name: str) -> Profile:
+    with suppress(ConfigurationError):  # it was never connected
+        if engine.profile.name == name:
+            return engine.profile
+    return find_profile(name)
+
+
+def _given(written: Written) -> tuple[Given, ...]:
+    """The user's files as they were when the run began, whatever became of them since."""
+    return tuple(Given(name, written.inputs[name]) for name in written.started.files)
+
+
+def asked(task: str, files: tuple[Given, ...]) -> User:
+    """A task as the model is told it."""
+    return User(f"{task}\n\nFiles:\n{described(files)}" if files else task)
+
+
+def _left(journal: Journal, run: str) -> tuple[tuple[Message, ...], tuple[Given, ...]]:
+    """What a run and those before it leave to one that follows: what was said, and the files.
+
+    Raises ConfigurationError where it was not answered, RunUnknown.
+    """
+    if not run:
+        return (), ()
+    written = journal.read(run)
+    if written.finished is None or written.finished.result.exit is not Exit.ANSWERED:
+        raise ConfigurationError(
+            f"run {run} has no answer that a task could follow; go on with it: fastslow resume {run}"
+        )
+    earlier, there = _left(journal, written.started.after)
+    given = _given(written)
+    answer = Assistant(written.finished.result.answer)
+    said = (*earlier, asked(written.started.task, given), *_said(written.events), answer)
+    if written.workspace is None:
+        return said, tuple({file.name: file for file in (*there, *given)}.values())
+    return said, tuple(Given(path, content) for path, content in written.workspace.items() if content is not None)
+
+
+def _said(events: tuple[Event, ...]) -> Iterator[Message]:
+    """The calls of a run's trunk and their results. Hints that were added on the way are left out."""
+    results = {e.call_id: e for e in events if isinstance(e, CallFinished) and not e.branch and not e.parent}
+    for event in events:
+        if isinstance(event, TurnFinished) and not event.branch:
+            calls = [call for call in event.reply.calls if call.id in results and call.name != ANSWER]
+            if calls := [call for call in calls if call.name == PLAN.name][:1] or calls:
+                yield Assistant(event.reply.content, tuple(calls), event.reply.reasoning)
+                for call in calls:
+                    result = results[call.id]
+                    yield ToolResult(call.id, call.name, result.content, result.ok)
+
+
+def _restored(journal: Journal, run: str, after: str, given: tuple[Given, ...]) -> Restored | None:
+    """What a new session needs to stand where the last one stood, of this run or of that before it; None where nothing
+    ran in any. given: the user's files of this run."""
+    before = None
+    if after:
+        left = journal.read(after)
+        before = _restored(journal, after, left.started.after, _given(left))
+    if before:
+        before = Restored({**before.files, **{file.name: file.head(file.size) for file in given}}, before.cells)
+    try:
+        written = journal.read(run)
+    except RunUnknown:  # it is about to begin
+        return before
+    if written.workspace is None:
+        return before
+    begun = {(e.branch, e.call.id): e for e in written.events if isinstance(e, CallStarted) and not e.parent}
+    ends = [e for e in written.events if isinstance(e, CallFinished) and not e.parent and e.name == "python"]
+    cells = [
+        (str(begun[end.branch, end.call_id].arguments.get("code", "")), end.ok)
+        for end in ends
+        if not was_undone(end.content) and not end.content.startswith((DIED, IN_DOUBT))
+    ]
+    called = any(isinstance(e, CallStarted) and e.parent for e in written.events)
+    alone = not called and not written.started.settings.get("allow")
+    earlier = before.cells if before else ()
+    again = earlier is not None and (alone or not cells)
+    return Restored(written.workspace, (*(earlier or ()), *cells) if again else None)

@@ -1,0 +1,1 @@
+"""Having a vLLM server: which model, its weights, its environment, its process."""

@@ -1,0 +1,182 @@
+"""Which process is our model server: its record on disk, whether it answers, and how it is stopped.
+
+`<state>/server.json` holds the record, `<state>/server.log` the log. One server at a time: it takes
+most of the memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from fastslow.agent.folders import state_folder
+
+STOP_LIMIT = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """Which process is our server. `started` is the process's creation time, so that a reused pid is not
+    mistaken.
+
+    model: the folder of weights. profile: the name of its profile. log: path of the log.
+    """
+
+    pid: int
+    started: float
+    base_url: str
+    model: str
+    served_name: str
+    profile: str
+    extra_flags: tuple[str, ...]
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """`record` is None where no server runs. `memory` in bytes, `uptime` in seconds."""
+
+    record: ServerRecord | None = None
+    healthy: bool = False
+    memory: int = 0
+    uptime: float = 0.0
+
+
+def server_status() -> ServerStatus:
+    """What runs now. A record whose process is gone is removed, and with it what that process left running."""
+    record = _read_record()
+    process = _process(record) if record else None
+    if record and process is None:
+        for left in _orphans(record):
+            left.kill()
+    if record is None or process is None:
+        if record and _read_record() == record:  # not the one of a server that starts at this moment
+            _record_file().unlink(missing_ok=True)
+        return ServerStatus()
+    return ServerStatus(record, is_healthy(record), _memory(process), time.time() - record.started)
+
+
+def running_server() -> ServerRecord | None:
+    """The record of a server that answers, or None."""
+    status = server_status()
+    return status.record if status.healthy else None
+
+
+def stop_server(record: ServerRecord) -> None:
+    """End the server and every process it started: politely, after 20 seconds by force. Safe to repeat."""
+    process = _process(record)
+    if process is not None:
+        family = [process, *process.children(recursive=True)]
+        os.killpg(record.pid, signal.SIGTERM)
+        for left in _wait(family):
+            left.kill()
+        _wait(family)
+    if _read_record() == record:
+        _record_file().unlink(missing_ok=True)
+
+
+def log_tail(record: ServerRecord, lines: int = 20) -> str:
+    """The last lines of the server's log."""
+    return _tail(Path(record.log), lines)
+
+
+def write_record(record: ServerRecord) -> None:
+    _record_file().write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
+
+
+def log_file() -> Path:
+    return state_folder() / "server.log"
+
+
+def _record_file() -> Path:
+    return state_folder() / "server.json"
+
+
+def _read_record() -> ServerRecord | None:
+    try:
+        data = json.loads(_record_file().read_text(encoding="utf-8"))
+        return ServerRecord(**data | {"extra_flags": tuple(data["extra_flags"])})
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _process(record: ServerRecord) -> psutil.Process | None:
+    """The server's process, unless it is gone or the pid is another's by now."""
+    try:
+        process = psutil.Process(record.pid)
+        return process if abs(process.create_time() - record.started) < 1 and _runs(process) else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _orphans(record: ServerRecord) -> list[psutil.Process]:
+    """The engine's workers whose server was killed: they hold gigabytes and do not end by themselves.
+
+    They are in the group that the server led and carry vLLM's process titles, so no stranger is taken for one.
+    """
+    orphans = []
+    for process in psutil.process_iter():
+        try:
+            ours = os.getpgid(process.pid) == record.pid and process.create_time() > record.started - 1
+            if ours and " ".join(process.cmdline()).startswith("VLLM::"):
+                orphans.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
+            continue
+    return orphans
+
+
+def _wait(family: list[psutil.Process]) -> list[psutil.Process]:
+    """Wait until they end; returns those that did not in time.
+
+    A zombie has ended: not every container has an init that reaps orphans.
+    """
+    left, deadline = family, time.monotonic() + STOP_LIMIT
+    while left and time.monotonic() < deadline:
+        _, alive = psutil.wait_procs(left, timeout=0.2)
+        left = [process for process in alive if _runs(process)]
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _memory(process: psutil.Process) -> int:
+    total = 0
+    for member in [process, *process.children(recursive=True)]:
+        try:
+            total += member.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def health_url(record: ServerRecord) -> str:
+    return record.base_url.removesuffix("/v1") + "/health"
+
+
+def is_healthy(record: ServerRecord) -> bool:
+    try:
+        return httpx.get(health_url(record), timeout=10, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _tail(file: Path, lines: int) -> str:
+    try:
+        with file.open("rb") as log:
+            log.seek(max(0, file.stat().st_size - 200 * lines - 2000))
+            text = log.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])

@@ -1,0 +1,97 @@
+"""A question on the terminal: may this call run?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import termios
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from fastslow.agent.approval import Answer, Question
+from fastslow.agent.surfaces.cli.blocks import joined, place
+from fastslow.agent.surfaces.cli.text import clean, one_line
+
+KEYS = "y yes · n no · a always this call, in this run · e no, and say why · s stop here, resume later"
+_STYLES = {"+": "green", "-": "red", "$": "bold"}
+
+
+class Asker:
+    """Asks whoever sits at the terminal. paused: takes what is drawn anew off the screen for as long."""
+
+    def __init__(self, console: Console, paused: Callable[[], AbstractContextManager[None]]) -> None:
+        self._console = console
+        self._paused = paused
+
+    async def __call__(self, question: Question) -> Answer:
+        """Ctrl-C cancels the run, as anywhere; the end of the input is a no."""
+        with self._paused():
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before the question is no answer to it
+            self._show(question)
+            while True:
+                match await _key():
+                    case "y" | "Y":
+                        return Answer("allow")
+                    case "a" | "A":
+                        return Answer("allow", always=True)
+                    case "n" | "N" | "\x04" | "":
+                        return Answer("deny")
+                    case "e" | "E":
+                        self._console.print(Text("What should the model know? ", "bold"), end="")
+                        return Answer("deny", note=one_line(await _line()))
+                    case "s" | "S":
+                        return Answer("stop")
+
+    def _show(self, question: Question) -> None:
+        about = joined(f"May {one_line(question.tool)} run?", place(question.branch))
+        body = Text("\n").join(_coloured(line) for line in clean(question.preview).split("\n"))
+        reason = Text(f"{one_line(question.reason)}", "dim")
+        self._console.print(Panel(body, title=Text(about, "bold yellow"), subtitle=reason, title_align="left"))
+        self._console.print(Text(KEYS, "dim"))
+
+
+def attended() -> bool:
+    """Whether somebody sits at the terminal who sees a question and can answer it."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _coloured(line: str) -> Text:
+    return Text(line, _STYLES.get(line[:1], ""))
+
+
+async def _key() -> str:
+    """One key, as soon as it is pressed."""
+    with _single_keys(sys.stdin.fileno()) as fd:
+        return await _read(fd, 1)
+
+
+async def _line() -> str:
+    return await _read(sys.stdin.fileno(), 4096)
+
+
+async def _read(fd: int, size: int) -> str:
+    """What comes next, without a thread: one that waits in `read` would swallow the next key."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(fd)
+    return os.read(fd, size).decode("utf-8", "replace")
+
+
+@contextmanager
+def _single_keys(fd: int) -> Iterator[int]:
+    before = termios.tcgetattr(fd)
+    tty.setcbreak(fd, termios.TCSANOW)
+    try:
+        yield fd
+    finally:
+        termios.tcsetattr(fd, termios.TCSANOW, before)

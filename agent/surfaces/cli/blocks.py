@@ -1,0 +1,160 @@
+"""The parts of a run as rich text: what stays in the scrollback, and the table at the end.
+
+Everything that a model, a tool or a file wrote passes through `clean` and becomes a `Text`, never markup.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from fastslow.agent.engine.fenced import first_block
+from fastslow.agent.engine.types import Reply, Usage
+from fastslow.agent.events import CallDisplay, Compacted, Consent, ModeUsage, NetworkUsed, TurnFinished
+from fastslow.agent.modes import Mode
+from fastslow.agent.surfaces.cli.text import clean, one_line, seconds, size
+from fastslow.agent.transcript import ToolCall
+from fastslow.sandbox import Egress
+
+FOLDED_THOUGHTS = 3  # lines of thinking that stay when it is folded
+FOLDED_OUTPUT = 20  # lines of a tool's output
+NARROW = 52  # columns below which the table leaves one out
+LONGEST_ARGUMENTS = 300
+_LEXERS = {"code": "python", "command": "bash"}
+
+
+def badge(mode: Mode) -> Text:
+    """`fast`, or `think 512` with its budget."""
+    return Text(f" think {mode.budget} ", "reverse magenta") if mode.thinks else Text(" fast ", "reverse green")
+
+
+def place(branch: str) -> str:
+    """Where in the plan a turn or a call belongs; empty for the trunk."""
+    return f"step {one_line(branch)}" if branch else ""
+
+
+def joined(*parts: str) -> str:
+    return " · ".join(part for part in parts if part)
+
+
+def folded(text: str, lines: int) -> tuple[int, str]:
+    """How many lines are left out, and the last lines of the text."""
+    every = text.splitlines()
+    return max(0, len(every) - lines), "\n".join(every[-lines:])
+
+
+def turn_head(event: TurnFinished) -> Text:
+    """One line: turn, step, mode, tokens, seconds."""
+    usage = event.reply.usage
+    tokens = joined(
+        f"{usage.thinking} thinking" if usage.thinking else "",
+        f"{usage.answer} answer",
+        f"{usage.prompt} prompt" + (f" ({usage.cached} cached)" if usage.cached else ""),
+        seconds(usage.seconds),
+        "cut off" if event.reply.finish == "length" else "",
+    )
+    where = joined(f"turn {event.turn}", place(event.branch))
+    return Text.assemble((f"● {where} ", "bold"), badge(event.mode), (f"  {tokens}", "dim"))
+
+
+def spoken(reply: Reply) -> str:
+    """A turn's visible text without the code block that became a call: that one is shown with its output."""
+    fenced = any(call.form == "fenced" for call in reply.calls)
+    block = first_block(reply.content) if fenced else None
+    return clean(reply.content[: block.start] if block else reply.content).strip()
+
+
+def code_of(arguments: Mapping[str, Any]) -> Text | None:
+    """Code or a shell command of a call, highlighted; None when the call has none."""
+    from rich.syntax import Syntax
+
+    for name, lexer in _LEXERS.items():
+        if isinstance(code := arguments.get(name), str):
+            highlighted = Syntax("", lexer, theme="ansi_dark").highlight(clean(code).strip("\n"))
+            highlighted.rstrip()
+            return highlighted
+    return None
+
+
+def call_head(call: ToolCall, arguments: Mapping[str, Any]) -> Text:
+    """The tool's name with its arguments; code is shown below and not here."""
+    shown = {name: value for name, value in arguments.items() if name not in _LEXERS}
+    text = Text(one_line(call.name), "bold cyan")
+    if shown:
+        written = one_line(json.dumps(shown, ensure_ascii=False, default=str))
+        cut = written[:LONGEST_ARGUMENTS] + ("…" if len(written) > LONGEST_ARGUMENTS else "")
+        text.append(f" {cut}", "cyan")
+    return text
+
+
+def remark(event: CallDisplay | Compacted | Consent | NetworkUsed) -> Text:
+    """The one line of an event that has no more to say."""
+    match event:
+        case CallDisplay():
+            return pictures(event.data)
+        case Compacted():
+            return compacted(event)
+        case Consent():
+            return consent(event)
+        case NetworkUsed():
+            return connection(event.egress)
+
+
+def compacted(event: Compacted) -> Text:
+    """One line: how much shorter a history became."""
+    sizes = f"{event.before:,} to {event.after:,} tokens"
+    return Text(f"⇣ {joined(f'history shortened from {sizes}', place(event.branch))}", "dim")
+
+
+def consent(event: Consent) -> Text:
+    """One line: who allowed or denied a call, and why it was in question."""
+    who = "you" if event.by == "person" else "a rule"
+    said = {"allow": "allowed", "deny": "denied", "stop": "stopped"}[event.decide]
+    why = joined(one_line(event.reason), one_line(event.note))
+    return Text(f"⚖ {said} by {who}: {why}", "dim" if event.decide == "allow" else "yellow")
+
+
+def connection(egress: Egress) -> Text:
+    """One line: where code connected, or wanted to."""
+    where = f"⇄ {one_line(egress.host)}:{egress.port}"
+    if egress.reason:
+        return Text(f"{where}  {'failed' if egress.allowed else 'refused'}: {one_line(egress.reason)}", "yellow")
+    return Text(f"{where}  {size(egress.sent)} out, {size(egress.received)} in, {seconds(egress.seconds)}", "dim")
+
+
+def pictures(data: Mapping[str, str | bytes]) -> Text:
+    """One line for a display with a picture, which a terminal cannot draw; else nothing: its text is in the output."""
+    kinds = [f"{kind} ({size(len(content))})" for kind, content in data.items() if kind.startswith("image/")]
+    return Text(f"▣ {joined(*kinds)}" if kinds else "", "dim")
+
+
+def files_made(files: Sequence[Path]) -> Text:
+    """One line a file, with its size."""
+    lines = (f"{one_line(str(file))}  {size(file.stat().st_size)}" for file in files)
+    return Text("\n".join(lines))
+
+
+def usage_table(turns: Sequence[TurnFinished], usage: Mapping[str, ModeUsage], width: int) -> Table:
+    """Turn by turn, then a row for each mode: thinking, answer, cached and all prompt tokens, seconds."""
+    wide = width >= NARROW
+    table = Table(box=None, pad_edge=False, padding=(0, 2 if wide else 1, 0, 0), header_style="bold")
+    table.add_column("turn", no_wrap=True)
+    table.add_column("mode", no_wrap=True)
+    for heading in ("think", "answer", "cached", *(("prompt",) if wide else ()), "secs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for event in turns:
+        turn = f"{event.turn}" + (f" (step {one_line(event.branch)})" if event.branch and wide else "")
+        table.add_row(turn, event.mode.name, *_cells(event.reply.usage, wide), style="dim")
+    for name, row in usage.items():
+        table.add_row(f"all {row.turns}", name, *_cells(row.usage, wide), style="bold")
+    return table
+
+
+def _cells(usage: Usage, wide: bool) -> list[str]:
+    counts = [usage.thinking, usage.answer, usage.cached, *([usage.prompt] if wide else [])]
+    return [*(f"{count:,}" if wide else str(count) for count in counts), f"{usage.seconds:.1f}"]

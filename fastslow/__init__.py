@@ -1,0 +1,104 @@
+"""fastslow: agents on hybrid-reasoning open models that think slowly to plan and act fast to call tools.
+
+    from fastslow import Agent
+
+    print(Agent().run_sync("Which region sold most?", files=["orders.csv"]).answer)
+
+What stands here is public. The code lies in `fastslow.agent`, `fastslow.tools` and `fastslow.sandbox`.
+"""
+
+from fastslow.agent.agent import Agent
+from fastslow.agent.approval import Answer, Approval, Question, Rule
+from fastslow.agent.budget import Budget, Prices, StepBudget
+from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.scripted import ReplayModel, ScriptedModel
+from fastslow.agent.errors import AgentError, ConfigurationError, JournalBroken, JournalError, RunBusy, RunUnknown
+from fastslow.agent.events import (
+    CallDisplay,
+    CallFinished,
+    CallOutput,
+    CallStarted,
+    Compacted,
+    Consent,
+    Event,
+    Exit,
+    ModeUsage,
+    NetworkUsed,
+    Notice,
+    PlanMade,
+    Result,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    StepFinished,
+    StepStarted,
+    TurnDelta,
+    TurnFinished,
+    TurnStarted,
+)
+from fastslow.agent.many import Task, run_many
+from fastslow.agent.modes import Evidence, Kind, Mode, ModePolicy, ModeRule
+from fastslow.agent.plan import Plan, Step
+from fastslow.agent.record.journal import Journal
+from fastslow.sandbox import DockerSandbox, DummySandbox, Limits, Network, SandboxError
+from fastslow.tools import Tool, Toolbox, ToolError, tool
+
+__all__ = [
+    "VLLM",
+    "Agent",
+    "AgentError",
+    "Answer",
+    "Approval",
+    "Budget",
+    "CallDisplay",
+    "CallFinished",
+    "CallOutput",
+    "CallStarted",
+    "Compacted",
+    "ConfigurationError",
+    "Consent",
+    "DockerSandbox",
+    "DummySandbox",
+    "Event",
+    "Evidence",
+    "Exit",
+    "Journal",
+    "JournalBroken",
+    "JournalError",
+    "Kind",
+    "Limits",
+    "Mode",
+    "ModePolicy",
+    "ModeRule",
+    "ModeUsage",
+    "Network",
+    "NetworkUsed",
+    "Notice",
+    "Plan",
+    "PlanMade",
+    "Prices",
+    "Question",
+    "ReplayModel",
+    "Result",
+    "Rule",
+    "RunBusy",
+    "RunFinished",
+    "RunResumed",
+    "RunStarted",
+    "RunUnknown",
+    "SandboxError",
+    "ScriptedModel",
+    "Step",
+    "StepBudget",
+    "StepFinished",
+    "StepStarted",
+    "Task",
+    "Tool",
+    "ToolError",
+    "Toolbox",
+    "TurnDelta",
+    "TurnFinished",
+    "TurnStarted",
+    "run_many",
+    "tool",
+]

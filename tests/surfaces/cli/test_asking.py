@@ -1,0 +1,128 @@
+"""Questions on a terminal, answered through a real one."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+RUN = """
+import asyncio, sys
+from fastslow import Agent, ScriptedModel
+from fastslow.agent.surfaces.cli.asking import Asker, attended
+from fastslow.agent.surfaces.cli.live import RunView
+from fastslow.agent.surfaces.cli.phases import Phases
+from fastslow.agent.surfaces.cli.run import carry_out
+from fastslow.agent.surfaces.cli.text import terminal
+from fastslow.agent.engine.types import Reply
+from tests.agent.helpers import calls
+from fastslow.tools import tool
+
+@tool(effect="outside")
+def deploy(command: str) -> str:
+    '''Deploy.
+
+    Args:
+        command: How.
+    '''
+    return f"deployed by {command}"
+
+said = [calls(("deploy", {"command": f"ship --to {n} \\x1b[2J"})) for n in range(2)]
+def last(request):
+    return Reply("I was told: " + " | ".join(m.content for m in request.messages if hasattr(m, "call_id")))
+
+view = RunView(terminal())
+agent = Agent(
+    engine=ScriptedModel([*said, last]), tools=[deploy], sandbox=None,
+    ask=Asker(terminal(), view.paused) if attended() else None,
+)
+sys.exit(asyncio.run(carry_out(agent, agent.stream("Deploy it."), view, Phases(terminal(stderr=True)))))
+"""
+ROOT = Path(__file__).parents[3]
+
+
+class Terminal:
+    """A process at a terminal of its own: what it shows, and what is typed."""
+
+    def __init__(self, home: Path) -> None:
+        self.fd, there = pty.openpty()
+        env = {**os.environ, "FASTSLOW_HOME": str(home), "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+        command = [sys.executable, "-c", RUN]
+        self.process = subprocess.Popen(
+            command, stdin=there, stdout=there, stderr=there, env=env, cwd=ROOT, start_new_session=True
+        )
+        os.close(there)
+        self.shown = ""
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Until a text was shown so many times."""
+        while len(re.findall(text, self.shown)) < times:
+            assert self._read(), self.shown
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def end(self) -> int:
+        while self._read():
+            pass
+        return self.process.wait(60)
+
+    def _read(self) -> bool:
+        """Take what is shown next; False when the process has ended. Nothing for a minute is a failure."""
+        assert select.select([self.fd], [], [], 60)[0], self.shown
+        try:
+            data = os.read(self.fd, 65536)
+        except OSError:  # how Linux says that nobody holds the other end
+            return False
+        self.shown += data.decode("utf-8", "replace")
+        return bool(data)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    there = Terminal(tmp_path)
+    yield there
+    if there.process.poll() is None:
+        there.process.kill()
+    there.process.wait()
+    os.close(there.fd)
+
+
+def test_yes_and_no_with_a_word(terminal: Terminal) -> None:
+    terminal.wait_for("resume later")
+    assert "May deploy run?" in terminal.shown
+    assert "$ ship --to 0" in terminal.shown
+    assert "\x1b[2J" not in terminal.shown
+    terminal.type("x")  # no answer to anything
+    terminal.type("y")
+    terminal.wait_for("resume later", 2)
+    terminal.type("e")
+    terminal.wait_for("What should the model know")
+    terminal.type("Not on Sundays.\n")
+    terminal.wait_for("answered")
+    assert terminal.end() == 0
+    assert "deployed by ship --to 0" in terminal.shown
+    assert "They say: Not on Sundays." in terminal.shown
+
+
+def test_stop_ends_the_run_and_says_how_it_goes_on(terminal: Terminal) -> None:
+    terminal.wait_for("resume later")
+    terminal.type("s")
+    terminal.wait_for("fastslow resume 2")
+    assert terminal.end() == 1
+    assert "stopped at a question about deploy" in terminal.shown
+
+
+def test_ctrl_c_at_a_question_cancels_the_run(terminal: Terminal) -> None:
+    terminal.wait_for("resume later")
+    os.killpg(terminal.process.pid, signal.SIGINT)
+    terminal.wait_for("cancelled")
+    assert terminal.end() == 130

@@ -1,0 +1,316 @@
+"""The console command in a process of its own, where neither engine nor Docker is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from fastslow.agent.surfaces.cli.main import sentence
+
+FASTSLOW = Path(sys.executable).with_name("fastslow")
+COMMANDS = [
+    [],
+    ["sandbox"],
+    ["run"],
+    ["doctor"],
+    ["up"],
+    ["down"],
+    ["status"],
+    ["models"],
+    ["runs"],
+    ["resume"],
+    ["show"],
+    ["fork"],
+    ["replay"],
+    ["sandbox", "build"],
+    ["sandbox", "exec"],
+    ["sandbox", "prune"],
+]
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> dict[str, str]:
+    """An environment with no Docker engine, no model server, and empty folders."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FASTSLOW_")}
+    home = {"FASTSLOW_HOME": str(tmp_path / "home"), "DOCKER_HOST": "tcp://127.0.0.1:1"}
+    return {**kept, **home, "COLUMNS": "80", "NO_COLOR": "1"}
+
+
+def fastslow(*arguments: str, env: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [FASTSLOW, *arguments],
+        env=env,
+        cwd=cwd,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_version(nowhere: dict[str, str]) -> None:
+    done = fastslow("--version", env=nowhere)
+    assert (done.returncode, done.stdout.strip()) == (0, f"fastslow {version('fastslow')}")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_an_example(command: list[str], nowhere: dict[str, str]) -> None:
+    done = fastslow(*command, "--help", env=nowhere)
+    assert done.returncode == 0
+    assert f"Example: fastslow {' '.join(command)}".strip() in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run"], "TASK"),
+        (["run", " "], "expected a task in words"),
+        (["run", "x", "--think", "0"], "expected auto, never, always or a number"),
+        (["run", "x", "--think", "-3"], "expected auto, never, always or a number"),
+        (["run", "x", "--think", "hard"], "got 'hard'"),
+        (["run", "x", "--out", __file__], "is a file"),
+        (["run", "x", "--nonsense"], "--nonsense"),
+        (["up", "--port", "70000"], "65535"),
+        (["up", "--accept-licence"], "name the model whose licence"),
+        (["sandbox", "exec", "--timeout", "0"], "--timeout"),
+        (["nonsense"], "nonsense"),
+        (["run", "x", "--budget", "turn=3"], "expected some of turns=N, tokens=N"),
+        (["run", "x", "--budget", "turns=0"], "turns must be above 0"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], said: str, nowhere: dict[str, str]) -> None:
+    done = fastslow(*arguments, env=nowhere)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """The last line of stderr, of a command that failed as it should."""
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("fastslow: ")
+    return last
+
+
+def test_bad_files_are_refused_before_anything_starts(tmp_path: Path, nowhere: dict[str, str]) -> None:
+    huge = tmp_path / "huge.csv"
+    with huge.open("wb") as file:
+        file.truncate(2 << 30)
+    for path, said in (
+        (tmp_path / "missing.csv", "no file"),
+        (tmp_path, "not a regular file"),
+        (huge, "at most"),
+        (Path("/dev/zero"), "not a regular file"),
+    ):
+        for command in (["run", "x"], ["sandbox", "exec"]):
+            done = fastslow(*command, "--file", str(path), env=nowhere)
+            assert said in one_sentence(done)
+            assert len(done.stderr.splitlines()) == 1
+            assert done.stdout == ""
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path, nowhere: dict[str, str]) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a")
+    secret.chmod(0)
+    command: list[str | Path] = [FASTSLOW, "run", "x", "--file", secret]
+    if os.geteuid() == 0:  # root may read everything: give that up
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", *command]
+    done = subprocess.run(command, env=nowhere, text=True, capture_output=True, timeout=60)
+    assert "Permission denied" in one_sentence(done)
+
+
+@pytest.mark.parametrize("command", [["run", "x"], ["run", "x", "--json"], ["sandbox", "build"], ["sandbox", "exec"]])
+def test_no_docker_engine(command: list[str], nowhere: dict[str, str]) -> None:
+    done = fastslow(*command, env=nowhere)
+    assert "DOCKER_HOST='tcp://127.0.0.1:1'" in one_sentence(done)
+    assert done.stdout == ""
+
+
+def test_debug_shows_the_traceback(nowhere: dict[str, str]) -> None:
+    for arguments in (["run", "x", "--file", "nope", "--debug"], ["--debug", "run", "x", "--file", "nope"]):
+        done = fastslow(*arguments, env=nowhere)
+        assert done.returncode == 1
+        assert "Traceback" in done.stderr
+
+
+def test_an_unknown_model(nowhere: dict[str, str]) -> None:
+    assert "no model 'gpt-17'" in one_sentence(fastslow("up", "--model", "gpt-17", env=nowhere))
+
+
+def test_a_licence_that_nobody_accepted(nowhere: dict[str, str]) -> None:
+    done = fastslow("up", "--model", "exaone-4.0-1.2b", env=nowhere)
+    said = one_sentence(done)
+    assert "Engine" not in done.stderr, "nothing is installed for it"
+    assert "--accept-licence" in said
+    assert "EXAONE AI Model License" in said
+
+
+def test_doctor_without_anything(nowhere: dict[str, str]) -> None:
+    done = fastslow("doctor", "--json", env=nowhere)
+    told = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert told["works"] is False
+    rows = {row["name"]: row for row in told["rows"]}
+    assert list(rows)[:2] == ["Python", "Docker"]
+    assert {"Sandbox image", "Engine", "Weights", "Server", "Mode switch", "Disk", "Memory"} <= set(rows)
+    assert rows["Python"]["state"] == "ok"
+    for name in ("Docker", "Sandbox image", "Engine", "Weights", "Server", "Mode switch"):
+        assert rows[name]["state"] == "failed"
+        assert "fastslow " in rows[name]["remedy"]
+    table = fastslow("doctor", env={**nowhere, "COLUMNS": "40"})
+    assert table.returncode == 1
+    assert all(len(line) <= 40 for line in table.stdout.splitlines())
+    assert "→ fastslow up" in table.stdout
+
+
+def test_doctor_with_a_server_that_is_not_there(nowhere: dict[str, str]) -> None:
+    done = fastslow("doctor", "--json", "--base-url", "http://127.0.0.1:1/v1", env=nowhere)
+    rows = {row["name"]: row for row in json.loads(done.stdout)["rows"]}
+    assert done.returncode == 1
+    assert rows["Server"]["state"] == "failed"
+    assert "127.0.0.1:1" in rows["Server"]["found"]
+    assert "Engine" not in rows, "nothing of ours is needed beside a server of the user's"
+
+
+def test_status_and_down_without_a_server(nowhere: dict[str, str]) -> None:
+    told = fastslow("status", "--json", env=nowhere)
+    assert told.returncode == 1
+    assert json.loads(told.stdout) == {"record": None, "healthy": False, "memory": 0, "uptime": 0.0}
+    assert "fastslow up" in fastslow("status", env=nowhere).stdout
+    assert fastslow("down", env=nowhere).returncode == 0
+
+
+def test_models(nowhere: dict[str, str]) -> None:
+    rows = json.loads(fastslow("models", "--json", env=nowhere).stdout)
+    assert {"exaone-4.0-32b", "qwen2.5-coder-1.5b"} <= {row["id"] for row in rows}
+    assert {"licence", "download", "context", "modes", "fits", "state", "usable"} <= set(rows[0])
+    assert sum(row["default"] for row in rows) == 1
+    for width in (40, 80):
+        table = fastslow("models", env={**nowhere, "COLUMNS": str(width)}).stdout
+        assert "qwen2.5-coder-1.5b" in table
+        assert max(map(len, table.splitlines())) <= width
+
+
+def test_a_reader_that_goes_away_is_no_error(nowhere: dict[str, str]) -> None:
+    script = f'"{FASTSLOW}" models --json | head -c 1'
+    done = subprocess.run(["bash", "-c", script], env=nowhere, text=True, capture_output=True, timeout=60)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(28, "No space left on device", "out.png"),
+            "No space left on device: 'out.png'; free some space",
+        ),
+        (PermissionError(13, "Permission denied", "a.csv"), "Permission denied: 'a.csv'"),
+        (FileNotFoundError("no file 'a.csv'; check the name"), "no file 'a.csv'; check the name"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_a_sentence_for_every_error(error: Exception, said: str) -> None:
+    assert sentence(error).startswith(said)
+
+
+SLOW_RUN = '''
+import asyncio, sys
+from pathlib import Path
+from fastslow import Agent, ScriptedModel
+from fastslow.agent.surfaces.cli.live import RunView
+from fastslow.agent.surfaces.cli.phases import Phases
+from fastslow.agent.surfaces.cli.run import JsonLines, carry_out
+from fastslow.agent.surfaces.cli.text import terminal
+from fastslow.agent.engine.types import Reply
+from fastslow.agent.transcript import ToolCall
+
+class Closed(ScriptedModel):
+    async def aclose(self):
+        print("closed", file=sys.stderr, flush=True)
+        if sys.argv[1] == "stuck":
+            await asyncio.sleep(60)
+
+async def forever(request):
+    print("waiting", file=sys.stderr, flush=True)
+    await asyncio.sleep(60)
+
+def wait(minutes: int) -> str:
+    """Wait.
+
+    Args:
+        minutes: How long.
+    """
+    return "waited"
+
+plan = ToolCall("p", "plan", '{"goal": "Wait", "steps": [{"do": "Wait."}, {"do": "Wait more."}]}')
+model = Closed([Reply(calls=(plan,)), Reply("The first step gave 42."), forever])
+agent = Agent(engine=model, sandbox=None, tools=[wait])
+view = JsonLines() if sys.argv[1] == "json" else RunView(terminal())
+sys.exit(asyncio.run(carry_out(agent, agent.stream("Wait."), view, Phases(terminal(stderr=True)))))
+'''
+
+
+def start(how: str, env: dict[str, str]) -> subprocess.Popen[str]:
+    """A run that waits for its second turn's model until it is stopped."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_RUN, how],
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    while "waiting" not in process.stderr.readline():
+        assert process.poll() is None
+    return process
+
+
+def test_ctrl_c_prints_the_partial_result(nowhere: dict[str, str]) -> None:
+    process = start("live", nowhere)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    partial = stdout.partition("Partial answer")[2]
+    assert "Step 1:" in partial
+    assert "The first step gave 42." in partial
+    assert "✗ cancelled: cancelled by the user" in stdout
+    assert "press Ctrl-C again" in stderr
+    assert "closed" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_ctrl_c_ends_json_lines_with_the_result(nowhere: dict[str, str]) -> None:
+    process = start("json", nowhere)
+    process.send_signal(signal.SIGTERM)
+    stdout, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    told = [json.loads(line) for line in stdout.splitlines()]
+    assert told[0]["event"] == "run_started"
+    assert told[-1]["event"] == "run_finished"
+    assert told[-1]["result"]["exit"] == "cancelled"
+
+
+def test_a_second_ctrl_c_ends_at_once(nowhere: dict[str, str]) -> None:
+    process = start("stuck", nowhere)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "closed" not in process.stderr.readline():
+        assert process.poll() is None
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert time.monotonic() - begun < 5
+    assert "The first step gave 42." in stdout
