@@ -38,10 +38,11 @@ from fastslow.agent.events import (
 )
 from fastslow.agent.many import Task, run_many
 from fastslow.agent.modes import Evidence, Kind, Mode, ModePolicy, ModeRule
+from fastslow.agent.options import RunOptions
 from fastslow.agent.plan import Plan, Step
 from fastslow.agent.record.journal import Journal
 from fastslow.sandbox import DockerSandbox, DummySandbox, Limits, Network, SandboxError
-from fastslow.tools import Tool, Toolbox, ToolError, tool
+from fastslow.tools import Outcome, Tool, Toolbox, ToolError, Toolset, tool
 
 __all__ = [
     "VLLM",
@@ -74,6 +75,7 @@ __all__ = [
     "Network",
     "NetworkUsed",
     "Notice",
+    "Outcome",
     "Plan",
     "PlanMade",
     "Prices",
@@ -83,6 +85,7 @@ __all__ = [
     "Rule",
     "RunBusy",
     "RunFinished",
+    "RunOptions",
     "RunResumed",
     "RunStarted",
     "RunUnknown",
@@ -96,6 +99,7 @@ __all__ = [
     "Tool",
     "ToolError",
     "Toolbox",
+    "Toolset",
     "TurnDelta",
     "TurnFinished",
     "TurnStarted",

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from fastslow.sandbox.allow import rules
 from fastslow.sandbox.connection import Connection
 from fastslow.sandbox.container import Spec
+from fastslow.sandbox.engine import docker_client
 from fastslow.sandbox.engines import Engine, Engines
-from fastslow.sandbox.image import build_command, image_tag
+from fastslow.sandbox.errors import SandboxError
+from fastslow.sandbox.image import build_command, image_manifest, image_tag
 from fastslow.sandbox.owner import ContainerInfo, Owner
+from fastslow.sandbox.packages import Manifest
 from fastslow.sandbox.pool import Pool
 from fastslow.sandbox.sandbox import Limits, Network, OnEgress
 from fastslow.sandbox.session import DockerSession
 
 if TYPE_CHECKING:
     from docker.tls import TLSConfig
+
+STACK = ("pandas", "numpy", "matplotlib", "duckdb", "openpyxl", "pyarrow")  # what data code is made of
 
 
 class DockerSandbox:
@@ -54,6 +63,7 @@ class DockerSandbox:
         self._spec = Spec(self._limits, image, build, runtime, network or Network(), owner)
         hosts = [host] if host is None or isinstance(host, str) else host
         self._engines = Engines([Engine(name, tls, owner) for name in hosts])
+        self._packages: tuple[str, ...] | None = None
         self._pool = Pool(pool, self._start)
         self._connections: set[Connection] = set()
 
@@ -78,6 +88,22 @@ class DockerSandbox:
     def warm(self) -> None:
         """Start a container in the background, for the next `session()` to take. Needs a running loop."""
         self._pool.fill(1)
+
+    async def packages(self) -> tuple[str, ...]:
+        """See `Sandbox.packages`: of the image's manifest what data code is made of, and what was asked for besides."""
+        if self._packages is None:
+            try:
+                manifest = await asyncio.to_thread(self._manifest)
+            except SandboxError:  # whoever starts a session hears of it
+                return ()
+            names = {package.name for package in manifest.packages}
+            wanted = (*STACK, *(canonicalize_name(Requirement(each).name) for each in manifest.requested))
+            self._packages = tuple(name for name in wanted if name in names)
+        return self._packages
+
+    def _manifest(self) -> Manifest:
+        with closing(docker_client()) as client:
+            return image_manifest(client, self._spec.image)
 
     async def session(self, *, on_egress: OnEgress | None = None) -> DockerSession:
         """See `Sandbox.session`: about 0.3 s; from the pool, or after `warm`, at once.

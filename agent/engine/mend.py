@@ -42,10 +42,12 @@ def mend(received: Received, request: Request, profile: Profile, raw: str = "") 
         text = opened + text
     reasoning, content = _split(received.reasoning, text, request, profile, notes)
     calls = _mend_calls(received.calls, raw, request, profile, cut, notes)
+    dropped = [call.name for call in received.calls if not _is_whole(call)] if cut else []
     if fences_code(profile, request.tools):
         reasoning, content = _reopened(reasoning, content)
     if not calls and request.schema is None:
-        content, calls = _find_calls(content, reasoning, request, profile, cut, notes)
+        content, calls, lost = _find_calls(content, reasoning, request, profile, cut, notes)
+        dropped += lost
     if not content and not calls and not cut:
         content = _answer_in(raw, request, profile)
         if content:
@@ -57,6 +59,7 @@ def mend(received: Received, request: Request, profile: Profile, raw: str = "") 
         reasoning=(opened + reasoning).strip() if reasoning.strip() else "",
         calls=_with_unique_ids(calls, request),
         finish="length" if cut else "stop",
+        dropped=tuple(name for name in dropped if name),
         notes=tuple(notes),
     )
 
@@ -142,26 +145,28 @@ def _is_whole(call: ReceivedCall) -> bool:
 
 def _find_calls(
     content: str, reasoning: str, request: Request, profile: Profile, cut: bool, notes: list[str]
-) -> tuple[str, list[ToolCall]]:
-    """Calls that stand in the text: as a code block, or in the call syntax, unseen by the server."""
+) -> tuple[str, list[ToolCall], list[str]]:
+    """Calls that stand in the text: as a code block, or in the call syntax, unseen by the server; the text without
+    them; and of an answer that was cut off the name of the call that is not whole."""
     runs = fences_code(profile, request.tools) and request.force != NO_CALL  # an answer may show code
     block = first_block(content) if runs else None
     if block and _is_json(block):
         block = None
     rest, found = _recover(content[: block.start] if block else content, request, profile)
-    if found and not cut:
+    lost = [call.name for call in found if cut and not is_object(call.arguments)]
+    if found := [call for call in found if not cut or is_object(call.arguments)]:
         if not call_block(profile, request):
             notes.append(f"{_count(found)} found again in the content.")
-        return rest, found
+        return rest, found, lost
     if block and block.code.strip() and (block.closed or not cut):
         arguments = json.dumps({"code": block.code}, ensure_ascii=False)
-        return content[: block.end], [ToolCall("", CODE_TOOL, arguments, form="fenced")]
+        return content[: block.end], [ToolCall("", CODE_TOOL, arguments, form="fenced")], []
     if content.strip() or cut:
-        return content, []
+        return content, [], [*lost, *([CODE_TOOL] if block else [])]
     _, found = _recover(reasoning, request, profile)
     if found:
         notes.append(f"{_count(found)} found again in the reasoning.")
-    return content, found
+    return content, found, []
 
 
 def _recover(text: str, request: Request, profile: Profile) -> tuple[str, list[ToolCall]]:

@@ -80,6 +80,7 @@ class Reply:
     chances: of what the model was to choose from (`Engine.choose`), the logarithm of each one's probability. Of those
     that begin with the same token the first stands for all.
 
+    dropped: names of calls that were not whole when the reply was cut off; they are not among `calls`.
     `notes` says what had to be mended on the way, one sentence each ("1 call was found again in the content").
     """
 
@@ -88,6 +89,7 @@ class Reply:
     calls: tuple[ToolCall, ...] = ()
     finish: Finish = "stop"
     usage: Usage = field(default_factory=Usage)
+    dropped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     chances: Mapping[str, float] = field(default_factory=dict)
 

@@ -24,12 +24,14 @@ from fastslow.agent.events import Event, Exit, RunFinished, RunResumed, RunStart
 from fastslow.agent.folders import state_folder
 from fastslow.agent.record.jsonl import from_json, to_json
 
-SCHEMA = 2  # of the tables and of the events in them; raised with each change that older code cannot read
+SCHEMA = 3  # of the tables and of the events in them; raised with each change that older code cannot read
 BUSY_SECONDS = 30.0  # how long to wait for another process that writes
 _TABLES = """
 CREATE TABLE runs (
-    run TEXT PRIMARY KEY, task TEXT NOT NULL, model TEXT NOT NULL, parent TEXT, started REAL NOT NULL, exit TEXT
+    run TEXT PRIMARY KEY, task TEXT NOT NULL, model TEXT NOT NULL, forked TEXT, parent TEXT NOT NULL, key TEXT NOT NULL,
+    started REAL NOT NULL, exit TEXT
 );
+CREATE INDEX keys ON runs (key);
 CREATE TABLE events (
     run TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, event TEXT NOT NULL,
     PRIMARY KEY (run, number)
@@ -48,7 +50,8 @@ def default_path() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A row of `fastslow runs`. exit: None while it runs, or after it was killed. parent: what it was forked from."""
+    """A row of `fastslow runs`. exit: None while it runs, or after it was killed. forked: the run that it was forked
+    from. parent: the run in whose call it was carried out, `""` for none."""
 
     run: str
     task: str
@@ -56,7 +59,8 @@ class RunInfo:
     started: datetime
     exit: Exit | None
     running: bool
-    parent: str | None
+    forked: str | None
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +158,22 @@ class Journal:
 
     def runs(self) -> tuple[RunInfo, ...]:
         """All runs, the latest first."""
-        rows = self._read("SELECT run, task, model, started, exit, parent FROM runs ORDER BY started DESC, run DESC")
+        rows = self._read(
+            "SELECT run, task, model, started, exit, forked, parent FROM runs ORDER BY started DESC, run DESC"
+        )
         try:
             return tuple(
                 RunInfo(
-                    run, task, model, datetime.fromtimestamp(at, UTC), Exit(end) if end else None, self._held(run), up
+                    run,
+                    task,
+                    model,
+                    datetime.fromtimestamp(at, UTC),
+                    Exit(end) if end else None,
+                    self._held(run),
+                    forked,
+                    parent,
                 )
-                for run, task, model, at, end, up in rows
+                for run, task, model, at, end, forked, parent in rows
             )
         except (ValueError, TypeError) as error:
             raise self._broken(error) from error
@@ -177,6 +190,11 @@ class Journal:
             some = ", ".join(matching[:5])
             raise RunUnknown(f"{len(matching)} runs begin with {name!r}, such as {some}; write more of the id")
         raise RunUnknown(f"no run {name!r} in {self.path}; `fastslow runs` lists them")
+
+    def keyed(self, key: str) -> str | None:
+        """The run that has a key, the latest of several."""
+        rows = self._read("SELECT run FROM runs WHERE key = ? ORDER BY started DESC, run DESC", key)
+        return str(rows[0][0]) if key and rows else None
 
     def read(self, run: str) -> Written:
         """All of a run. RunUnknown, JournalBroken."""
@@ -210,7 +228,7 @@ class Journal:
             raise ValueError(f"run {run} has the turns {', '.join(map(str, sorted(turns))) or '(none)'}, got {turn}")
         first = replace(_started(run, events), run=new)
         with self._transaction() as database:
-            self._begin(database, first, (), parent=run)
+            self._begin(database, first, (), forked=run)
             database.execute("INSERT INTO events VALUES (?, 1, ?, ?)", (new, time.time(), _encoded(first)))
             copied = "SELECT ?, number, at, event FROM events WHERE run = ? AND number > 1 AND number < ?"
             database.execute(f"INSERT INTO events {copied}", (new, run, turns[turn]))
@@ -244,10 +262,13 @@ class Journal:
         return False
 
     def _begin(
-        self, database: sqlite3.Connection, first: RunStarted, inputs: Sequence[Path], parent: str | None = None
+        self, database: sqlite3.Connection, first: RunStarted, inputs: Sequence[Path], forked: str | None = None
     ) -> None:
-        row = (first.run, first.task, first.model, parent, time.time())
-        database.execute("INSERT INTO runs (run, task, model, parent, started) VALUES (?, ?, ?, ?, ?)", row)
+        key = "" if forked else first.key  # a fork is another run than the one that its key asks for
+        row = (first.run, first.task, first.model, forked, first.parent, key, time.time())
+        database.execute(
+            "INSERT INTO runs (run, task, model, forked, parent, key, started) VALUES (?, ?, ?, ?, ?, ?, ?)", row
+        )
         files = [(first.run, 0, path.name, _store(database, path.read_bytes())) for path in inputs]
         database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", files)
 
@@ -309,7 +330,7 @@ class Journal:
             )
 
     def _broken(self, error: Exception) -> JournalBroken:
-        if "full" in str(error):
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             remedy = "free some space on its disk, then go on with `fastslow resume`"
         elif isinstance(error, sqlite3.OperationalError):  # it may pass: locked, no rights, no such folder
             remedy = "look after the file, then go on with `fastslow resume`"

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from fastslow import Agent, Approval, Journal, Rule, ScriptedModel
+from fastslow.agent.calls import IN_DOUBT
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import Event
-from fastslow.agent.record.recorder import IN_DOUBT
 from fastslow.agent.transcript import ToolCall, ToolResult
 from fastslow.sandbox import DockerSandbox
 from fastslow.tools import Tool, tool
@@ -123,7 +123,7 @@ def life(folder: Path, at: int, where: str, docker: bool) -> None:
         approval=Approval((Rule("allow"),)),
         out=folder / "out",
     )
-    result = agent.run_sync(**({"resume": known[0].run} if known else {"task": "Post three lines."}))
+    result = asyncio.run(agent.resume(known[0].run)) if known else agent.run_sync("Post three lines.")
     made = {path.name: path.read_text() for path in result.files}
     told = {"exit": result.exit, "answer": result.answer, "reason": result.reason, "made": made}
     (folder / "end").write_text(json.dumps(told))

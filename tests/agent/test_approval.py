@@ -268,7 +268,7 @@ async def test_a_stopped_run_asks_again_and_an_answer_outlives_a_crash(tmp_path:
     agent = Agent(
         engine=ScriptedModel([says("done")]), tools=[world.tool], sandbox=None, ask=world.ask, journal=journal
     )
-    result = await agent.run(resume="last")
+    result = await agent.resume("last")
     assert (result.exit, world.posted) == (Exit.ANSWERED, ["a", "b"])
     assert [question.arguments["line"] for question in world.asked] == ["a", "b", "b"]
 
@@ -279,7 +279,7 @@ async def test_a_call_that_was_allowed_before_a_crash_is_not_asked_about_again(t
         await world.run(calls(post("a")), ask=world.ask, journal=Dies(tmp_path / "runs.db", CallStarted))
     journal = Journal(tmp_path / "runs.db")
     agent = Agent(engine=ScriptedModel([says("done")]), tools=[world.tool], sandbox=None, journal=journal)
-    assert (await agent.run(resume="last")).exit is Exit.ANSWERED
+    assert (await agent.resume("last")).exit is Exit.ANSWERED
     assert (len(world.asked), world.posted) == (1, ["a"])
 
 
@@ -292,7 +292,7 @@ async def test_a_person_decides_on_a_call_in_doubt(tmp_path: Path) -> None:
         agent = Agent(
             engine=ScriptedModel([says("done")]), tools=[world.tool], sandbox=None, ask=world.ask, journal=Journal(path)
         )
-        await agent.run(resume="last")
+        await agent.resume("last")
         assert world.posted == posted
         assert "may have taken effect already" in world.asked[1].reason
 

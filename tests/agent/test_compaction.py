@@ -370,7 +370,7 @@ TURNS = 200
 CONTEXT = 8192
 
 
-@tool
+@tool(effect="read")
 def read(page: int) -> str:
     """Read a page.
 
@@ -436,7 +436,7 @@ async def test_a_resumed_run_is_shortened_anew_and_a_replay_needs_no_context(tmp
     run = journal.runs()[0].run
     before = [event for event in journal.read(run).events if isinstance(event, Compacted)]
     model = ScriptedModel([*pages[11:], says("Done.")], context=CONTEXT)
-    result = await Agent(engine=model, tools=[read], sandbox=None, journal=journal).run(resume=run)
+    result = await Agent(engine=model, tools=[read], sandbox=None, journal=journal).resume(run)
     assert result.answer == "Done."
     shortened = [event for event in result.events if isinstance(event, Compacted)]
     assert shortened[0].before > CONTEXT, "what was said before comes back whole, and is shortened at once"

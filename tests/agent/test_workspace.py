@@ -54,7 +54,7 @@ async def test_a_sandbox_that_cannot_start_ends_the_run_with_the_remedy() -> Non
     assert "start it" in result.reason
 
 
-@tool
+@tool(effect="read")
 def dump(megabytes: float) -> str:
     """Give much text.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from fastslow import VLLM, Agent, Approval, Budget
+from fastslow.agent.agent import SECONDS
 from fastslow.agent.events import Event, Exit, RunFinished
 from fastslow.agent.folders import config_folder
 from fastslow.agent.modes import Think
@@ -25,7 +26,7 @@ from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare_sandbox, prepare_server
 from fastslow.agent.surfaces.cli.text import terminal
 from fastslow.agent.workspace import checked
-from fastslow.sandbox import DockerSandbox, Network
+from fastslow.sandbox import DockerSandbox, Limits, Network
 
 STATUS = {Exit.ANSWERED: 0, Exit.FAILED: 1, Exit.BUDGET: 1, Exit.STOPPED: 1, Exit.CANCELLED: CANCELLED}
 
@@ -69,7 +70,7 @@ class JsonLines:
 def run(wanted: Wanted) -> int:
     """Set up, carry out, show; returns the exit status."""
     approval = Approval.load(wanted.rules) if wanted.rules else users_rules()
-    sandbox = DockerSandbox(network=wanted.network)
+    sandbox = DockerSandbox(Limits(seconds=SECONDS), network=wanted.network)
     files = checked(wanted.files, sandbox.limits.upload)
     if wanted.out:
         wanted.out.mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,10 @@ def run(wanted: Wanted) -> int:
         approval=approval,
         ask=Asker(terminal(), view.paused) if isinstance(view, RunView) and attended() else None,
     )
-    events = agent.stream(wanted.task, files=files, after=wanted.after, resume=wanted.resume)
+    if wanted.resume:
+        events = agent.resume_stream(wanted.resume)
+    else:
+        events = agent.stream(wanted.task or "", files=files, after=wanted.after)
     return asyncio.run(carry_out(agent, events, view, phases))
 
 

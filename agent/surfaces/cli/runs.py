@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import TypeAdapter
 from rich.table import Table
@@ -23,7 +23,7 @@ from fastslow.agent.record.start import new_id
 from fastslow.agent.surfaces.cli import run as runner
 from fastslow.agent.surfaces.cli.text import one_line, terminal
 from fastslow.sandbox import Network
-from fastslow.tools.builtin import sandbox_tools
+from fastslow.tools.builtin import BUILTIN
 
 _STYLES = {"answered": "green", "running": "yellow"}
 
@@ -96,10 +96,10 @@ def resume(name: str, budget: Budget | None, **options: Any) -> int:
         run = journal.find(name)
         written = journal.read(run)
     answered = written.finished and written.finished.result.exit is Exit.ANSWERED
-    if not answered and (own := [tool for tool in written.started.tools if tool not in _built_in()]):
+    if not answered and (own := [tool for tool in written.started.tools if tool not in {*OWN, *BUILTIN}]):
         raise ConfigurationError(
             f"run {run} has tools of its own, {', '.join(own)}, which this command does not know; go on in Python: "
-            f'Agent(tools=[...]).run_sync(resume="{run}")'
+            f'await Agent(tools=[...]).resume("{run}")'
         )
     settings = written.started.settings
     out = settings.get("out")
@@ -115,15 +115,6 @@ def resume(name: str, budget: Budget | None, **options: Any) -> int:
         **options,
     )
     return runner.run(wanted)
-
-
-def _built_in() -> set[str]:
-    """The tools that a run of the command may have."""
-
-    async def none() -> NoReturn:
-        raise TypeError("these tools are only counted")
-
-    return {*OWN, *(tool.name for tool in sandbox_tools(none))}
 
 
 @contextmanager
