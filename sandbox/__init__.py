@@ -14,7 +14,7 @@ from fastslow.sandbox.errors import CallFailed, EngineMissing, ImageMissing, San
 from fastslow.sandbox.image import build_command, build_image, image_exists, image_manifest, image_tag
 from fastslow.sandbox.owner import ContainerInfo
 from fastslow.sandbox.packages import InvalidImageRequest, Manifest, Package
-from fastslow.sandbox.probe import Finding, probe
+from fastslow.sandbox.probe import PostureCheck, probe
 from fastslow.sandbox.sandbox import (
     Display,
     Egress,
@@ -47,7 +47,6 @@ __all__ = [
     "EngineMissing",
     "Execution",
     "FileInfo",
-    "Finding",
     "HostFunction",
     "ImageBuildFailed",
     "ImageMissing",
@@ -61,6 +60,7 @@ __all__ = [
     "OnOutput",
     "OutOfScript",
     "Package",
+    "PostureCheck",
     "Sandbox",
     "SandboxError",
     "Session",

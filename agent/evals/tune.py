@@ -18,7 +18,7 @@ SURE = 0.05  # a difference that chance makes less often than this is one
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Comparison:
     """What a candidate came to. better, worse: cases that it alone did right, and that the profile's rules alone did.
     chance: how often chance makes such a difference. more: cases that would tell it from chance; None where it did."""
 
@@ -60,14 +60,14 @@ def arms(profile: Profile) -> tuple[Arm, ...]:
     )
 
 
-def findings(profile: Profile, rows: Sequence[Row]) -> list[Finding]:
+def comparisons(profile: Profile, rows: Sequence[Row]) -> list[Comparison]:
     """What each candidate came to; of those for one kind at most one is taken."""
     by_arm = grouped(rows, "arm")
     base = by_arm.get(BASE, [])
     found = [
         _compared(rule, base, by_arm[name]) for name, rule in candidates(profile).items() if rule and name in by_arm
     ]
-    best: dict[Kind, Finding] = {}
+    best: dict[Kind, Comparison] = {}
     for each in found:
         held = best.get(each.rule.kind)
         if each.taken and (held is None or (each.right, -each.tokens) > (held.right, -held.tokens)):
@@ -75,12 +75,12 @@ def findings(profile: Profile, rows: Sequence[Row]) -> list[Finding]:
     return [replace(each, taken=best.get(each.rule.kind) is each) for each in found]
 
 
-def tuned(found: Sequence[Finding]) -> tuple[ModeRule, ...]:
+def tuned(found: Sequence[Comparison]) -> tuple[ModeRule, ...]:
     """The rules to write down, each with its figures."""
     return tuple(ModeRule(each.rule.kind, each.rule.budget, each.told) for each in found if each.taken)
 
 
-def _compared(rule: ModeRule, base: Sequence[Row], rows: Sequence[Row]) -> Finding:
+def _compared(rule: ModeRule, base: Sequence[Row], rows: Sequence[Row]) -> Comparison:
     pairs = paired(base, rows)
     theirs, mine, better, worse = pairs.one, pairs.other, pairs.only_other, pairs.only_one
     tokens, base_tokens = mine.thinking + mine.answer, theirs.thinking + theirs.answer
@@ -88,7 +88,7 @@ def _compared(rule: ModeRule, base: Sequence[Row], rows: Sequence[Row]) -> Findi
     taken = (better > worse and chance < SURE) or (better >= worse and tokens <= CHEAPER * base_tokens)
     more = None if chance < SURE else _needed(better, worse, of)
     right, base_right = mine.success.right, theirs.success.right
-    return Finding(rule, right, of, base_right, tokens, base_tokens, better, worse, chance, more, taken)
+    return Comparison(rule, right, of, base_right, tokens, base_tokens, better, worse, chance, more, taken)
 
 
 def _needed(better: int, worse: int, of: int) -> int | None:

@@ -159,7 +159,7 @@ def _report(wanted: Wanted, rows: Sequence[Row], command: str) -> None:
 
 def _save(profile: Profile, rows: Sequence[Row]) -> None:
     """Write the rules that paid, and say of each candidate what it came to."""
-    found, model = tuning.findings(profile, rows), rows[0].model
+    found, model = tuning.comparisons(profile, rows), rows[0].model
     rules, path = tuning.tuned(found), overlay_path(model)
     told = terminal(stderr=True)
     for each in found:

@@ -20,7 +20,7 @@ from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare_sandbox
 from fastslow.agent.surfaces.cli.text import clean, one_line, terminal
 from fastslow.agent.workspace import checked
-from fastslow.sandbox import DockerSandbox, Execution, Finding, Limits, Network, docker_client, image_manifest
+from fastslow.sandbox import DockerSandbox, Execution, Limits, Network, PostureCheck, docker_client, image_manifest
 from fastslow.sandbox import probe as probed
 
 T = TypeVar("T")
@@ -137,7 +137,7 @@ def probe(*, as_json: bool) -> int:
     return int(held < len(findings))
 
 
-async def _probe(sandbox: DockerSandbox) -> tuple[Finding, ...]:
+async def _probe(sandbox: DockerSandbox) -> tuple[PostureCheck, ...]:
     return await probed(await sandbox.session())
 
 
