@@ -1,4 +1,4 @@
-"""Sessions in Docker containers: the sandbox that users see, thin above `pool`, `engines` and `container`."""
+"""Sessions in Docker containers: the sandbox that users see, thin above `pool`, `daemons` and `container`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from fastslow.sandbox.allow import rules
 from fastslow.sandbox.connection import Connection
 from fastslow.sandbox.container import Spec
-from fastslow.sandbox.engines import Engine, Engines
+from fastslow.sandbox.daemon import Daemon
+from fastslow.sandbox.daemons import Daemons
 from fastslow.sandbox.image import build_command, image_tag
 from fastslow.sandbox.owner import ContainerInfo, Owner
 from fastslow.sandbox.pool import Pool
@@ -25,9 +26,9 @@ class DockerSandbox:
 
     image: another one than that of `fastslow sandbox build`; it needs `python3` (3.11 or later) and `bash`.
     packages: pip requirements that the image has besides, baked in by `fastslow sandbox build --packages`.
-    runtime: an OCI runtime that the engine knows, such as `"runsc"`; None is the engine's default.
+    runtime: an OCI runtime that the daemon knows, such as `"runsc"`; None is the daemon's default.
     network: where code may connect.
-    host: the engine, as `unix://`, `ssh://user@host`, `tcp://host:port` (with tls), or several, which then share the
+    host: the daemon, as `unix://`, `ssh://user@host`, `tcp://host:port` (with tls), or several, which then share the
         sessions; None is what `DOCKER_HOST` names, else the local one. A unix socket stands for this machine.
     pool: how many containers to keep running ahead of their sessions, from the first `session()` or `warm()` on.
 
@@ -53,7 +54,7 @@ class DockerSandbox:
         image, build = image or image_tag(packages), build_command(packages)
         self._spec = Spec(self._limits, image, build, runtime, network or Network(), owner)
         hosts = [host] if host is None or isinstance(host, str) else host
-        self._engines = Engines([Engine(name, tls, owner) for name in hosts])
+        self._daemons = Daemons([Daemon(name, tls, owner) for name in hosts])
         self._pool = Pool(pool, self._start)
         self._connections: set[Connection] = set()
 
@@ -82,31 +83,31 @@ class DockerSandbox:
     async def session(self, *, on_egress: OnEgress | None = None) -> DockerSession:
         """See `Sandbox.session`: about 0.3 s; from the pool, or after `warm`, at once.
 
-        Raises EngineMissing, ImageMissing, or SandboxError with what the engine said.
+        Raises DockerMissing, ImageMissing, or SandboxError with what the daemon said.
         """
         connection = await self._pool.take() or await self._start()
         connection.on_egress = on_egress
         return DockerSession(connection)
 
     async def ls(self) -> tuple[ContainerInfo, ...]:
-        """The containers of all sandboxes, of other processes too, on our engines. Raises EngineMissing."""
-        return await self._engines.containers()
+        """The containers of all sandboxes, of other processes too, on our daemons. Raises DockerMissing."""
+        return await self._daemons.containers()
 
     async def prune(self) -> int:
         """Remove the containers and folders whose owners live no more; how many containers there were.
 
-        Raises EngineMissing.
+        Raises DockerMissing.
         """
-        return await self._engines.prune()
+        return await self._daemons.prune()
 
     async def aclose(self) -> None:
         """End all sessions."""
         await self._pool.aclose()
         await asyncio.gather(*(connection.aclose() for connection in list(self._connections)))
-        await self._engines.aclose()
+        await self._daemons.aclose()
 
     async def _start(self) -> Connection:
-        connection = await self._engines.start(self._spec, self._ended)
+        connection = await self._daemons.start(self._spec, self._ended)
         self._connections.add(connection)
         return connection
 

@@ -59,14 +59,14 @@ class Owner:
 class ContainerInfo:
     """A container of any sandbox. owner: a process id. alive: False when that process surely lives no more.
 
-    age: seconds. engine: the host that it is on. status: in the engine's words, such as "Up 3 minutes".
+    age: seconds. daemon: the host that it is on. status: in the daemon's words, such as "Up 3 minutes".
     """
 
     name: str
     owner: int
     alive: bool
     age: float
-    engine: str
+    daemon: str
     image: str
     status: str
 
@@ -80,8 +80,8 @@ def started(pid: int) -> str:
     return stat.rpartition(")")[2].split()[19]
 
 
-def list_containers(api: APIClient, engine: str, me: Owner) -> list[ContainerInfo]:
-    """Those of all owners on one engine. Blocks."""
+def list_containers(api: APIClient, daemon: str, me: Owner) -> list[ContainerInfo]:
+    """Those of all owners on one daemon. Blocks."""
     found = []
     for facts in _labelled(api):
         owner = Owner.parse(facts["Labels"].get(LABEL, ""))
@@ -91,7 +91,7 @@ def list_containers(api: APIClient, engine: str, me: Owner) -> list[ContainerInf
                 owner=owner.pid if owner else 0,
                 alive=owner is None or not owner.gone(me),
                 age=max(0.0, time.time() - facts["Created"]),
-                engine=engine,
+                daemon=daemon,
                 image=facts["Image"],
                 status=facts["Status"],
             )

@@ -15,8 +15,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from fastslow.sandbox.base import Target
-from fastslow.sandbox.engine import OnProgress
 from fastslow.sandbox.errors import SandboxError
+from fastslow.sandbox.install import OnProgress
 from fastslow.sandbox.steps import ImageBuildFailed, run_step
 
 REQUIREMENTS = Path(__file__).parent / "guest/requirements.txt"

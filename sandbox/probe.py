@@ -1,6 +1,6 @@
 """Posture checks from inside: code in a session tries what it must not be able to do, and each attempt is reported.
 
-`fastslow sandbox probe` runs them. They say what holds on this machine, with this engine, kernel and runtime; they are
+`fastslow sandbox probe` runs them. They say what holds on this machine, with this daemon, kernel and runtime; they are
 no proof against what nobody has thought of.
 """
 

@@ -26,7 +26,7 @@ from benchmarks.sandbox.contender import PEERS, ROOT, Contender, Peer
 from benchmarks.sandbox.floors import floors
 from benchmarks.sandbox.ours import round_of_ours
 from benchmarks.sandbox.shared import GIVE_UP, Measured, visit
-from fastslow.sandbox import EngineFacts, docker_client, engine_facts
+from fastslow.sandbox import DockerFacts, docker_client, docker_facts
 
 PAGE = ROOT / "docs/sandbox-benchmarks.md"
 PEERS_EVERY = 2  # rounds; theirs take longer
@@ -64,13 +64,13 @@ def measure(
     return measured
 
 
-def facts(engine: EngineFacts, load: float, contenders: Sequence[Contender]) -> tuple[str, ...]:
+def facts(docker: DockerFacts, load: float, contenders: Sequence[Contender]) -> tuple[str, ...]:
     now = os.getloadavg()[0]
     versions = [version for contender in contenders for version in contender.versions]
     return (
-        f"{os.cpu_count()} processors ({_processor()}), {engine.memory >> 30} GiB, Linux {platform.release()}, "
+        f"{os.cpu_count()} processors ({_processor()}), {docker.memory >> 30} GiB, Linux {platform.release()}, "
         f"Python {platform.python_version()}",
-        f"Docker {engine.version}, {engine.storage_driver}, cgroup v{engine.cgroup}",
+        f"Docker {docker.version}, {docker.storage_driver}, cgroup v{docker.cgroup}",
         f"load average {load:.1f} before and {now:.1f} after (the benchmark itself makes about 1)",
         ", ".join(versions),
     )
@@ -100,7 +100,7 @@ def run(rounds: int, names: Sequence[str], console: Console) -> report.Report:
             measured = measure(client, image, contenders[0], contenders[1:], rounds, progress)
             return report.Report(
                 date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-                facts=facts(engine_facts(client), load, contenders),
+                facts=facts(docker_facts(client), load, contenders),
                 gave_up=GIVE_UP,
                 contenders=tuple(contender.name for contender in contenders),
                 series=measured.series(),

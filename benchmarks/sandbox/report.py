@@ -224,7 +224,7 @@ Numbers of other runs, machines or hours are not comparable with these.
 - **Idle sandbox of a pool**: the mean of its four containers, which share what they read from files only.
 - **Refill**: until four containers run again after four were taken; then the same while a session works all the time,
   for how much longer its work (a sum in plain Python) takes.
-- **Floors** are what the machine and the engine take without any library.
+- **Floors** are what the machine and Docker take without any library.
 
 ## What did not work
 

@@ -244,7 +244,7 @@ def wheel_of(name: str) -> bytes:
 
 
 @pytest.mark.docker
-async def test_code_reaches_what_is_allowed_and_nothing_else(engine: object, small: Limits, site: int) -> None:
+async def test_code_reaches_what_is_allowed_and_nothing_else(client: object, small: Limits, site: int) -> None:
     heard: list[Egress] = []
     sandbox = DockerSandbox(small, network=Network((f"127.0.0.1:{site}",)))
     try:
@@ -281,7 +281,7 @@ print(attempt(socket.getaddrinfo, "example.org", 80))
 
 
 @pytest.mark.docker
-async def test_pip_installs_from_an_index_that_is_allowed(engine: object, small: Limits, site: int) -> None:
+async def test_pip_installs_from_an_index_that_is_allowed(client: object, small: Limits, site: int) -> None:
     sandbox = DockerSandbox(small, network=Network((f"127.0.0.1:{site}",)))
     try:
         session = await sandbox.session()

@@ -29,7 +29,7 @@ from fastslow.agent.serving.start import server_status
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import chosen_model
 from fastslow.agent.surfaces.cli.text import one_line, seconds, size, terminal
-from fastslow.sandbox import EngineMissing, docker_client, engine_facts, image_exists, image_tag
+from fastslow.sandbox import DockerMissing, docker_client, docker_facts, image_exists, image_tag
 
 # Without these no run can work; what else the probe finds wrong makes one slower or less sharp.
 NEEDED_FINDINGS = {"tools", "calls"}
@@ -76,8 +76,8 @@ def _docker() -> tuple[HealthCheck, HealthCheck]:
     client_version = version("docker")
     try:
         client = docker_client(timeout=10)
-        facts, built = engine_facts(client), image_exists(client)
-    except EngineMissing as error:
+        facts, built = docker_facts(client), image_exists(client)
+    except DockerMissing as error:
         missing = HealthCheck("Sandbox image", "failed", "unknown without an engine", "fastslow sandbox build")
         found = f"{error} (client: docker-py {client_version})"
         return missing, HealthCheck("Docker", "failed", found, "fastslow sandbox build")

@@ -112,10 +112,10 @@ def ls(*, as_json: bool) -> None:
     if as_json:
         terminal().print_json(json.dumps([asdict(one) for one in found]))
         return
-    table = Table("Name", "State", "Owner", "Status", "Image", "Engine", box=None, header_style="bold")
+    table = Table("Name", "State", "Owner", "Status", "Image", "Daemon", box=None, header_style="bold")
     for one in found:
         state = "live" if one.alive else "orphan"
-        row = (one.name, state, str(one.owner), one.status, one.image, one.engine)
+        row = (one.name, state, str(one.owner), one.status, one.image, one.daemon)
         table.add_row(*(Text(clean(cell)) for cell in row))
     terminal().print(table if found else Text("no sandboxes"))
 

@@ -1,38 +1,109 @@
-"""The Docker engines that a sandbox may use: one, or several as one pool."""
+"""A Docker daemon: how it is reached, what it is, and how it does. docker-py is imported late: it costs 100 ms."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fastslow.sandbox.connection import Connection
-from fastslow.sandbox.container import Spec, start_container
-from fastslow.sandbox.engine import LOCAL, docker_client
-from fastslow.sandbox.errors import EngineMissing, SandboxError
+from fastslow.sandbox.errors import DockerMissing, SandboxError
 from fastslow.sandbox.owner import ContainerInfo, Owner, list_containers, reap, reap_folders, remove
 
 if TYPE_CHECKING:
     from docker import APIClient, DockerClient
     from docker.tls import TLSConfig
 
-REST_SECONDS = 5.0  # how long an engine that failed is left alone while others answer
-AT_ONCE = 4  # containers that start side by side on one engine: more only share its processors
+LOCAL = "unix:///var/run/docker.sock"
+REST_SECONDS = 5.0  # how long a daemon that failed is left alone while others answer
+AT_ONCE = 4  # containers that start side by side on one daemon: more only share its processors
 TUNNEL_SECONDS = 20.0
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True, slots=True)
+class DockerFacts:
+    """What `fastslow doctor` shows. cgroup: `"1"` or `"2"`. rootless: the daemon runs without root."""
+
+    version: str
+    storage_driver: str
+    cgroup: str
+    runtimes: tuple[str, ...]
+    rootless: bool
+    cpus: int
+    memory: int
+
+
+def docker_client(timeout: float = 60.0, *, host: str | None = None, tls: TLSConfig | None = None) -> DockerClient:
+    """A client of the daemon at `host`; None: the one that the environment names (`DOCKER_HOST`) or the local one.
+
+    Raises DockerMissing with the remedy. timeout: seconds of silence before one request fails.
+    """
+    from docker.errors import DockerException
+    from docker.utils import kwargs_from_env
+
+    from fastslow.sandbox.client import Client
+
+    try:
+        _knock(host or os.environ.get("DOCKER_HOST") or LOCAL)
+        named = kwargs_from_env() if host is None else {"base_url": host, "tls": tls or False}
+        return Client(timeout=int(timeout), **named)
+    except (DockerException, OSError) as error:
+        raise DockerMissing(_remedy(error, host)) from error
+
+
+def _knock(host: str) -> None:
+    """OSError when nobody listens on the daemon's unix socket: docker-py says it vaguely, and leaks the
+    socket."""
+    if host.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.connect(host.removeprefix("unix://"))
+
+
+def _remedy(error: BaseException, host: str | None) -> str:
+    if isinstance(error, PermissionError):
+        return (
+            "the Docker daemon runs but this user may not speak to it; "
+            "run `sudo usermod -aG docker $USER` and log in again (that group is as mighty as root)"
+        )
+    named = os.environ.get("DOCKER_HOST")
+    if named and host in (None, named):
+        return f"no Docker daemon answers at DOCKER_HOST={named!r}; start it, or unset it to use the local one"
+    if host not in (None, LOCAL):
+        return f"no Docker daemon answers at {host!r} ({error}); start it, or name another one as `host`"
+    if shutil.which("dockerd") is None:
+        return "Docker is not installed; run `fastslow sandbox build`: as root on Debian it installs Docker"
+    return "no Docker daemon answers; run `fastslow sandbox build` as root, or `sudo systemctl start docker`"
+
+
+def docker_facts(client: DockerClient | None = None) -> DockerFacts:
+    """Version, drivers and limits of the daemon; DockerMissing when none answers."""
+    if client is None:
+        client = docker_client(timeout=10)
+        with contextlib.closing(client):
+            return docker_facts(client)
+    info: dict[str, Any] = client.info()
+    return DockerFacts(
+        version=str(info.get("ServerVersion", "")),
+        storage_driver=str(info.get("Driver", "")),
+        cgroup=str(info.get("CgroupVersion", "1")),
+        runtimes=tuple(sorted(info.get("Runtimes") or ())),
+        rootless="name=rootless" in (info.get("SecurityOptions") or ()),
+        cpus=int(info.get("NCPU", 0)),
+        memory=int(info.get("MemTotal", 0)),
+    )
 
 
 class Tunnel:
-    """An engine behind ssh, as a unix socket of ours: one connection, by the user's own `ssh` and its settings.
+    """A daemon behind ssh, as a unix socket of ours: one connection, by the user's own `ssh` and its settings.
 
     It ends with us, however we end: its far side waits for the end of our pipe.
     """
@@ -40,14 +111,14 @@ class Tunnel:
     def __init__(self, host: str, owner: Owner) -> None:
         address = urlsplit(host)
         if not address.hostname or address.hostname.startswith("-"):
-            raise ValueError(f"an engine behind ssh is named as ssh://user@host:port, got {host!r}")
+            raise ValueError(f"a daemon behind ssh is named as ssh://user@host:port, got {host!r}")
         self._folder = owner.folder()
-        self.base = f"unix://{self._folder}/engine"
+        self.base = f"unix://{self._folder}/daemon"
         options = ["BatchMode=yes", "ExitOnForwardFailure=yes", "ServerAliveInterval=15", "StreamLocalBindMask=0177"]
         self._process = subprocess.Popen(
             [
                 *("ssh", "-T", *(word for option in options for word in ("-o", option))),
-                *("-L", f"{self._folder}/engine:{address.path or '/var/run/docker.sock'}"),
+                *("-L", f"{self._folder}/daemon:{address.path or '/var/run/docker.sock'}"),
                 *(("-l", address.username) if address.username else ()),
                 *(("-p", str(address.port)) if address.port else ()),
                 *("--", address.hostname, "echo ready; exec cat"),
@@ -63,7 +134,7 @@ class Tunnel:
         greeting = self._process.stdout.readline()
         watchdog.cancel()
         if greeting != b"ready\n":
-            raise EngineMissing(f"ssh did not reach {host!r}: {self.close()}; see that `ssh` gets there by itself")
+            raise DockerMissing(f"ssh did not reach {host!r}: {self.close()}; see that `ssh` gets there by itself")
 
     def close(self) -> str:
         """End it; what ssh complained of."""
@@ -73,8 +144,8 @@ class Tunnel:
         return said or "it said nothing"
 
 
-class Engine:
-    """One engine: how to reach it, how it does, and how many sessions it holds for us.
+class Daemon:
+    """One daemon: how to reach it, how it does, and how many sessions it holds for us.
 
     local: it runs on this machine, so a folder can be shared with it. machine, cpus: of where it runs.
     base: where its API is; known once `connect` returned, as tls is.
@@ -96,7 +167,7 @@ class Engine:
         self._client: DockerClient | None = None
         self._tunnel: Tunnel | None = None
         self._connecting = threading.Lock()
-        self._owed: set[str] = set()  # containers that could not be removed while the engine was away
+        self._owed: set[str] = set()  # containers that could not be removed while the daemon was away
 
     @property
     def load(self) -> float:
@@ -108,25 +179,25 @@ class Engine:
         return time.monotonic() < self.rests_until
 
     async def connect(self) -> APIClient:
-        """A client of an engine that answers, cleaned of what dead owners left. Raises EngineMissing."""
+        """A client of a daemon that answers, cleaned of what dead owners left. Raises DockerMissing."""
         return await asyncio.to_thread(self._connect)
 
     async def remove(self, name: str) -> None:
-        """Remove a container; later, when the engine does not answer now."""
+        """Remove a container; later, when the daemon does not answer now."""
         await asyncio.to_thread(self._remove, name)
 
     async def prune(self) -> int:
-        """Remove what dead owners left; how many containers that were. Raises EngineMissing."""
+        """Remove what dead owners left; how many containers that were. Raises DockerMissing."""
         return await asyncio.to_thread(self._prune)
 
     async def containers(self) -> list[ContainerInfo]:
-        """Raises EngineMissing."""
+        """Raises DockerMissing."""
         return await asyncio.to_thread(self._containers)
 
     async def fail(self, error: SandboxError) -> None:
         """Leave it alone for a while; if it went away, connect anew then."""
         self.rests_until = time.monotonic() + REST_SECONDS
-        if isinstance(error, EngineMissing):
+        if isinstance(error, DockerMissing):
             await asyncio.to_thread(self.close)
 
     def close(self) -> None:
@@ -167,7 +238,7 @@ class Engine:
             reap(client.api, self._owner)
         except (DockerException, requests.RequestException) as error:
             client.close()
-            raise EngineMissing(f"the Docker engine at {self.host!r} does not do its work: {error}") from error
+            raise DockerMissing(f"the Docker daemon at {self.host!r} does not do its work: {error}") from error
         reap_folders(self._owner)
         return client
 
@@ -176,7 +247,7 @@ class Engine:
 
         try:
             remove(self._connect(), name)
-        except (EngineMissing, requests.RequestException):
+        except (DockerMissing, requests.RequestException):
             self._owed.add(name)
             self.close()  # what it owes is seen to when it is there again
 
@@ -186,7 +257,7 @@ class Engine:
         try:
             count = reap(self._connect(), self._owner)
         except requests.RequestException as error:
-            raise EngineMissing(f"the Docker engine at {self.host!r} went away: {error}") from error
+            raise DockerMissing(f"the Docker daemon at {self.host!r} went away: {error}") from error
         reap_folders(self._owner)
         return count
 
@@ -196,60 +267,4 @@ class Engine:
         try:
             return list_containers(self._connect(), self.host, self._owner)
         except requests.RequestException as error:
-            raise EngineMissing(f"the Docker engine at {self.host!r} went away: {error}") from error
-
-
-class Engines:
-    """Several engines as one: a container goes to the one with the fewest sessions for its processors.
-
-    One that fails is left alone for some seconds, unless no other answers either.
-    """
-
-    def __init__(self, engines: Sequence[Engine]) -> None:
-        self._engines = list(engines)
-
-    async def start(self, spec: Spec, ended: Callable[[Connection], None]) -> Connection:
-        """A container that said hello, on the first engine that can start it. Raises as `start_container`."""
-        untried, errors = list(self._engines), []
-        while untried:
-            engine = min(untried, key=lambda engine: (engine.rests, engine.load))
-            untried.remove(engine)
-            try:
-                return await self._start_on(engine, spec, ended)
-            except SandboxError as error:
-                if untried and not engine.rests:  # else whoever asked is told
-                    log.warning("the Docker engine at %s failed: %s", engine.host, error)
-                await engine.fail(error)
-                errors.append((engine, error))
-        if len(errors) == 1:
-            raise errors[0][1]
-        said = "; ".join(f"{engine.host}: {error}" for engine, error in errors)
-        raise type(errors[0][1])(f"no engine could start a sandbox: {said}")
-
-    async def _start_on(self, engine: Engine, spec: Spec, ended: Callable[[Connection], None]) -> Connection:
-        def over(connection: Connection) -> None:
-            engine.connections.discard(connection)
-            ended(connection)
-
-        engine.starting += 1
-        try:
-            async with engine.slots:
-                connection = await start_container(engine, spec, over)
-            engine.connections.add(connection)
-        finally:
-            engine.starting -= 1
-        engine.rests_until = 0.0
-        return connection
-
-    async def containers(self) -> tuple[ContainerInfo, ...]:
-        """All containers of all owners, on all engines. Raises EngineMissing."""
-        found = await asyncio.gather(*(engine.containers() for engine in self._engines))
-        return tuple(info for infos in found for info in infos)
-
-    async def prune(self) -> int:
-        """Remove what dead owners left on all engines; how many containers that were. Raises EngineMissing."""
-        return sum(await asyncio.gather(*(engine.prune() for engine in self._engines)))
-
-    async def aclose(self) -> None:
-        """Let go of the engines."""
-        await asyncio.gather(*(asyncio.to_thread(engine.close) for engine in self._engines))
+            raise DockerMissing(f"the Docker daemon at {self.host!r} went away: {error}") from error
