@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastslow.sandbox import seccomp
-from fastslow.sandbox.connection import Connection
+from fastslow.sandbox.channel import Channel
 from fastslow.sandbox.daemon import Daemon
 from fastslow.sandbox.egress import EgressProxy
 from fastslow.sandbox.errors import DockerMissing, ImageMissing, SandboxError, SessionDied
@@ -24,7 +24,7 @@ from fastslow.sandbox.image import GUEST
 from fastslow.sandbox.owner import LABEL, Owner
 from fastslow.sandbox.sandbox import Egress, Limits, Network
 from fastslow.sandbox.stream import Attached, attach
-from fastslow.sandbox.wire import Channel, Message
+from fastslow.sandbox.wire import FrameStream, Message
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -117,23 +117,23 @@ class Doorway:
         self.folder.chmod(0o755)
         self._listener.listen(1)
 
-    async def accept(self) -> Channel:
+    async def accept(self) -> FrameStream:
         """The guest's connection; SandboxError when it is somebody else's."""
-        connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        peer, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         _, uid, _ = struct.unpack("3i", credentials)
         # Not compared with UID: a daemon with user namespaces maps it to another one.
         if uid in {0, os.geteuid()} - {UID}:
-            connection.close()
+            peer.close()
             raise SandboxError(f"user {uid} of this machine spoke in the guest's place; see who runs as that user")
-        return Channel(*await asyncio.open_unix_connection(sock=connection, limit=1 << 20))
+        return FrameStream(*await asyncio.open_unix_connection(sock=peer, limit=1 << 20))
 
     def close(self) -> None:
         self._listener.close()
         shutil.rmtree(self._outer, ignore_errors=True)
 
 
-async def start_container(daemon: Daemon, spec: Spec, ended: Callable[[Connection], None]) -> Connection:
+async def start_container(daemon: Daemon, spec: Spec, ended: Callable[[Channel], None]) -> Channel:
     """A container whose guest said hello, about 0.3 s. ended: called when it is over.
 
     Raises DockerMissing, ImageMissing, or SandboxError with what the daemon said. Cancelled, it leaves nothing.
@@ -141,23 +141,23 @@ async def start_container(daemon: Daemon, spec: Spec, ended: Callable[[Connectio
     api = await daemon.connect()
     name = f"fastslow-{secrets.token_hex(6)}"
     door = Doorway(spec.owner) if daemon.local else None
-    channel: Channel | None = None
+    frames: FrameStream | None = None
     creating = asyncio.create_task(asyncio.to_thread(_create, api, name, spec, daemon.machine, door))
     starting: asyncio.Task[None] | None = None
     try:
         async with asyncio.timeout(START_SECONDS):
             await asyncio.shield(creating)
             if door is None:
-                channel = await attach(daemon.base, daemon.tls, name)
+                frames = await attach(daemon.base, daemon.tls, name)
             starting = asyncio.create_task(asyncio.to_thread(_start, api, name))
             await asyncio.shield(starting)
             if door is not None:
-                channel = await _accept(door, api, name)
-            assert channel is not None  # noqa: S101 - one of the two ways was taken
-            return await _boot(channel, daemon, name, spec, ended)
+                frames = await _accept(door, api, name)
+            assert frames is not None  # noqa: S101 - one of the two ways was taken
+            return await _boot(frames, daemon, name, spec, ended)
     except BaseException as error:
-        if channel is not None:
-            channel.close()
+        if frames is not None:
+            frames.close()
         await asyncio.shield(_undo(daemon, name, [task for task in (creating, starting) if task is not None]))
         if isinstance(error, TimeoutError):
             raise SandboxError(
@@ -170,7 +170,7 @@ async def start_container(daemon: Daemon, spec: Spec, ended: Callable[[Connectio
             door.close()
 
 
-async def _accept(door: Doorway, api: APIClient, name: str) -> Channel:
+async def _accept(door: Doorway, api: APIClient, name: str) -> FrameStream:
     """Wait for the guest for as long as its container runs."""
     accepting = asyncio.create_task(door.accept())
     try:
@@ -184,43 +184,43 @@ async def _accept(door: Doorway, api: APIClient, name: str) -> Channel:
         raise
 
 
-def _hang_up(accepting: asyncio.Task[Channel]) -> None:
+def _hang_up(accepting: asyncio.Task[FrameStream]) -> None:
     if not accepting.cancelled() and accepting.exception() is None:
         accepting.result().close()
 
 
 async def _boot(
-    channel: Channel, daemon: Daemon, name: str, spec: Spec, ended: Callable[[Connection], None]
-) -> Connection:
+    frames: FrameStream, daemon: Daemon, name: str, spec: Spec, ended: Callable[[Channel], None]
+) -> Channel:
     """Hand in the guest's code, and wait for its hello."""
 
     async def tell(header: Message, body: bytes) -> None:
-        await connection.tell(header, body)
+        await channel.tell(header, body)
 
     async def end() -> None:
-        ended(connection)
+        ended(channel)
         if egress is not None:
             await egress.aclose()
         await daemon.remove(name)
 
     def over(used: Egress) -> None:
-        if connection.on_egress is not None:
-            connection.on_egress(used)
+        if channel.on_egress is not None:
+            channel.on_egress(used)
 
     egress = EgressProxy(spec.network, tell, over) if spec.network.allow else None
-    connection = Connection(channel, spec.limits, end, egress)
+    channel = Channel(frames, spec.limits, end, egress)
     names = ("output", "displays", "memory", "upload", "disk", "calls")
     config = {**{key: getattr(spec.limits, key) for key in names}, "proxy": bool(spec.network.allow)}
     modules, body = _guest()
     try:
-        await channel.send({"modules": modules, "config": config}, body)
-        await connection.open()
+        await frames.send({"modules": modules, "config": config}, body)
+        await channel.open()
     except (ConnectionError, SessionDied) as error:
-        raise SandboxError(_no_guest(channel.stderr if isinstance(channel, Attached) else "")) from error
+        raise SandboxError(_no_guest(frames.stderr if isinstance(frames, Attached) else "")) from error
     except asyncio.CancelledError:
-        await asyncio.shield(connection.aclose())
+        await asyncio.shield(channel.aclose())
         raise
-    return connection
+    return channel
 
 
 def _no_guest(said: str) -> str:

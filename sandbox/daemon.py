@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from fastslow.sandbox.connection import Connection
+from fastslow.sandbox.channel import Channel
 from fastslow.sandbox.errors import DockerMissing, SandboxError
 from fastslow.sandbox.owner import ContainerInfo, Owner, list_containers, reap, reap_folders, remove
 
@@ -159,7 +159,7 @@ class Daemon:
         self.machine = platform.machine()
         self.cpus = os.cpu_count() or 1
         self.starting = 0
-        self.connections: set[Connection] = set()
+        self.channels: set[Channel] = set()
         self.rests_until = 0.0
         self.slots = asyncio.Semaphore(AT_ONCE)
         self._from_environment = host is None
@@ -172,7 +172,7 @@ class Daemon:
     @property
     def load(self) -> float:
         """Containers for each processor."""
-        return (self.starting + len(self.connections)) / self.cpus
+        return (self.starting + len(self.channels)) / self.cpus
 
     @property
     def rests(self) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from fastslow.sandbox.connection import Connection
+from fastslow.sandbox.channel import Channel
 from fastslow.sandbox.container import Spec, start_container
 from fastslow.sandbox.daemon import Daemon
 from fastslow.sandbox.errors import SandboxError
@@ -24,7 +24,7 @@ class Daemons:
     def __init__(self, daemons: Sequence[Daemon]) -> None:
         self._daemons = list(daemons)
 
-    async def start(self, spec: Spec, ended: Callable[[Connection], None]) -> Connection:
+    async def start(self, spec: Spec, ended: Callable[[Channel], None]) -> Channel:
         """A container that said hello, on the first daemon that can start it. Raises as `start_container`."""
         untried, errors = list(self._daemons), []
         while untried:
@@ -42,20 +42,20 @@ class Daemons:
         said = "; ".join(f"{daemon.host}: {error}" for daemon, error in errors)
         raise type(errors[0][1])(f"no daemon could start a sandbox: {said}")
 
-    async def _start_on(self, daemon: Daemon, spec: Spec, ended: Callable[[Connection], None]) -> Connection:
-        def over(connection: Connection) -> None:
-            daemon.connections.discard(connection)
-            ended(connection)
+    async def _start_on(self, daemon: Daemon, spec: Spec, ended: Callable[[Channel], None]) -> Channel:
+        def over(channel: Channel) -> None:
+            daemon.channels.discard(channel)
+            ended(channel)
 
         daemon.starting += 1
         try:
             async with daemon.slots:
-                connection = await start_container(daemon, spec, over)
-            daemon.connections.add(connection)
+                channel = await start_container(daemon, spec, over)
+            daemon.channels.add(channel)
         finally:
             daemon.starting -= 1
         daemon.rests_until = 0.0
-        return connection
+        return channel
 
     async def containers(self) -> tuple[ContainerInfo, ...]:
         """All containers of all owners, on all daemons. Raises DockerMissing."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fastslow.sandbox.allow import rules
-from fastslow.sandbox.connection import Connection
+from fastslow.sandbox.channel import Channel
 from fastslow.sandbox.container import Spec
 from fastslow.sandbox.daemon import Daemon
 from fastslow.sandbox.daemons import Daemons
@@ -32,7 +32,7 @@ class DockerSandbox:
         sessions; None is what `DOCKER_HOST` names, else the local one. A unix socket stands for this machine.
     pool: how many containers to keep running ahead of their sessions, from the first `session()` or `warm()` on.
 
-    A container ends with its session, and with this process: the guest leaves when its connection closes. What a
+    A container ends with its session, and with this process: the guest leaves when its channel closes. What a
     killed process could leave nevertheless is removed when the next one starts its first session.
     """
 
@@ -56,7 +56,7 @@ class DockerSandbox:
         hosts = [host] if host is None or isinstance(host, str) else host
         self._daemons = Daemons([Daemon(name, tls, owner) for name in hosts])
         self._pool = Pool(pool, self._start)
-        self._connections: set[Connection] = set()
+        self._channels: set[Channel] = set()
 
     @property
     def limits(self) -> Limits:
@@ -85,9 +85,9 @@ class DockerSandbox:
 
         Raises DockerMissing, ImageMissing, or SandboxError with what the daemon said.
         """
-        connection = await self._pool.take() or await self._start()
-        connection.on_egress = on_egress
-        return DockerSession(connection)
+        channel = await self._pool.take() or await self._start()
+        channel.on_egress = on_egress
+        return DockerSession(channel)
 
     async def ls(self) -> tuple[ContainerInfo, ...]:
         """The containers of all sandboxes, of other processes too, on our daemons. Raises DockerMissing."""
@@ -103,14 +103,14 @@ class DockerSandbox:
     async def aclose(self) -> None:
         """End all sessions."""
         await self._pool.aclose()
-        await asyncio.gather(*(connection.aclose() for connection in list(self._connections)))
+        await asyncio.gather(*(channel.aclose() for channel in list(self._channels)))
         await self._daemons.aclose()
 
-    async def _start(self) -> Connection:
-        connection = await self._daemons.start(self._spec, self._ended)
-        self._connections.add(connection)
-        return connection
+    async def _start(self) -> Channel:
+        channel = await self._daemons.start(self._spec, self._ended)
+        self._channels.add(channel)
+        return channel
 
-    def _ended(self, connection: Connection) -> None:
-        self._connections.discard(connection)
-        self._pool.forget(connection)
+    def _ended(self, channel: Channel) -> None:
+        self._channels.discard(channel)
+        self._pool.forget(channel)

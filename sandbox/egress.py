@@ -21,7 +21,7 @@ from fastslow.sandbox import wire
 from fastslow.sandbox.forward import Policy, Record, Resolve, exchange, lookup
 from fastslow.sandbox.netstream import WINDOW, Send, Stream
 from fastslow.sandbox.sandbox import Egress, Network
-from fastslow.sandbox.wire import ChannelClosed, Message, ProtocolError
+from fastslow.sandbox.wire import GuestGone, Message, ProtocolError
 
 STREAMS = 64  # at a time, as in the guest
 
@@ -32,7 +32,7 @@ class EgressProxy:
     """Serves the connections of one container.
 
     network: ValueError for an entry that makes no sense.
-    send: takes a frame to the guest; ChannelClosed when it is gone.
+    send: takes a frame to the guest; GuestGone when it is gone.
     on_egress: hears of each connection when it is over. resolve: looks names up, OSError for one that is not there.
     """
 
@@ -109,7 +109,7 @@ class EgressProxy:
             await exchange(stream, self._policy, record)
         except asyncio.CancelledError:
             record.reason = record.reason or ("" if stream.over_there else "the session ended")
-        except ChannelClosed:
+        except GuestGone:
             record.reason = "the session ended"
         except OSError as error:  # TimeoutError, too
             how = "broken"
@@ -121,7 +121,7 @@ class EgressProxy:
                 self._report(stream, record)
             finally:
                 if not self._closed:
-                    with contextlib.suppress(ChannelClosed):
+                    with contextlib.suppress(GuestGone):
                         await stream.close(how)
 
     def _report(self, stream: Stream, record: Record) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from fastslow.sandbox.connection import Connection
+from fastslow.sandbox.channel import Channel
 from fastslow.sandbox.errors import SandboxError
 
 RETRY_SECONDS = (1.0, 30.0)  # after a failed start; doubled from the first to the last
@@ -20,23 +20,23 @@ class Pool:
     A container is handed out once and never comes back: what one tenant leaves in it nobody else sees.
     """
 
-    def __init__(self, size: int, start: Callable[[], Awaitable[Connection]]) -> None:
+    def __init__(self, size: int, start: Callable[[], Awaitable[Channel]]) -> None:
         self._size = self._target = size
         self._start = start
-        self._idle: list[Connection] = []
+        self._idle: list[Channel] = []
         self._filling: asyncio.Task[None] | None = None
         self._starting = False
-        self._heir: asyncio.Future[Connection] | None = None  # who gets the container that starts now
+        self._heir: asyncio.Future[Channel] | None = None  # who gets the container that starts now
 
     @property
     def idle(self) -> int:
         """How many can be taken at once."""
-        return sum(connection.alive for connection in self._idle)
+        return sum(channel.alive for channel in self._idle)
 
     @property
     def ready(self) -> int:
         """How many of those have the data stack loaded."""
-        return sum(connection.alive and connection.ready.is_set() for connection in self._idle)
+        return sum(channel.alive and channel.ready.is_set() for channel in self._idle)
 
     def fill(self, target: int) -> None:
         """Start to fill up in the background, to `target` this time if the pool is smaller."""
@@ -44,13 +44,13 @@ class Pool:
         if self._filling is None or self._filling.done():
             self._filling = asyncio.create_task(self._fill())
 
-    async def take(self) -> Connection | None:
+    async def take(self) -> Channel | None:
         """A running container, one with the data stack loaded if there is one; None when all are out.
 
         Raises what the start raised of the one that was under way.
         """
         self._target = self._size
-        self._idle = [connection for connection in self._idle if connection.alive]
+        self._idle = [channel for channel in self._idle if channel.alive]
         try:
             if self._idle:
                 taken = next((one for one in self._idle if one.ready.is_set()), self._idle[0])
@@ -63,10 +63,10 @@ class Pool:
             if self._size:
                 self.fill(self._size)
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, channel: Channel) -> None:
         """It is over; if it was idle, another takes its place."""
-        if connection in self._idle:
-            self._idle.remove(connection)
+        if channel in self._idle:
+            self._idle.remove(channel)
             self.fill(self._target)
 
     async def aclose(self) -> None:
@@ -76,10 +76,10 @@ class Pool:
             self._filling.cancel()
             await asyncio.gather(self._filling, return_exceptions=True)
         idle, self._idle = self._idle, []
-        await asyncio.gather(*(connection.aclose() for connection in idle))
+        await asyncio.gather(*(channel.aclose() for channel in idle))
 
-    async def _inherit(self) -> Connection:
-        heir: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+    async def _inherit(self) -> Channel:
+        heir: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
         self._heir = heir
         try:
             return await heir
@@ -92,7 +92,7 @@ class Pool:
         pause = RETRY_SECONDS[0]
         while len(self._idle) < self._target:
             self._starting = True
-            outcome: Connection | Exception
+            outcome: Channel | Exception
             try:
                 outcome, pause = await self._start(), RETRY_SECONDS[0]
             except (SandboxError, OSError) as error:
@@ -100,19 +100,19 @@ class Pool:
             finally:
                 self._starting = False
             inherited = self._bequeath(outcome)
-            if isinstance(outcome, Connection):
+            if isinstance(outcome, Channel):
                 self._idle += [] if inherited else [outcome]
                 continue
             log.warning("no container could be started ahead: %s", outcome)
             await asyncio.sleep(pause)
             pause = min(2 * pause, RETRY_SECONDS[1])
 
-    def _bequeath(self, outcome: Connection | Exception) -> bool:
+    def _bequeath(self, outcome: Channel | Exception) -> bool:
         """Give what a start led to to whoever waits for it; False when nobody does."""
         heir, self._heir = self._heir, None
         if heir is None or heir.done():
             return False
-        if isinstance(outcome, Connection):
+        if isinstance(outcome, Channel):
             heir.set_result(outcome)
         else:
             heir.set_exception(outcome)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from fastslow.sandbox import wire
-from fastslow.sandbox.connection import Connection, Request
+from fastslow.sandbox.channel import Channel, PendingRequest
 from fastslow.sandbox.errors import CallFailed
 from fastslow.sandbox.paths import is_canonical
 from fastslow.sandbox.sandbox import Display, Execution, OnCall, OnDisplay, OnOutput, State, Status
@@ -71,18 +71,18 @@ class Report:
     A callback that raises ends the caller's wait with its error. request: set as soon as there is one.
     """
 
-    request: Request
+    request: PendingRequest
 
     def __init__(
         self,
-        connection: Connection,
+        channel: Channel,
         offered: frozenset[str],
         on_output: OnOutput | None,
         on_display: OnDisplay | None,
         on_call: OnCall | None,
     ) -> None:
-        self._connection = connection
-        self._limits = connection.limits
+        self._channel = channel
+        self._limits = channel.limits
         self._offered = offered
         self._on_output, self._on_display, self._on_call = on_output, on_display, on_call
         self._outputs = {"stdout": Output(self._limits.output), "stderr": Output(self._limits.output)}
@@ -186,7 +186,7 @@ class Report:
                 raise CallFailed(f"{name} returned {len(said):,} bytes of JSON, and at most {MAX_BODY:,} are passed on")
         except Exception as error:
             ok, said = False, _json((str(error) or type(error).__name__)[:10_000])
-        await self._connection.tell({"op": "returned", "call": number, "ok": ok}, said)
+        await self._channel.tell({"op": "returned", "call": number, "ok": ok}, said)
 
 
 def _json(value: object) -> bytes:

@@ -1,4 +1,4 @@
-"""The channel to a container on a daemon that shares no folder with us: its stdin, stdout and stderr, attached.
+"""Frames to and from a container on a daemon that shares no folder with us: its stdin, stdout and stderr, attached.
 
 The daemon turns an HTTP connection into a stream of bytes (`POST /containers/<id>/attach`): what we write is stdin;
 what comes is cut into pieces with eight bytes before each, stream (1 stdout, 2 stderr), three zeros, length.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from fastslow.sandbox.errors import DockerMissing, SandboxError
-from fastslow.sandbox.wire import Channel
+from fastslow.sandbox.wire import FrameStream
 
 if TYPE_CHECKING:
     from docker.tls import TLSConfig
@@ -59,7 +59,7 @@ class Demultiplexed(asyncio.StreamReader):
         return found
 
 
-class Attached(Channel):
+class Attached(FrameStream):
     """Frames over the attached streams of a container, which may start after us."""
 
     def __init__(self, reader: Demultiplexed, writer: asyncio.StreamWriter) -> None:

@@ -277,7 +277,7 @@ async def test_a_data_stack_loaded_ahead_is_there_at_once(client: object) -> Non
     sandbox = DockerSandbox()
     try:
         session = await sandbox.session()
-        await asyncio.wait_for(session._connection.ready.wait(), 30)
+        await asyncio.wait_for(session._channel.ready.wait(), 30)
         started = time.monotonic()
         loaded = await session.run("import sys\n[m in sys.modules for m in ('numpy', 'pandas', 'matplotlib.pyplot')]")
         assert time.monotonic() - started < 1
