@@ -14,8 +14,8 @@ from typing import BinaryIO
 from fastslow.sandbox import stubs, wire
 from fastslow.sandbox.channel import ANSWER_SECONDS, CLOSED, Channel, PendingRequest
 from fastslow.sandbox.errors import SandboxError, SessionDied
+from fastslow.sandbox.execution import ExecutionBuilder
 from fastslow.sandbox.paths import is_canonical, workspace_path
-from fastslow.sandbox.report import Report
 from fastslow.sandbox.sandbox import Execution, FileInfo, HostFunction, OnCall, OnDisplay, OnOutput
 from fastslow.sandbox.wire import CHUNK, Frame, Message, ProtocolError
 
@@ -57,15 +57,15 @@ class DockerSession:
         on_call: OnCall | None = None,
     ) -> Execution:
         """See `Session.run`."""
-        report = Report(self._channel, self._offered, on_output, on_display, on_call)
-        return await self._execute("run", code, seconds, report)
+        builder = ExecutionBuilder(self._channel, self._offered, on_output, on_display, on_call)
+        return await self._execute("run", code, seconds, builder)
 
     async def shell(
         self, command: str, *, seconds: float | None = None, on_output: OnOutput | None = None
     ) -> Execution:
         """See `Session.shell`."""
-        report = Report(self._channel, frozenset(), on_output, None, None)
-        return await self._execute("shell", command, seconds, report)
+        builder = ExecutionBuilder(self._channel, frozenset(), on_output, None, None)
+        return await self._execute("shell", command, seconds, builder)
 
     async def offer(self, functions: Sequence[HostFunction]) -> None:
         """See `Session.offer`."""
@@ -199,7 +199,7 @@ class DockerSession:
             raise ValueError(said) if missing else SandboxError(f"{op}: {said}")
         return done.header
 
-    async def _execute(self, op: str, code: str, seconds: float | None, report: Report) -> Execution:
+    async def _execute(self, op: str, code: str, seconds: float | None, builder: ExecutionBuilder) -> Execution:
         seconds = self.limits.seconds if seconds is None else seconds
         if not 0 < seconds <= 86_400:
             raise ValueError(f"seconds is a wall-clock limit above 0 and at most a day, got {seconds!r}")
@@ -207,7 +207,7 @@ class DockerSession:
         if len(body) > CHUNK:
             raise ValueError(f"code of at most {CHUNK:,} bytes can be run, got {len(body):,}; put it in a file")
         async with self._exclusive():
-            report.request = request = self._channel.request(seconds + ANSWER_SECONDS, report.feed)
+            builder.request = request = self._channel.request(seconds + ANSWER_SECONDS, builder.feed)
             self._running = request.number
             try:
                 done = await self._wait(request, {"op": op, "seconds": seconds}, body)
@@ -216,10 +216,10 @@ class DockerSession:
                 raise
             finally:
                 self._running = 0
-                await report.aclose()
+                await builder.aclose()
             if done.header["kind"] == "refused":
                 raise SandboxError(_refusal(done.header)[1])
-            execution = report.execution(done.header)
+            execution = builder.execution(done.header)
             if self._lost and execution.state == "kept":
                 execution = replace(execution, state="lost")
             self._lost = False

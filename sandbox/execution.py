@@ -65,7 +65,7 @@ def _where(summary: Message, total: int) -> str:
     return f"; the whole is in {path}" if saved >= total else f"; the first {saved:,} bytes are in {path}"
 
 
-class Report:
+class ExecutionBuilder:
     """Takes the frames of one execution (`feed`), and makes the `Execution` of the last (`execution`).
 
     A callback that raises ends the caller's wait with its error. request: set as soon as there is one.
