@@ -364,15 +364,15 @@ class VLLM:
         """Ask the server what it serves, and prove it."""
         listed = decode(await server.get(f"{server.url}/models", min(self._retries, FIRST_RETRIES))).get("data")
         models = {as_text(as_mapping(m).get("id")): as_mapping(m) for m in (listed if isinstance(listed, list) else [])}
-        record = self._reach.managed
-        name = self._wanted or (record.served_name if record else "")
+        managed = self._reach.managed
+        name = self._wanted or (managed.served_name if managed else "")
         name = name or (next(iter(models)) if len(models) == 1 else "")
         if name not in models:
             ids = ", ".join(models) or "nothing"
             asked = f"the model {name!r} is not served" if name else f"{len(models)} models are served"
             raise ConfigurationError(f"{asked} at {server.url}; pass one of: {ids}")
-        managed = find_profile(record.profile) if record else None
-        profile = self._profile or managed or _profile_of(name, as_text(models[name].get("root")))
+        started_with = find_profile(managed.profile) if managed else None
+        profile = self._profile or started_with or _profile_of(name, as_text(models[name].get("root")))
         if self._profile is None and (path := overlay_path(name)).exists():
             profile = replace(profile, rules=(*load_rules(path), *profile.rules))
         context = as_count(models[name].get("max_model_len"))

@@ -12,7 +12,7 @@ import httpx
 from fastslow.agent.engine.connection import Connection
 from fastslow.agent.engine.retries import PATIENCE
 from fastslow.agent.errors import ConfigurationError, EngineDied, EngineUnreachable
-from fastslow.agent.serving.process import ServerRecord, log_tail, running_server, server_status
+from fastslow.agent.managed_server import ServerInfo, log_tail, running_server, server_status
 
 RESTART_SECONDS = 30.0  # for somebody to start the managed server again, once it ended
 
@@ -21,12 +21,12 @@ class Reach:
     """The way to one server, over one connection for each event loop.
 
     base_url: None takes FASTSLOW_BASE_URL, else the managed server. open_: makes a connection to an address.
-    managed: the record of the managed server, where that is the one.
+    managed: what is known of the managed server, where that is the one.
     """
 
     def __init__(self, base_url: str | None, open_: Callable[[str], Connection]) -> None:
         self.base_url = base_url
-        self.managed: ServerRecord | None = None
+        self.managed: ServerInfo | None = None
         self.connection: Connection | None = None
         self._open = open_
         self._left_behind: list[Connection] = []  # to servers that ended; calls that fail may still use them
@@ -45,24 +45,24 @@ class Reach:
 
         Raises EngineDied when it ended and nobody does that within 30 seconds, or serves another model then.
         """
-        record = self.managed
-        if record is None:
+        ended = self.managed
+        if ended is None:
             return False
         async with server.lock:
             if self.connection is not server:
                 return True
-            while (found := await asyncio.to_thread(server_status)).record != record:
+            while (found := await asyncio.to_thread(server_status)).server != ended:
                 server.gone = server.gone or time.monotonic()
-                other = found.record
-                if other and (other.model, other.profile) != (record.model, record.profile):
-                    raise _died(record, f"and one of {other.served_name} was started in its place")
+                other = found.server
+                if other and (other.model, other.profile) != (ended.model, ended.profile):
+                    raise _died(ended, f"and one of {other.served_name} was started in its place")
                 if other and found.healthy:
                     self._left_behind.append(server)
                     self.connection, self.managed = None, other
                     return True
                 limit = PATIENCE if other else RESTART_SECONDS
                 if time.monotonic() - server.gone > limit:
-                    raise _died(record, f"and no other answered within {limit:g} s")
+                    raise _died(ended, f"and no other answered within {limit:g} s")
                 await asyncio.sleep(RESTART_SECONDS / 30)
         return False
 
@@ -86,9 +86,9 @@ class Reach:
         return self.managed.base_url
 
 
-def _died(record: ServerRecord, then: str) -> EngineDied:
-    text = f"the model server ended while it was needed, {then}; see {record.log}; start it with `fastslow up`"
-    return EngineDied(text, log=log_tail(record))
+def _died(server: ServerInfo, then: str) -> EngineDied:
+    text = f"the model server ended while it was needed, {then}; see {server.log}; start it with `fastslow up`"
+    return EngineDied(text, log=log_tail(server))
 
 
 def _checked(base_url: str) -> str:

@@ -30,7 +30,7 @@ from fastslow.agent.evals.case import Case
 from fastslow.agent.evals.report import page, picture, summaries
 from fastslow.agent.evals.rows import Row, append, grouped, read
 from fastslow.agent.evals.suites import SUITES
-from fastslow.agent.serving.start import running_server
+from fastslow.agent.managed_server import running_server
 from fastslow.sandbox import DockerSandbox, SandboxError
 
 

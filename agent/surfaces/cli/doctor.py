@@ -20,12 +20,11 @@ from fastslow import VLLM
 from fastslow.agent.engine.probe import UNKNOWN, Finding
 from fastslow.agent.errors import AgentError, ModelUnavailable
 from fastslow.agent.folders import cache_folder, data_folder
+from fastslow.agent.managed_server import ServerStatus, server_status
 from fastslow.agent.serving.catalog import ModelEntry, find_model, fits
 from fastslow.agent.serving.fetch import weights_state
 from fastslow.agent.serving.install import engine_folder, engine_installed
 from fastslow.agent.serving.machine import this_machine
-from fastslow.agent.serving.process import ServerStatus
-from fastslow.agent.serving.start import server_status
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import chosen_model
 from fastslow.agent.surfaces.cli.text import one_line, seconds, size, terminal
@@ -94,9 +93,9 @@ def _docker() -> tuple[HealthCheck, HealthCheck]:
 
 def _managed() -> tuple[ModelEntry | None, list[HealthCheck]]:
     """The model that is, or would be, served from this machine; rows of the engine and its weights."""
-    record = server_status().record
+    running = server_status().server
     try:
-        entry = find_model(record.model) if record else chosen_model()
+        entry = find_model(running.model) if running else chosen_model()
     except ModelUnavailable as error:
         return None, [HealthCheck("Weights", "failed", str(error), "fastslow up")]
     installed = engine_installed()
@@ -118,7 +117,7 @@ def _managed() -> tuple[ModelEntry | None, list[HealthCheck]]:
 def _server(base_url: str | None) -> list[HealthCheck]:
     """The server's row, and one for each thing that the probe tried out."""
     status = ServerStatus() if base_url else server_status()
-    if not base_url and status.record is None:
+    if not base_url and status.server is None:
         return [
             HealthCheck("Server", "failed", "none is running", "fastslow up"),
             HealthCheck("Mode switch", "failed", "not proven: no server is running", "fastslow up"),
@@ -130,8 +129,8 @@ def _server(base_url: str | None) -> list[HealthCheck]:
             remedy = "start that server, or correct the address" if base_url else "fastslow down && fastslow up"
             return [HealthCheck("Server", "failed", str(error), remedy)]
     found = f"{engine.model}, profile {engine.profile.name}, {engine.context} tokens of context"
-    if status.record:
-        found += f", {status.record.base_url}, up for {seconds(status.uptime)}"
+    if status.server:
+        found += f", {status.server.base_url}, up for {seconds(status.uptime)}"
     notice = engine.profile.notice
     server = HealthCheck("Server", "warning" if notice else "ok", f"{found}. {notice}" if notice else found)
     return [server, *(_finding(finding) for finding in findings)]
@@ -170,7 +169,7 @@ def _disk(entry: ModelEntry | None, room: int) -> HealthCheck:
 def _memory(entry: ModelEntry | None) -> HealthCheck:
     """Free memory against what the sandbox takes, and the server where it is still to be started."""
     free = psutil.virtual_memory().available
-    if entry and server_status().record is None:
+    if entry and server_status().server is None:
         verdict = fits(entry, this_machine())
         remedy = "" if verdict.fits else "stop other programs, or choose a smaller model: fastslow models"
         return HealthCheck("Memory", "ok" if verdict.fits else "failed", f"{entry.served_name} {verdict.text}", remedy)

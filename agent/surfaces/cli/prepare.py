@@ -12,11 +12,12 @@ import typer
 
 from fastslow.agent.engine.profiles import Profile, find_profile
 from fastslow.agent.errors import ModelUnavailable
+from fastslow.agent.managed_server import ServerInfo, running_server
 from fastslow.agent.serving.catalog import ModelEntry, accept_licence, default_model, find_model, may_use
 from fastslow.agent.serving.fetch import fetch, weights_state
 from fastslow.agent.serving.install import install_engine
 from fastslow.agent.serving.machine import this_machine
-from fastslow.agent.serving.start import ServerRecord, running_server, start_server
+from fastslow.agent.serving.start import start_server
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.sandbox import DockerMissing, build_image, docker_client, ensure_docker, image_tag
 
@@ -51,7 +52,7 @@ def _offer_docker() -> None:
 
 def prepare_server(
     phases: Phases, model: str | None, *, port: int | None = None, flags: Sequence[str] = ()
-) -> ServerRecord:
+) -> ServerInfo:
     """Make sure that a managed server serves `model`; None takes what runs, else the best that fits here."""
     running = running_server()
     if running and model is None and port is None and not flags:

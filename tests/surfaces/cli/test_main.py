@@ -187,7 +187,7 @@ def test_doctor_with_a_server_that_is_not_there(nowhere: dict[str, str]) -> None
 def test_status_and_down_without_a_server(nowhere: dict[str, str]) -> None:
     told = fastslow("status", "--json", env=nowhere)
     assert told.returncode == 1
-    assert json.loads(told.stdout) == {"record": None, "healthy": False, "memory": 0, "uptime": 0.0}
+    assert json.loads(told.stdout) == {"server": None, "healthy": False, "memory": 0, "uptime": 0.0}
     assert "fastslow up" in fastslow("status", env=nowhere).stdout
     assert fastslow("down", env=nowhere).returncode == 0
 
