@@ -178,9 +178,9 @@ class Branch:
     def _sort(self, reply: Reply) -> None:
         """Call if the model that begins a call names an offered tool, for sure, else answer: with none that fits, it
         would rather make one up. Which tool it is does not matter, as several may be wanted."""
-        if not reply.chances:
+        if not reply.logprobs:
             return self._next(Kind.CALL, "the server tells no chances")
-        sure = self.run.confidence = sum(map(math.exp, reply.chances.values()))
+        sure = self.run.confidence = sum(map(math.exp, reply.logprobs.values()))
         if sure >= self.run.engine.profile.sure:
             self._next(Kind.CALL, f"wants a tool, {reply.content} first: {sure:.1%} sure")
             self.force = ANY

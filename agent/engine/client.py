@@ -27,11 +27,11 @@ from fastslow.agent.engine.schedule import CONCURRENCY, Scheduler
 from fastslow.agent.engine.types import Delta, Finish, Reply, Request
 from fastslow.agent.engine.wire import (
     call_block,
-    chances_of,
     encode_choice,
     encode_history,
     encode_request,
     first_words,
+    logprobs_of,
     most_tokens,
     template_kwargs,
 )
@@ -281,13 +281,13 @@ class VLLM:
         tokens = {choice: (*await self._tokens(choice), 0)[0] for choice in choices}
         async with self._scheduler.turn(thinks=False):
             answer = await self._ask("/v1/chat/completions", encode_choice(request, self.profile, tokens))
-        chances = chances_of(answer, tokens)
-        if not chances:
-            return Reply(notes=("The server cannot tell the chances of single tokens, so the task was not looked at.",))
+        logprobs = logprobs_of(answer, tokens)
+        if not logprobs:
+            return Reply(notes=("The server gives no log probabilities of tokens, so the task was not looked at.",))
         received = Received()
         received.feed(answer)
         usage = count_usage(received, 0, time.monotonic() - started)
-        return Reply(max(chances, key=lambda choice: chances[choice]), usage=usage, chances=chances)
+        return Reply(max(logprobs, key=lambda choice: logprobs[choice]), usage=usage, logprobs=logprobs)
 
     async def _tokens(self, text: str) -> tuple[int, ...]:
         """The ids of a text's tokens; none where the server does not tell."""

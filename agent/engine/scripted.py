@@ -83,7 +83,7 @@ class ScriptedModel:
         async for item in self.stream(request):
             if isinstance(item, Reply):
                 reply = item
-        return reply if reply.chances or not reply.content else replace(reply, chances={reply.content: 0.0})
+        return reply if reply.logprobs or not reply.content else replace(reply, logprobs={reply.content: 0.0})
 
     async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
         said = encode_history(messages, self.profile)

@@ -164,7 +164,7 @@ def encode_request(
 
 
 def encode_choice(request: Request, profile: Profile, tokens: Mapping[str, int]) -> dict[str, Any]:
-    """The body that asks for one token, the first of a tool's name in a call, and for the chances of some."""
+    """The body that asks for one token, the first of a tool's name in a call, and for the log probabilities of some."""
     lead = f"{profile.block[0] if profile.block else ''}\n{CALL}"
     body: dict[str, Any] = {
         "messages": encode_history((*request.messages, Assistant(lead)), profile),
@@ -181,9 +181,9 @@ def encode_choice(request: Request, profile: Profile, tokens: Mapping[str, int])
     return body
 
 
-def chances_of(answer: Mapping[str, Any], tokens: Mapping[str, int]) -> dict[str, float]:
+def logprobs_of(answer: Mapping[str, Any], tokens: Mapping[str, int]) -> dict[str, float]:
     """What the answer to `encode_choice` says of each choice; empty where it says nothing of one of them. Of choices
-    that begin with the same token the first stands for all, so that the chances can be summed."""
+    that begin with the same token the first stands for all, so that the probabilities can be summed."""
     try:
         told = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
         by_text = {str(each["token"]): float(each["logprob"]) for each in told}
