@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from fastslow.agent.budget import Ledger, StepSpent
 from fastslow.agent.calls import Calls, Items, Outcome
-from fastslow.agent.compaction import Shorter, stream_fitting
+from fastslow.agent.compaction import ShorterHistory, stream_fitting
 from fastslow.agent.engine.fenced import CODE_TOOL
 from fastslow.agent.engine.types import ANY, NO_CALL, Delta, Reply, Request
 from fastslow.agent.errors import GaveUp
@@ -154,7 +154,7 @@ class Branch:
                 item = await self.ledger.in_time(anext(stream, None))
                 if item is None:
                     break
-                if isinstance(item, Shorter):
+                if isinstance(item, ShorterHistory):
                     self.transcript = item.transcript
                     yield run.recorder.say(Compacted(self.name, item.before, item.after))
                 elif isinstance(item, Delta):

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from fastslow.agent.engine.cassette import RecordingTransport
+from fastslow.agent.engine.cassette import CassetteRecorder
 from fastslow.agent.engine.connection import Connection, decode
 from fastslow.agent.engine.fenced import STOP, stops_at_opening
 from fastslow.agent.engine.mend import count_usage, mend, needs_raw
@@ -358,7 +358,7 @@ class VLLM:
 
     def _transport(self) -> httpx.AsyncBaseTransport | None:
         """How to reach the server, where httpx's own way is not it."""
-        return RecordingTransport(httpx.AsyncHTTPTransport(), Path(self._record)) if self._record else None
+        return CassetteRecorder(httpx.AsyncHTTPTransport(), Path(self._record)) if self._record else None
 
     async def _find(self, server: Connection, fresh: bool = False) -> _Served:
         """Ask the server what it serves, and prove it."""
