@@ -40,7 +40,7 @@ class Reach:
                 self.connection = self._open(address)
         return self.connection
 
-    async def follow(self, server: Connection) -> bool:
+    async def follow_restart(self, server: Connection) -> bool:
         """Whether the managed server was started anew, maybe at another port, so that the next try goes there.
 
         Raises EngineDied when it ended and nobody does that within 30 seconds, or serves another model then.
@@ -55,14 +55,14 @@ class Reach:
                 server.gone = server.gone or time.monotonic()
                 other = found.server
                 if other and (other.model, other.profile) != (ended.model, ended.profile):
-                    raise _died(ended, f"and one of {other.served_name} was started in its place")
+                    raise _server_died(ended, f"and one of {other.served_name} was started in its place")
                 if other and found.healthy:
                     self._left_behind.append(server)
                     self.connection, self.managed = None, other
                     return True
                 limit = PATIENCE if other else RESTART_SECONDS
                 if time.monotonic() - server.gone > limit:
-                    raise _died(ended, f"and no other answered within {limit:g} s")
+                    raise _server_died(ended, f"and no other answered within {limit:g} s")
                 await asyncio.sleep(RESTART_SECONDS / 30)
         return False
 
@@ -76,7 +76,7 @@ class Reach:
         """The address that was passed, or that of the environment, or of the managed server."""
         base_url = self.base_url or os.environ.get("FASTSLOW_BASE_URL")
         if base_url:
-            return _checked(base_url)
+            return _check_url(base_url)
         self.managed = running_server()
         if self.managed is None:
             raise EngineUnreachable(
@@ -86,12 +86,12 @@ class Reach:
         return self.managed.base_url
 
 
-def _died(server: ServerInfo, then: str) -> EngineDied:
+def _server_died(server: ServerInfo, then: str) -> EngineDied:
     text = f"the model server ended while it was needed, {then}; see {server.log}; start it with `fastslow up`"
     return EngineDied(text, log=log_tail(server))
 
 
-def _checked(base_url: str) -> str:
+def _check_url(base_url: str) -> str:
     """A base URL that can be asked; a bare host gets the `/v1` that vLLM serves."""
     try:
         url = httpx.URL(base_url)
