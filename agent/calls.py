@@ -104,7 +104,7 @@ class Calls:
             yield Outcome(finished.ok, finished.content)
             return
         if self.recorder.in_doubt(self.branch, call.id) and not tool.repeatable:
-            consent = await self.gate.again(self.branch, tool, call, arguments)
+            consent = await self.gate.confirm_rerun(self.branch, tool, call, arguments)
             if consent:
                 yield consent
             if consent is None or consent.decide != "allow":

@@ -41,7 +41,7 @@ class Gate:
     ask: Ask | None = None
     recorder: Recorder = field(default_factory=Recorder)
     _always: set[str] = field(default_factory=set)
-    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def consent(self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Consent | None:
         """None for a call that the rules allow. Raises `Stopped`."""
@@ -53,26 +53,28 @@ class Gate:
         if decision.decide == "deny":
             reason = decision.reason or "a rule denies it"
             return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
-        return await self._asked(branch, tool, call, arguments, decision)
+        return await self._ask_person(branch, tool, call, arguments, decision)
 
-    async def again(self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Consent | None:
+    async def confirm_rerun(
+        self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]
+    ) -> Consent | None:
         """Whether a call that may have happened already is to run; None where nobody is there. Raises `Stopped`."""
         if self.ask is None:
             return None
-        return await self._asked(branch, tool, call, arguments, Decision("ask", MAYBE_DONE))
+        return await self._ask_person(branch, tool, call, arguments, Decision("ask", MAYBE_DONE))
 
-    async def _asked(
+    async def _ask_person(
         self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any], decision: Decision
     ) -> Consent:
         same = json.dumps([tool.name, arguments], sort_keys=True)
         if self.ask is None:
             reason = "; ".join(filter(None, [decision.reason, UNATTENDED.format(tool=tool.name)]))
             return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
-        async with self._one:
+        async with self._one_at_a_time:
             if same in self._always and decision.reason != MAYBE_DONE:
                 answer = Answer("allow")
             else:
-                shown = preview(arguments, _present(arguments))
+                shown = preview(arguments, _current_text(arguments))
                 answer = await self.ask(Question(branch, tool.name, arguments, shown, decision.reason))
             if answer.always and answer.decide == "allow":
                 self._always.add(same)
@@ -83,7 +85,7 @@ class Gate:
         return given
 
 
-def _present(arguments: Mapping[str, Any]) -> str | None:
+def _current_text(arguments: Mapping[str, Any]) -> str | None:
     """What the file holds now that a call would write; None where there is no such text on this disk."""
     path = arguments.get("path")
     if not isinstance(path, str) or "content" not in arguments:
