@@ -26,17 +26,17 @@ class PendingRequest:
     """
 
     def __init__(
-        self, number: int, each: Callable[[Frame], None] | None, patience: float, late: Callable[[], None]
+        self, number: int, each: Callable[[Frame], None] | None, patience: float, on_timeout: Callable[[], None]
     ) -> None:
         self.number = number
         self._loop = asyncio.get_running_loop()
         self.answer: asyncio.Future[Frame] = self._loop.create_future()
         self.given_up = False
         self._each = each
-        self._late = late
+        self._on_timeout = on_timeout
         self._left = patience
         self._since = self._loop.time()
-        self._timer: asyncio.TimerHandle | None = self._loop.call_later(patience, late)
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(patience, on_timeout)
 
     def pause(self) -> None:
         """Stop the clock: it is our turn."""
@@ -47,7 +47,7 @@ class PendingRequest:
     def resume(self) -> None:
         if self._timer is None and not self.given_up and not self.answer.done():
             self._since = self._loop.time()
-            self._timer = self._loop.call_later(self._left, self._late)
+            self._timer = self._loop.call_later(self._left, self._on_timeout)
 
     def feed(self, frame: Frame) -> None:
         """A frame on the way to the answer."""
@@ -66,7 +66,7 @@ class PendingRequest:
             self.answer.set_exception(error)
         self.answer = self._loop.create_future()
         self._stop()
-        self._timer = self._loop.call_later(ANSWER_SECONDS, self._late)
+        self._timer = self._loop.call_later(ANSWER_SECONDS, self._on_timeout)
 
     def finish(self, frame: Frame | None, error: Exception | None = None) -> None:
         """The answer is there, or will not come."""
@@ -149,7 +149,7 @@ class Channel:
         if self._dead:
             raise SessionDied(self._dead)
         self._last += 1
-        request = self._requests[self._last] = PendingRequest(self._last, each, patience, self._late)
+        request = self._requests[self._last] = PendingRequest(self._last, each, patience, self._timed_out)
         return request
 
     async def answer(self, request: PendingRequest, header: Message, body: bytes = b"") -> Frame:
@@ -186,7 +186,7 @@ class Channel:
         assert self._ending is not None  # noqa: S101 - `_fail` set it
         await asyncio.shield(self._ending)
 
-    def _late(self) -> None:
+    def _timed_out(self) -> None:
         self._fail("its guest did not answer in time")
 
     def _fail(self, why: str) -> None:
@@ -197,7 +197,7 @@ class Channel:
         self._frames.close()
         if self._reader is not None and self._reader is not asyncio.current_task():
             self._reader.cancel()
-        self._ending = asyncio.create_task(_awaited(self._end()))
+        self._ending = asyncio.create_task(_run(self._end()))
         self._hello.set()
         requests, self._requests = self._requests, {}
         for request in requests.values():
@@ -245,5 +245,5 @@ class Channel:
             raise ProtocolError("a frame of unknown kind")
 
 
-async def _awaited(awaitable: Awaitable[Any]) -> None:
+async def _run(awaitable: Awaitable[Any]) -> None:
     await awaitable

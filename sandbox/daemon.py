@@ -53,19 +53,19 @@ def docker_client(timeout: float = 60.0, *, host: str | None = None, tls: TLSCon
     from fastslow.sandbox.client import Client
 
     try:
-        _knock(host or os.environ.get("DOCKER_HOST") or LOCAL)
+        _check_socket(host or os.environ.get("DOCKER_HOST") or LOCAL)
         named = kwargs_from_env() if host is None else {"base_url": host, "tls": tls or False}
         return Client(timeout=int(timeout), **named)
     except (DockerException, OSError) as error:
         raise DockerMissing(_remedy(error, host)) from error
 
 
-def _knock(host: str) -> None:
+def _check_socket(host: str) -> None:
     """OSError when nobody listens on the daemon's unix socket: docker-py says it vaguely, and leaks the
     socket."""
     if host.startswith("unix://"):
-        with socket.socket(socket.AF_UNIX) as knocking:
-            knocking.connect(host.removeprefix("unix://"))
+        with socket.socket(socket.AF_UNIX) as probing:
+            probing.connect(host.removeprefix("unix://"))
 
 
 def _remedy(error: BaseException, host: str | None) -> str:
@@ -160,14 +160,14 @@ class Daemon:
         self.cpus = os.cpu_count() or 1
         self.starting = 0
         self.channels: set[Channel] = set()
-        self.rests_until = 0.0
+        self.resting_until = 0.0
         self.slots = asyncio.Semaphore(AT_ONCE)
         self._from_environment = host is None
         self._owner = owner
         self._client: DockerClient | None = None
         self._tunnel: Tunnel | None = None
         self._connecting = threading.Lock()
-        self._owed: set[str] = set()  # containers that could not be removed while the daemon was away
+        self._to_remove: set[str] = set()  # containers that could not be removed while the daemon was away
 
     @property
     def load(self) -> float:
@@ -175,8 +175,8 @@ class Daemon:
         return (self.starting + len(self.channels)) / self.cpus
 
     @property
-    def rests(self) -> bool:
-        return time.monotonic() < self.rests_until
+    def resting(self) -> bool:
+        return time.monotonic() < self.resting_until
 
     async def connect(self) -> APIClient:
         """A client of a daemon that answers, cleaned of what dead owners left. Raises DockerMissing."""
@@ -196,7 +196,7 @@ class Daemon:
 
     async def fail(self, error: SandboxError) -> None:
         """Leave it alone for a while; if it went away, connect anew then."""
-        self.rests_until = time.monotonic() + REST_SECONDS
+        self.resting_until = time.monotonic() + REST_SECONDS
         if isinstance(error, DockerMissing):
             await asyncio.to_thread(self.close)
 
@@ -232,9 +232,9 @@ class Daemon:
             if not self.local:
                 facts = client.info()
                 self.machine, self.cpus = facts["Architecture"], facts["NCPU"]
-            for name in self._owed:
+            for name in self._to_remove:
                 remove(client.api, name)
-            self._owed.clear()
+            self._to_remove.clear()
             reap(client.api, self._owner)
         except (DockerException, requests.RequestException) as error:
             client.close()
@@ -248,8 +248,8 @@ class Daemon:
         try:
             remove(self._connect(), name)
         except (DockerMissing, requests.RequestException):
-            self._owed.add(name)
-            self.close()  # what it owes is seen to when it is there again
+            self._to_remove.add(name)
+            self.close()  # it is removed when the daemon is there again
 
     def _prune(self) -> int:
         import requests

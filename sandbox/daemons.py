@@ -28,12 +28,12 @@ class Daemons:
         """A container that said hello, on the first daemon that can start it. Raises as `start_container`."""
         untried, errors = list(self._daemons), []
         while untried:
-            daemon = min(untried, key=lambda daemon: (daemon.rests, daemon.load))
+            daemon = min(untried, key=lambda daemon: (daemon.resting, daemon.load))
             untried.remove(daemon)
             try:
                 return await self._start_on(daemon, spec, ended)
             except SandboxError as error:
-                if untried and not daemon.rests:  # else whoever asked is told
+                if untried and not daemon.resting:  # else whoever asked is told
                     log.warning("the Docker daemon at %s failed: %s", daemon.host, error)
                 await daemon.fail(error)
                 errors.append((daemon, error))
@@ -54,7 +54,7 @@ class Daemons:
             daemon.channels.add(channel)
         finally:
             daemon.starting -= 1
-        daemon.rests_until = 0.0
+        daemon.resting_until = 0.0
         return channel
 
     async def containers(self) -> tuple[ContainerInfo, ...]:

@@ -20,7 +20,7 @@ TEXT = frozenset(
 )  # MIME types that are text in UTF-8
 BINARY = frozenset(("image/png", "image/jpeg"))
 MAX_DISPLAYS = 1000
-MAX_ASKED = 64 << 20  # bytes of arguments of calls that are not answered yet
+MAX_PENDING_BYTES = 64 << 20  # bytes of arguments of calls that are not answered yet
 NOTE = 200  # characters, more than the guest's note on what it cut
 
 
@@ -89,7 +89,7 @@ class ExecutionBuilder:
         self._displays: list[Display] = []
         self._display_bytes = 0
         self._calls: set[asyncio.Task[None]] = set()
-        self._called = self._asked = 0
+        self._call_count = self._pending_bytes = 0
 
     def feed(self, frame: Frame) -> None:
         """Raises ProtocolError."""
@@ -134,7 +134,7 @@ class ExecutionBuilder:
         output = self._outputs[name]
         output.add(data, tail=False)
         if self._on_output is not None and (text := output.decoder.decode(data)):
-            self._hand(self._on_output, name, text)
+            self._notify(self._on_output, name, text)
 
     def _display(self, frame: Frame) -> None:
         self._display_bytes += len(frame.body)
@@ -143,9 +143,9 @@ class ExecutionBuilder:
         display = _display(frame)
         self._displays.append(display)
         if self._on_display is not None:
-            self._hand(self._on_display, display)
+            self._notify(self._on_display, display)
 
-    def _hand(self, callback: Callable[..., None], *values: Any) -> None:
+    def _notify(self, callback: Callable[..., None], *values: Any) -> None:
         try:
             callback(*values)
         except Exception as error:
@@ -158,14 +158,14 @@ class ExecutionBuilder:
         name = wire.text(frame.header, "name", 200)
         arguments = wire.decode(_without_surrogates(frame.body))
         size = len(frame.body)
-        self._called += 1
-        self._asked += size
-        if self._called > self._limits.calls or size > CHUNK:
+        self._call_count += 1
+        self._pending_bytes += size
+        if self._call_count > self._limits.calls or size > CHUNK:
             raise ProtocolError("more calls than were allowed, or larger ones")
 
         def answered(task: asyncio.Task[None]) -> None:
             self._calls.discard(task)
-            self._asked -= size
+            self._pending_bytes -= size
             if not self._calls:
                 self.request.resume()
 
@@ -177,8 +177,8 @@ class ExecutionBuilder:
     async def _answer(self, number: int, name: str, arguments: Message) -> None:
         """Carry out one call. What it raises is told to the code: its message, nothing else of ours."""
         try:
-            if self._asked > MAX_ASKED:
-                raise CallFailed(f"calls with {self._asked:,} bytes of arguments at the same time are too much")
+            if self._pending_bytes > MAX_PENDING_BYTES:
+                raise CallFailed(f"calls with {self._pending_bytes:,} bytes of arguments at the same time are too much")
             if self._on_call is None or name not in self._offered:
                 raise CallFailed(f"there is no function {name!r} to call; there are: {sorted(self._offered)}")
             ok, said = True, _json(await self._on_call(name, arguments))

@@ -227,12 +227,14 @@ def _build_from(
                     said += text.splitlines()
                     report(f"Building the sandbox image: {text.splitlines()[0][:90]}", None)
                 if "error" in line:
-                    raise ImageBuildFailed(f"building the sandbox image failed: {_why(said)} ({line['error'].strip()})")
+                    raise ImageBuildFailed(
+                        f"building the sandbox image failed: {_build_error(said)} ({line['error'].strip()})"
+                    )
     except APIError as error:
         raise ImageBuildFailed(f"the daemon refused to build the sandbox image: {error}") from error
 
 
-def _why(said: list[str]) -> str:
+def _build_error(said: list[str]) -> str:
     """The last words of the step that failed, without the builder's own and without its colours."""
     words = (re.sub(r"\x1b\[\d*m", "", line).strip() for line in said)
     return " / ".join([line for line in words if line and not line.startswith(("Step ", "--->", "Removing "))][-3:])

@@ -52,7 +52,7 @@ class Owner:
 
     def folder(self) -> Path:
         """A new temporary folder that only our user can enter, and that `reap_folders` knows whose it is."""
-        return Path(tempfile.mkdtemp(prefix=f"fastslow-{_digits(self)}-{self.pid}-{self.started}-"))
+        return Path(tempfile.mkdtemp(prefix=f"fastslow-{_namespace_number(self)}-{self.pid}-{self.started}-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def reap(api: APIClient, me: Owner) -> int:
 
 def reap_folders(me: Owner) -> None:
     """Remove the temporary folders whose owners live no more."""
-    for folder in Path(tempfile.gettempdir()).glob(f"fastslow-{_digits(me)}-*-*-*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"fastslow-{_namespace_number(me)}-*-*-*"):
         pid, ticks = folder.name.split("-")[2:4]
         try:
             ours = folder.stat().st_uid == os.geteuid()
@@ -147,5 +147,5 @@ def _labelled(api: APIClient) -> list[Any]:
     return list(api.containers(all=True, filters={"label": LABEL}))
 
 
-def _digits(owner: Owner) -> str:
+def _namespace_number(owner: Owner) -> str:
     return owner.namespace.strip("pid:[]")

@@ -26,7 +26,7 @@ class Pool:
         self._idle: list[Channel] = []
         self._filling: asyncio.Task[None] | None = None
         self._starting = False
-        self._heir: asyncio.Future[Channel] | None = None  # who gets the container that starts now
+        self._waiter: asyncio.Future[Channel] | None = None  # who gets the container that starts now
 
     @property
     def idle(self) -> int:
@@ -56,8 +56,8 @@ class Pool:
                 taken = next((one for one in self._idle if one.ready.is_set()), self._idle[0])
                 self._idle.remove(taken)
                 return taken
-            if self._starting and (self._heir is None or self._heir.done()):
-                return await self._inherit()
+            if self._starting and (self._waiter is None or self._waiter.done()):
+                return await self._wait_for_start()
             return None
         finally:
             if self._size:
@@ -78,14 +78,14 @@ class Pool:
         idle, self._idle = self._idle, []
         await asyncio.gather(*(channel.aclose() for channel in idle))
 
-    async def _inherit(self) -> Channel:
-        heir: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
-        self._heir = heir
+    async def _wait_for_start(self) -> Channel:
+        waiter: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
+        self._waiter = waiter
         try:
-            return await heir
+            return await waiter
         except asyncio.CancelledError:
-            if heir.done() and not heir.cancelled() and heir.exception() is None:
-                self._idle.append(heir.result())
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._idle.append(waiter.result())
             raise
 
     async def _fill(self) -> None:
@@ -99,21 +99,21 @@ class Pool:
                 outcome = error
             finally:
                 self._starting = False
-            inherited = self._bequeath(outcome)
+            handed_over = self._hand_over(outcome)
             if isinstance(outcome, Channel):
-                self._idle += [] if inherited else [outcome]
+                self._idle += [] if handed_over else [outcome]
                 continue
             log.warning("no container could be started ahead: %s", outcome)
             await asyncio.sleep(pause)
             pause = min(2 * pause, RETRY_SECONDS[1])
 
-    def _bequeath(self, outcome: Channel | Exception) -> bool:
+    def _hand_over(self, outcome: Channel | Exception) -> bool:
         """Give what a start led to to whoever waits for it; False when nobody does."""
-        heir, self._heir = self._heir, None
-        if heir is None or heir.done():
+        waiter, self._waiter = self._waiter, None
+        if waiter is None or waiter.done():
             return False
         if isinstance(outcome, Channel):
-            heir.set_result(outcome)
+            waiter.set_result(outcome)
         else:
-            heir.set_exception(outcome)
+            waiter.set_exception(outcome)
         return True

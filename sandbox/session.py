@@ -39,7 +39,7 @@ class DockerSession:
         self._turn = asyncio.Lock()
         self._closed = False
         self._running = 0  # the request under way that can be interrupted
-        self._owed: PendingRequest | None = None  # whose caller went away before its answer came
+        self._unanswered: PendingRequest | None = None  # whose caller went away before its answer came
         self._lost = False  # the variables, by code whose caller went away
 
     @property
@@ -99,17 +99,17 @@ class DockerSession:
     async def put(self, path: str, data: bytes | Path) -> FileInfo:
         """See `Session.put`."""
         name = workspace_path(path)
-        with _opened(data, self.limits.upload) as (file, size):
-            async with self._moving():
+        with _open_upload(data, self.limits.upload) as (file, size):
+            async with self._exclusive_files():
                 return await self._put(name, file, size)
 
     async def get(self, path: str) -> bytes:
         """See `Session.get`."""
         name, content, final = workspace_path(path), bytearray(), False
-        async with self._moving():
+        async with self._exclusive_files():
             while not final:
                 fields = {"op": "get", "path": name, "offset": len(content), "length": CHUNK}
-                done = _granted(await self._channel.ask(fields, patience=FILE_SECONDS))
+                done = _check_granted(await self._channel.ask(fields, patience=FILE_SECONDS))
                 content += done.body
                 final = wire.flag(done.header, "final")
                 if len(content) > self.limits.upload:
@@ -126,9 +126,9 @@ class DockerSession:
                 raise ProtocolError("a list of files that is none, or too long")
             found.extend(_file(row) for row in rows)
 
-        async with self._moving():
+        async with self._exclusive_files():
             request = self._channel.request(FILE_SECONDS, collect)
-            _granted(await self._channel.answer(request, {"op": "files"}))
+            _check_granted(await self._channel.answer(request, {"op": "files"}))
         return tuple(sorted(found, key=lambda info: info.path))
 
     async def interrupt(self) -> None:
@@ -161,20 +161,20 @@ class DockerSession:
     async def _exclusive(self) -> AsyncIterator[None]:
         """The interpreter to oneself."""
         async with self._turn:
-            if self._owed is not None:
-                self._lost |= (await self._channel.settle(self._owed)).get("state") == "lost"
-                self._owed = None
-            async with self._sound():
+            if self._unanswered is not None:
+                self._lost |= (await self._channel.settle(self._unanswered)).get("state") == "lost"
+                self._unanswered = None
+            async with self._ending_on_nonsense():
                 yield
 
     @contextlib.asynccontextmanager
-    async def _moving(self) -> AsyncIterator[None]:
+    async def _exclusive_files(self) -> AsyncIterator[None]:
         """The workspace to oneself; code may run meanwhile."""
-        async with self._channel.files, self._sound():
+        async with self._channel.files, self._ending_on_nonsense():
             yield
 
     @contextlib.asynccontextmanager
-    async def _sound(self) -> AsyncIterator[None]:
+    async def _ending_on_nonsense(self) -> AsyncIterator[None]:
         """An answer that makes no sense ends all."""
         if self._closed and self._number:
             raise SessionDied(CLOSED)
@@ -188,7 +188,7 @@ class DockerSession:
         try:
             return await self._channel.answer(request, {**header, "session": self._number}, body)
         except BaseException:
-            self._owed = request  # until it is over in the guest, too, nothing else is begun there
+            self._unanswered = request  # until it is over in the guest, too, nothing else is begun there
             raise
 
     async def _ask(self, op: str, body: bytes = b"", **fields: object) -> Message:
@@ -231,14 +231,14 @@ class DockerSession:
             data = await asyncio.to_thread(file.read, min(CHUNK, size - offset))
             final = offset + len(data) >= size or not data
             header = {"op": "put", "path": name, "offset": offset, "final": final}
-            done = _granted(await self._channel.ask(header, data, patience=FILE_SECONDS)).header
+            done = _check_granted(await self._channel.ask(header, data, patience=FILE_SECONDS)).header
             offset += len(data)
             if final:
                 return _file([name, done.get("size"), done.get("digest")])
 
 
 @contextlib.contextmanager
-def _opened(data: bytes | Path, limit: int) -> Iterator[tuple[BinaryIO, int]]:
+def _open_upload(data: bytes | Path, limit: int) -> Iterator[tuple[BinaryIO, int]]:
     """A readable file and its size; ValueError for one that is too large, before a byte of it is read."""
     if isinstance(data, bytes):
         _check_size("the data", len(data), limit)
@@ -265,7 +265,7 @@ def _refusal(message: Message) -> tuple[bool, str]:
     return message.get("reason") == "missing", wire.text(message, "text", 10_000)
 
 
-def _granted(frame: Frame) -> Frame:
+def _check_granted(frame: Frame) -> Frame:
     """The answer to a request about a file. ValueError or FileNotFoundError where the guest refuses."""
     if frame.header["kind"] == "refused":
         missing, said = _refusal(frame.header)
