@@ -207,12 +207,12 @@ def _usable_port(port: int | None) -> int:
             probe.bind(("127.0.0.1", port or 0))
         except OSError as error:
             raise ConfigurationError(
-                f"port {port} cannot be used ({error.strerror}{_holder(port)}); give another, or none"
+                f"port {port} cannot be used ({error.strerror}{_port_owner(port)}); give another, or none"
             ) from error
         return int(probe.getsockname()[1])
 
 
-def _holder(port: int | None) -> str:
+def _port_owner(port: int | None) -> str:
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,) and connection.pid:
             return f": {psutil.Process(connection.pid).name()}, pid {connection.pid}, has it"

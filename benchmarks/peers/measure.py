@@ -54,19 +54,19 @@ class Bench:
 
     async def row(self, case: Case, worker: Worker | None) -> Row:
         """One run: ours without a worker. Raises EngineUnreachable where it failed since the model's server is gone."""
-        row = await (self._other(worker, case) if worker else self._ours(case))
+        row = await (self._measure_other(worker, case) if worker else self._measure_ours(case))
         if row.exit != Exit.ANSWERED and not await self.loopback.healthy():
             raise EngineUnreachable("the model's server does not answer any more")
         return row
 
-    async def _ours(self, case: Case) -> Row:
+    async def _measure_ours(self, case: Case) -> Row:
         """Through the public API, as `fastslow eval` does it."""
         budget = Budget(turns=self.limits.turns, seconds=self.limits.seconds)
         setting = Setting(self.engine, self.sandbox, budget, self.seed)
         async with aclosing(evaluate(setting, [case], [Arm(OURS.name)])) as rows:
             return await anext(rows)
 
-    async def _other(self, worker: Worker, case: Case) -> Row:
+    async def _measure_other(self, worker: Worker, case: Case) -> Row:
         async with AsyncExitStack() as stack:
             files = [Given(name, content) for name, content in case.files.items()]
             workspace, tools = None, case.tools()

@@ -24,8 +24,8 @@ from benchmarks.environments import alone, environment
 from benchmarks.sandbox import prepare, report
 from benchmarks.sandbox.contender import PEERS, ROOT, Contender, Peer
 from benchmarks.sandbox.floors import floors
-from benchmarks.sandbox.ours import round_of_ours
-from benchmarks.sandbox.shared import GIVE_UP, Measured, visit
+from benchmarks.sandbox.ours import measure_ours
+from benchmarks.sandbox.shared import GIVE_UP, Measured, measure_contender
 from fastslow.sandbox import DockerFacts, docker_client, docker_facts
 
 PAGE = ROOT / "docs/sandbox-benchmarks.md"
@@ -52,10 +52,10 @@ def measure(
     for number in range(rounds):
         turns: list[tuple[str, Callable[[], None]]] = [
             ("floors", lambda: floors(image, measured)),
-            ("ours alone", lambda: asyncio.run(round_of_ours(client, image, measured))),
+            ("ours alone", lambda: asyncio.run(measure_ours(client, image, measured))),
         ]
         for contender in [ours, *(peers if number % PEERS_EVERY == 0 else [])]:
-            turns.append((contender.name, lambda each=contender: visit(each, client, image, measured)))  # type: ignore[misc]
+            turns.append((contender.name, lambda each=contender: measure_contender(each, client, image, measured)))  # type: ignore[misc]
         first = number % len(turns)
         for name, turn in [*turns[first:], *turns[:first]]:
             progress.update(bar, description=f"round {number + 1} of {rounds}: {name}")

@@ -31,7 +31,7 @@ WORK = "sum(number * number for number in range(100_000))"
 STANDBY_SECONDS = 0.2  # a session makes its standby copy when it has been idle; not to be measured with the next thing
 
 
-async def round_of_ours(client: DockerClient, image: str, measured: Measured) -> None:
+async def measure_ours(client: DockerClient, image: str, measured: Measured) -> None:
     async with _sandbox(image, pool=2) as sandbox:
         await _starts(sandbox, measured)
     async with _sandbox(image, Limits(memory=3 << 30)) as sandbox:

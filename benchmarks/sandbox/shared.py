@@ -58,7 +58,7 @@ class Measured:
         return tuple(Series(*key, tuple(self._samples.get(key, ())), self._notes.get(key, "")) for key in keys)
 
 
-def visit(contender: Contender, client: DockerClient, image: str, measured: Measured) -> None:
+def measure_contender(contender: Contender, client: DockerClient, image: str, measured: Measured) -> None:
     """One round of one contender, from its start to its end; what fails is noted."""
     name = contender.name
     metric = "cold"
