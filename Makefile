@@ -1,6 +1,6 @@
 # make run     set everything up, then carry out the example (or TASK="…" FILES="a.csv b.csv")
 # make test    set everything up, then run all tests
-# make soak    the tests that take longer than all the others together (as root: some start Docker engines)
+# make soak    the tests that take longer than all the others together (as root: some start Docker daemons)
 # make fuzz    play damaged model output at what reads it (COUNT=1000000 inputs; some minutes)
 # make eval-smoke  a few tasks of each suite under two policies (minutes; `fastslow eval` has the whole)
 # make bench   measure the sandbox beside four other libraries (as root; writes docs/sandbox-benchmarks.md)

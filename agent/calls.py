@@ -103,7 +103,7 @@ class Calls:
             yield Outcome(finished.content, finished.status, None, *how)
             return
         if recorder.in_doubt(self.branch, call.id) and not tool.repeatable:
-            consent = await self.run.gate.again(self.branch, tool, call, arguments)
+            consent = await self.run.gate.confirm_rerun(self.branch, tool, call, arguments)
             if consent:
                 yield consent
             if consent is None or consent.decide != "allow":

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from fastslow.agent.budget import Ledger
 from fastslow.agent.calls import Calls, Items
-from fastslow.agent.compaction import Shorter, stream_fitting
+from fastslow.agent.compaction import ShorterHistory, stream_fitting
 from fastslow.agent.engine.types import Delta, Reply, Request
 from fastslow.agent.errors import GaveUp
 from fastslow.agent.events import (
@@ -101,7 +101,7 @@ class Branch:
         self.reply = finished.reply
         self.ledger.add(finished.mode, self.reply)
         self.partial = self.reply.content or self.partial
-        sure = math.fsum(map(math.exp, self.reply.chances.values())) if self.reply.chances else self.state.sure
+        sure = math.fsum(map(math.exp, self.reply.logprobs.values())) if self.reply.logprobs else self.state.sure
         self.state = replace(self.state, kind=self.coming.kind, force=self.coming.force, sure=sure)
         yield finished
         for note in self.reply.notes:
@@ -139,11 +139,13 @@ class Branch:
             opening=coming.opening,
         )
         if coming.kind is Kind.TRIAGE:
-            self.reply = await run.engine.choose(request, [tool.name for tool in run.toolbox.tools])
+            self.reply = await run.engine.choose(
+                request, [tool.name for tool in run.toolbox if tool.name in self.state.tools]
+            )
             return
         async with aclosing(stream_fitting(run.engine, request)) as stream:
             while (item := await self.ledger.in_time(anext(stream, None))) is not None:
-                if isinstance(item, Shorter):
+                if isinstance(item, ShorterHistory):
                     self.state = replace(self.state, transcript=item.transcript)
                     yield run.recorder.say(Compacted(self.name, item.before, item.after))
                 elif isinstance(item, Delta):

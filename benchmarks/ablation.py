@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from fastslow.tools.builtin.report import reported
 from pydantic import TypeAdapter
 
 from fastslow import VLLM, Agent, Budget, Kind, ModePolicy
@@ -41,7 +42,6 @@ from fastslow.agent.record.start import Start
 from fastslow.agent.run import Run
 from fastslow.sandbox import DockerSandbox, Execution
 from fastslow.tools.builtin import python, shell
-from fastslow.tools.builtin.report import reported
 
 ALL = "all of it"
 REPLY = TypeAdapter(Reply)
@@ -200,7 +200,7 @@ def table(rows: Sequence[Row]) -> str:
         share = pairs.other.success
         low, high = share.interval
         cost = f"{100 * (pairs.only_one - pairs.only_other) / max(1, share.of):.0f} points"
-        told = ("", "") if name == ALL else (cost, f"{pairs.chance:.0%}")
+        told = ("", "") if name == ALL else (cost, f"{pairs.p_value:.0%}")
         label = "nothing" if name == ALL else name
         tokens = f"{pairs.other.thinking + pairs.other.answer:.0f}"
         lines.append((label, f"{share.right} of {share.of}", f"{low:.0%} to {high:.0%}", *told, tokens))

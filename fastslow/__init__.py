@@ -8,7 +8,7 @@ What stands here is public. The code lies in `fastslow.agent`, `fastslow.tools` 
 """
 
 from fastslow.agent.agent import Agent
-from fastslow.agent.approval import Answer, Approval, Question, Rule
+from fastslow.agent.approval import Answer, Approval, ApprovalRule, Question
 from fastslow.agent.budget import Budget, Prices, StepBudget
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.scripted import ReplayModel, ScriptedModel
@@ -50,6 +50,7 @@ __all__ = [
     "AgentError",
     "Answer",
     "Approval",
+    "ApprovalRule",
     "Budget",
     "CallDisplay",
     "CallFinished",
@@ -82,7 +83,6 @@ __all__ = [
     "Question",
     "ReplayModel",
     "Result",
-    "Rule",
     "RunBusy",
     "RunFinished",
     "RunOptions",

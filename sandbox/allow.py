@@ -32,7 +32,7 @@ _NEVER = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class NetworkRule:
     """One entry of `Network.allow`. subdomains: of `host`, and not `host` itself. literal: the host is an address."""
 
     host: str
@@ -48,7 +48,7 @@ class Rule:
         return f"{'*.' if self.subdomains else ''}{bracketed(self.host)}:{self.port}"
 
 
-def rules(network: Network) -> tuple[Rule, ...]:
+def rules(network: Network) -> tuple[NetworkRule, ...]:
     """ValueError for an entry that is not `host:port`, `*.domain:port`, `address:port` or `[address]:port`."""
     if isinstance(network.allow, str):
         raise ValueError(
@@ -57,11 +57,11 @@ def rules(network: Network) -> tuple[Rule, ...]:
     return tuple(_rule(entry) for entry in network.allow)
 
 
-def _rule(entry: str) -> Rule:
+def _rule(entry: str) -> NetworkRule:
     try:
         host, port = split_authority(entry)
         domain = host.removeprefix("*.")
-        rule = Rule(normal_host(domain), port, domain != host, literal(normal_host(domain)))
+        rule = NetworkRule(normal_host(domain), port, domain != host, literal(normal_host(domain)))
     except ValueError as error:
         raise ValueError(
             f"{entry!r} in Network(allow=…) is not understood: {error}; write 'index.example:443', "

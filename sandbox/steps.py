@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastslow.sandbox.engine import OnProgress
 from fastslow.sandbox.errors import SandboxError
+from fastslow.sandbox.install import OnProgress
 
 EPOCH = 1_672_531_200
 """2023-01-01 UTC: the time of every file in an image, so that the same content is the same layer."""

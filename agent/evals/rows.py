@@ -177,7 +177,7 @@ class Pairs:
     only_other: int
 
     @property
-    def chance(self) -> float:
+    def p_value(self) -> float:
         """How often chance alone makes so large a difference."""
         return sign_test(self.only_one, self.only_other)
 

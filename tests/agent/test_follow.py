@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fastslow import Agent, Approval, ConfigurationError, Exit, Journal, Rule, RunUnknown, ScriptedModel
+from fastslow import Agent, Approval, ApprovalRule, ConfigurationError, Exit, Journal, RunUnknown, ScriptedModel
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import CallFinished, RunStarted, TurnStarted
 from fastslow.agent.transcript import Assistant, Message, System, ToolResult, User
@@ -22,7 +22,7 @@ def journal(tmp_path: Path) -> Journal:
 
 
 def agent(journal: Journal | None, *script: Any, **options: Any) -> Agent:
-    options = {"sandbox": None, "tools": (add, fail), "approval": Approval((Rule("allow"),)), **options}
+    options = {"sandbox": None, "tools": (add, fail), "approval": Approval((ApprovalRule("allow"),)), **options}
     return Agent(engine=ScriptedModel(script), journal=journal, **options)
 
 

@@ -20,12 +20,12 @@ import pytest
 from fastslow import (
     Agent,
     Approval,
+    ApprovalRule,
     Budget,
     ConfigurationError,
     Exit,
     Journal,
     JournalBroken,
-    Rule,
     RunBusy,
     RunUnknown,
     ScriptedModel,
@@ -49,7 +49,7 @@ def journal(tmp_path: Path) -> Journal:
 
 
 def agent(journal: Journal | None, *script: Any, tools: tuple[Tool, ...] = (add, fail), **options: Any) -> Agent:
-    options = {"sandbox": None, "approval": Approval((Rule("allow"),)), **options}
+    options = {"sandbox": None, "approval": Approval((ApprovalRule("allow"),)), **options}
     return Agent(engine=ScriptedModel(script), tools=tools, journal=journal, **options)
 
 

@@ -12,7 +12,7 @@ from fastslow import Agent, Kind, ModePolicy, ModeRule, Result, ScriptedModel
 from fastslow.agent.engine.profiles import Profile
 from fastslow.agent.engine.scripted import SCRIPTED, Scripted
 from fastslow.agent.engine.types import ANY, NO_CALL, Reply, Request
-from fastslow.agent.engine.wire import chances_of, encode_choice
+from fastslow.agent.engine.wire import encode_choice, logprobs_of
 from fastslow.agent.events import TurnStarted
 from fastslow.agent.modes import DEFAULT_RULES, FAST, Evidence, Mode
 from fastslow.agent.transcript import System, User
@@ -138,8 +138,8 @@ async def test_a_file_that_was_made_is_not_asked_for() -> None:
 # --- triage ------------------------------------------------------------------------------------------
 
 
-def looked(**chances: float) -> Reply:
-    return Reply(max(chances, key=lambda name: chances[name]), chances=chances)
+def looked(**logprobs: float) -> Reply:
+    return Reply(max(logprobs, key=lambda name: logprobs[name]), logprobs=logprobs)
 
 
 async def test_a_model_that_is_not_sure_of_a_tool_answers() -> None:
@@ -159,7 +159,7 @@ async def test_one_that_is_sure_must_call() -> None:
     assert [request.force for request in model.requests] == [None, ANY, None]
 
 
-async def test_a_server_that_cannot_tell_chances_leaves_it_to_the_model() -> None:
+async def test_a_server_without_log_probabilities_leaves_it_to_the_model() -> None:
     _, turns, model = await run(Reply(notes=("cannot",)), says("5"), profile=LOOKS)
     assert [(turn.kind, turn.reason) for turn in turns][1] == (Kind.CALL, "the server gives no probabilities")
     assert model.requests[1].force is None
@@ -183,7 +183,7 @@ def test_the_request_for_one_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "chances"),
+    ("told", "logprobs"),
     [
         ([("none", -1.0), ("add", -2.0)], {"none": -1.0, "add_numbers": -2.0}),
         ([("n", -0.1), ("none", -1.0), ("add", -2.0), ("a", -9.0)], {"none": -1.0, "add_numbers": -2.0}),
@@ -191,10 +191,10 @@ def test_the_request_for_one_token() -> None:
         ([], {}),
     ],
 )
-def test_what_the_server_says_of_chances(told: list[tuple[str, float]], chances: dict[str, float]) -> None:
+def test_log_probabilities_in_an_answer(told: list[tuple[str, float]], logprobs: dict[str, float]) -> None:
     listed = [{"token": text, "logprob": chance} for text, chance in told]
     answer = {"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]}
-    assert chances_of(answer, {"none": 7, "add_numbers": 9}) == chances
-    assert chances_of(answer, {"none": 7, "add_numbers": 9, "add_words": 9}) == chances  # they begin alike
-    assert chances_of({"choices": []}, {"none": 7}) == {}
-    assert not math.isnan(sum(chances.values()))
+    assert logprobs_of(answer, {"none": 7, "add_numbers": 9}) == logprobs
+    assert logprobs_of(answer, {"none": 7, "add_numbers": 9, "add_words": 9}) == logprobs  # they begin alike
+    assert logprobs_of({"choices": []}, {"none": 7}) == {}
+    assert not math.isnan(sum(logprobs.values()))

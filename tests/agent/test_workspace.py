@@ -23,7 +23,7 @@ class BrokenSandbox(DummySandbox):
     """A sandbox whose engine is gone."""
 
     async def session(self, **_: object) -> object:  # type: ignore[override]
-        raise SandboxError("no Docker engine answers; start it")
+        raise SandboxError("no Docker daemon answers; start it")
 
 
 async def test_files_go_in_and_what_was_made_comes_out(tmp_path: Path) -> None:

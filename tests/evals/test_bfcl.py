@@ -58,13 +58,13 @@ def test_the_first_cases_are_a_sample_of_all_categories() -> None:
 
 def test_a_run_is_over_when_a_turn_begins_behind_one_that_called() -> None:
     case = next(each for each in bfcl(1) if each.group == "simple_python")
-    assert case.over
+    assert case.stop_when
     began = TurnStarted("", 1, Kind.CALL, FAST, "")
     ended = TurnFinished("", 1, FAST, calls((case.tools()[0].name, {})))
     for _ in range(2):  # a case runs under several policies
-        assert not case.over([began])
-        assert not case.over([began, ended])
-        assert case.over([began, ended, began])
+        assert not case.stop_when([began])
+        assert not case.stop_when([began, ended])
+        assert case.stop_when([began, ended, began])
 
 
 def test_types_have_other_names_there() -> None:

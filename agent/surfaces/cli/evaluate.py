@@ -159,12 +159,12 @@ def _report(wanted: Wanted, rows: Sequence[Row], command: str) -> None:
 
 def _save(profile: Profile, rows: Sequence[Row]) -> None:
     """Write the rules that paid, and say of each candidate what it came to."""
-    found, model = tuning.findings(profile, rows), rows[0].model
-    rules, path = tuning.tuned(found), overlay_path(model)
+    found, model = tuning.comparisons(profile, rows), rows[0].model
+    rules, path = tuning.chosen_rules(found), overlay_path(model)
     told = terminal(stderr=True)
     for each in found:
         told.print("taken" if each.taken else "left ", style="green" if each.taken else "dim", end="  ")
-        told.print(f"{each.rule.kind} {each.rule.budget}: {each.told}", soft_wrap=True)
+        told.print(f"{each.rule.kind} {each.rule.budget}: {each.summary}", soft_wrap=True)
     if rules:
         first = rows[0]
         save_rules(path, rules, f"Rules of {model}, measured by `fastslow tune` on {first.suite}, seed {first.seed}.")

@@ -12,13 +12,14 @@ import typer
 
 from fastslow.agent.engine.profiles import Profile, find_profile
 from fastslow.agent.errors import ModelUnavailable
+from fastslow.agent.managed_server import ServerInfo, running_server
 from fastslow.agent.serving.catalog import ModelEntry, accept_licence, default_model, find_model, may_use
 from fastslow.agent.serving.fetch import fetch, weights_state
 from fastslow.agent.serving.install import install_engine
 from fastslow.agent.serving.machine import this_machine
-from fastslow.agent.serving.start import ServerRecord, running_server, start_server
+from fastslow.agent.serving.start import start_server
 from fastslow.agent.surfaces.cli.phases import Phases
-from fastslow.sandbox import EngineMissing, build_image, docker_client, ensure_engine, image_tag
+from fastslow.sandbox import DockerMissing, build_image, docker_client, ensure_docker, image_tag
 
 
 def prepare_sandbox(
@@ -27,8 +28,8 @@ def prepare_sandbox(
     """Make sure that Docker answers and has the image, whose name is returned. force: build it anew."""
     image_tag(packages, base)  # refuses wrong names before anything is installed
     _offer_docker()
-    with phases.phase("Docker engine", "generated code runs in containers only") as on_progress:
-        version = asyncio.run(ensure_engine(on_progress))
+    with phases.phase("Docker", "generated code runs in containers only") as on_progress:
+        version = asyncio.run(ensure_docker(on_progress))
         on_progress(f"version {version}", 1.0)
     with phases.phase("Sandbox image", "it holds Python and the data libraries that code uses") as on_progress:
         return asyncio.run(build_image(on_progress, packages=packages, base=base, force=force))
@@ -38,20 +39,20 @@ def _offer_docker() -> None:
     """Before Debian packages are installed a person is asked, where one sits at the terminal."""
     try:
         docker_client(timeout=10).close()
-    except EngineMissing as missing:
+    except DockerMissing as missing:
         could = os.geteuid() == 0 and shutil.which("apt-get") and not os.environ.get("DOCKER_HOST")
         if not could or shutil.which("dockerd") or not sys.stdin.isatty():
             return
-        question = "No Docker engine is installed. Install Debian's docker.io and iptables, and start it?"
+        question = "Docker is not installed. Install Debian's docker.io and iptables, and start it?"
         if not typer.confirm(question, default=True, err=True):
-            raise EngineMissing(
-                "no Docker engine answers, and code runs nowhere else; install one and run this again"
+            raise DockerMissing(
+                "no Docker daemon answers, and code runs nowhere else; install Docker and run this again"
             ) from missing
 
 
 def prepare_server(
     phases: Phases, model: str | None, *, port: int | None = None, flags: Sequence[str] = ()
-) -> ServerRecord:
+) -> ServerInfo:
     """Make sure that a managed server serves `model`; None takes what runs, else the best that fits here."""
     running = running_server()
     if running and model is None and port is None and not flags:

@@ -20,7 +20,7 @@ from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare_sandbox
 from fastslow.agent.surfaces.cli.text import clean, one_line, terminal
 from fastslow.agent.workspace import checked
-from fastslow.sandbox import DockerSandbox, Execution, Finding, Limits, Network, docker_client, image_manifest
+from fastslow.sandbox import DockerSandbox, Execution, Limits, Network, PostureCheck, docker_client, image_manifest
 from fastslow.sandbox import probe as probed
 
 T = TypeVar("T")
@@ -112,10 +112,10 @@ def ls(*, as_json: bool) -> None:
     if as_json:
         terminal().print_json(json.dumps([asdict(one) for one in found]))
         return
-    table = Table("Name", "State", "Owner", "Status", "Image", "Engine", box=None, header_style="bold")
+    table = Table("Name", "State", "Owner", "Status", "Image", "Daemon", box=None, header_style="bold")
     for one in found:
         state = "live" if one.alive else "orphan"
-        row = (one.name, state, str(one.owner), one.status, one.image, one.engine)
+        row = (one.name, state, str(one.owner), one.status, one.image, one.daemon)
         table.add_row(*(Text(clean(cell)) for cell in row))
     terminal().print(table if found else Text("no sandboxes"))
 
@@ -137,7 +137,7 @@ def probe(*, as_json: bool) -> int:
     return int(held < len(findings))
 
 
-async def _probe(sandbox: DockerSandbox) -> tuple[Finding, ...]:
+async def _probe(sandbox: DockerSandbox) -> tuple[PostureCheck, ...]:
     return await probed(await sandbox.session())
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from fastslow.agent.managed_server import server_status, stop_server
 from fastslow.agent.serving.catalog import catalog, find_model, fits, may_use
 from fastslow.agent.serving.fetch import weights_state
 from fastslow.agent.serving.machine import this_machine
-from fastslow.agent.serving.start import server_status, stop_server
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import chosen_model, confirm_licence, prepare_server
 from fastslow.agent.surfaces.cli.text import one_line, seconds, size, terminal
@@ -31,7 +31,7 @@ def up(model: str | None, port: int | None, flags: tuple[str, ...], *, accept_li
 
 def down() -> None:
     """Stop the server, if one runs."""
-    record = server_status().record
+    record = server_status().server
     console = terminal(stderr=True)
     if record is None:
         console.print("no server is running")
@@ -45,10 +45,10 @@ def status(*, as_json: bool) -> int:
     found = server_status()
     if as_json:
         print(json.dumps(asdict(found)))  # noqa: T201
-    elif found.record is None:
+    elif found.server is None:
         terminal().print("no server is running; start one with `fastslow up`")
     else:
-        record = found.record
+        record = found.server
         state = "answers" if found.healthy else "does not answer (yet)"
         rows = {
             "model": record.served_name,

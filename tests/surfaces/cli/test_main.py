@@ -38,7 +38,7 @@ COMMANDS = [
 
 @pytest.fixture
 def nowhere(tmp_path: Path) -> dict[str, str]:
-    """An environment with no Docker engine, no model server, and empty folders."""
+    """An environment with no Docker daemon, no model server, and empty folders."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FASTSLOW_")}
     home = {"FASTSLOW_HOME": str(tmp_path / "home"), "DOCKER_HOST": "tcp://127.0.0.1:1"}
     return {**kept, **home, "COLUMNS": "80", "NO_COLOR": "1"}
@@ -132,7 +132,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, nowhere: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize("command", [["run", "x"], ["run", "x", "--json"], ["sandbox", "build"], ["sandbox", "exec"]])
-def test_no_docker_engine(command: list[str], nowhere: dict[str, str]) -> None:
+def test_no_docker_daemon(command: list[str], nowhere: dict[str, str]) -> None:
     done = fastslow(*command, env=nowhere)
     assert "DOCKER_HOST='tcp://127.0.0.1:1'" in one_sentence(done)
     assert done.stdout == ""
@@ -187,7 +187,7 @@ def test_doctor_with_a_server_that_is_not_there(nowhere: dict[str, str]) -> None
 def test_status_and_down_without_a_server(nowhere: dict[str, str]) -> None:
     told = fastslow("status", "--json", env=nowhere)
     assert told.returncode == 1
-    assert json.loads(told.stdout) == {"record": None, "healthy": False, "memory": 0, "uptime": 0.0}
+    assert json.loads(told.stdout) == {"server": None, "healthy": False, "memory": 0, "uptime": 0.0}
     assert "fastslow up" in fastslow("status", env=nowhere).stdout
     assert fastslow("down", env=nowhere).returncode == 0
 
