@@ -38,22 +38,19 @@ def model(request: Request) -> Reply:
     last = request.messages[-1]
     if not isinstance(last, ToolResult):
         return call("plan", goal="post", steps=[{"do": "1"}, {"do": "2", "after": []}, {"do": "3"}])
+    told = [m.content for m in request.messages if isinstance(m, ToolResult)]
     if last.name == "plan" and "Step 3" in last.content and "Result" in last.content:
         return call("look")
-    if last.name == "plan":
-        found = re.search(r"tep (\d) of 3", last.content)
-        assert found, last.content
-        return call("post", line=found[1])
-    step = [m.content for m in request.messages if isinstance(m, ToolResult) and m.name == "plan"][-1]
-    if "Step 3" in step and "Result" in step:
+    mine = re.findall(r"Do step (\d) of 3", "\n".join(told))
+    if not mine or any("All steps have ended" in text for text in told):
         return Reply(f"Posted: {last.content}")
-    mine = re.search(r"tep (\d) of 3", step)
-    assert mine, step
+    if f"Do step {mine[-1]} of 3" in last.content:
+        return call("post", line=mine[-1])
     if last.content == IN_DOUBT:
         return call("look")
-    if last.name == "look" and mine[1] not in last.content:
-        return call("post", line=mine[1])
-    return Reply(f"posted {mine[1]}")
+    if last.name == "look" and mine[-1] not in last.content:
+        return call("post", line=mine[-1])
+    return Reply(f"posted {mine[-1]}")
 
 
 def code_model(request: Request) -> Reply:
