@@ -3,7 +3,7 @@
     python -m benchmarks.loop [--rounds N] [--only NAME…] [--runs N] [--json FILE]
 
 The first run makes an environment for each peer (2 minutes, 0.5 GB). A round takes about 2 minutes. With `--only`,
-which bare httpx joins for the ratios, tables are as_table and the page stays as it is.
+which bare httpx joins for the ratios, tables are shown and the page stays as it is.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def main() -> None:
         PAGE.write_text(report.page(done), "utf-8")
     console = Console()
     for title, lines in report.tables(done):
-        console.print(report.as_table(title, lines), "")
+        console.print(report.shown(title, lines), "")
     for note in done.notes:
         print(note)
 

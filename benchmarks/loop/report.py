@@ -14,7 +14,7 @@ from benchmarks.loop.contender import BARE, BARE_SSE, OURS, OURS_KEPT
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A quantity. beside: it is as_table as times that of this contender in the same round."""
+    """A quantity. beside: it is shown as times that of this contender in the same round."""
 
     key: str
     title: str
@@ -148,11 +148,11 @@ def side_by_side(report: Report, columns: Sequence[Column]) -> Lines:
 
 def against_goals(report: Report) -> Lines:
     """Ours, without and with the journal, beside the goals."""
-    as_table = [name for name in (OURS, OURS_KEPT) if name in report.contenders]
-    lines = [["", "goal", *(word for name in as_table for word in (name, "met"))]]
+    shown = [name for name in (OURS, OURS_KEPT) if name in report.contenders]
+    lines = [["", "goal", *(word for name in shown for word in (name, "met"))]]
     for goal in GOALS:
         line = [goal.column.title, goal.text]
-        for name in as_table:
+        for name in shown:
             line += [cell(report.values(name, goal.column)), _word(met(report, name, goal))]
         lines.append(line)
     return lines
@@ -172,7 +172,7 @@ def tables(report: Report) -> list[tuple[str, Lines]]:
     ]
 
 
-def as_table(title: str, lines: Lines) -> Table:
+def shown(title: str, lines: Lines) -> Table:
     head, *body = lines
     table = Table(*head, box=None, title=title, title_justify="left")
     for line in body:
