@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,12 +19,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TextIO
 
-from fastslow.agent.errors import JournalBroken, RunBusy, RunUnknown
+from fastslow.agent.errors import JournalBroken, RunBusy, RunFollowed, RunUnknown
 from fastslow.agent.events import Event, Exit, RunFinished, RunResumed, RunStarted, TurnFinished, TurnStarted
 from fastslow.agent.folders import state_folder
 from fastslow.agent.record.jsonl import from_json, to_json
 
 SCHEMA = 2  # of the tables and of the events in them; raised with each change that older code cannot read
+INCREMENTAL = 2  # SQLite's number of the mode in which free pages go back to the disk without a copy of the file
 BUSY_SECONDS = 30.0  # how long to wait for another process that writes
 _TABLES = """
 CREATE TABLE runs (
@@ -48,7 +49,8 @@ def default_path() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A row of `fastslow runs`. exit: None while it runs, or after it was killed. parent: what it was forked from."""
+    """A row of `fastslow runs`. exit: None while it runs, or after it was killed. parent: what it was forked from.
+    after: the run that it follows."""
 
     run: str
     task: str
@@ -57,6 +59,7 @@ class RunInfo:
     exit: Exit | None
     running: bool
     parent: str | None
+    after: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,9 @@ class Journal:
                         self._begin(database, event, inputs)
                     case RunFinished() | RunResumed():
                         end = event.result.exit if isinstance(event, RunFinished) else None
-                        database.execute("UPDATE runs SET exit = ? WHERE run = ?", (end, run))
+                        known = database.execute("UPDATE runs SET exit = ? WHERE run = ?", (end, run)).rowcount
+                        if not known:
+                            raise RunUnknown(f"run {run} was removed from the journal meanwhile; start the task anew")
             number += 1
 
         return write
@@ -154,13 +159,23 @@ class Journal:
 
     def runs(self) -> tuple[RunInfo, ...]:
         """All runs, the latest first."""
-        rows = self._read("SELECT run, task, model, started, exit, parent FROM runs ORDER BY started DESC, run DESC")
+        rows = self._read(
+            "SELECT runs.run, task, model, started, exit, parent, event FROM runs "
+            "LEFT JOIN events ON events.run = runs.run AND number = 1 ORDER BY started DESC, runs.run DESC"
+        )
         try:
             return tuple(
                 RunInfo(
-                    run, task, model, datetime.fromtimestamp(at, UTC), Exit(end) if end else None, self._held(run), up
+                    run=run,
+                    task=task,
+                    model=model,
+                    started=datetime.fromtimestamp(at, UTC),
+                    exit=Exit(end) if end else None,
+                    running=self._held(run),
+                    parent=parent,
+                    after=_followed(first),
                 )
-                for run, task, model, at, end, up in rows
+                for run, task, model, at, end, parent, first in rows
             )
         except (ValueError, TypeError) as error:
             raise self._broken(error) from error
@@ -217,12 +232,61 @@ class Journal:
             kept = "SELECT ?, number, path, digest FROM files WHERE run = ? AND number < ?"
             database.execute(f"INSERT INTO files {kept}", (new, run, turns[turn]))
 
+    # --- removing --------------------------------------------------------------------------------
+
+    def remove(self, runs: Collection[str]) -> None:
+        """Remove runs, and the files that no other run has; `shrink` gives their space back to the disk.
+
+        All of them or none. Raises RunUnknown, RunBusy where one is being carried out, and RunFollowed where a run that
+        stays follows one. A fork is a copy: it needs nothing of its parent.
+        """
+        gone = set(runs)
+        with self._transaction() as database:
+            self._check_removable(gone)
+            for table in ("events", "files", "runs"):
+                database.executemany(f"DELETE FROM {table} WHERE run = ?", [(run,) for run in gone])
+            used = "SELECT digest FROM files WHERE digest IS NOT NULL"
+            database.execute(f"DELETE FROM contents WHERE digest NOT IN ({used})")
+
+    def shrink(self) -> int:
+        """Give the space of what was removed back to the disk, instead of to later runs; how many bytes that were."""
+        before = self._size()
+        [[mode]] = self._read("PRAGMA auto_vacuum")
+        try:
+            # Run to its end by this alone: `execute` takes the first of its steps, which frees one page.
+            self._open().executescript("PRAGMA incremental_vacuum" if mode == INCREMENTAL else "VACUUM")
+        except sqlite3.Error as error:
+            raise self._broken(error) from error
+        self._read("PRAGMA wal_checkpoint(TRUNCATE)")
+        return before - self._size()
+
     def close(self) -> None:
         if self._database is not None:
             self._database.close()
             self._database = None
 
     # --- the file --------------------------------------------------------------------------------
+
+    def _check_removable(self, gone: set[str]) -> None:
+        known = self.runs()
+        if unknown := gone - {info.run for info in known}:
+            raise RunUnknown(f"no run {min(unknown)!r} in {self.path}; `fastslow runs` lists them")
+        if busy := [info.run for info in known if info.run in gone and info.running]:
+            raise RunBusy(f"run {busy[0]} is being carried out; wait for it, or stop it first")
+        followers: list[str] = []
+        for info in reversed(known):  # the oldest first: one that follows a follower comes behind it
+            if info.run not in gone and info.after in {*gone, *followers}:
+                followers.append(info.run)
+        if followers:
+            every = " ".join([*sorted(gone), *followers])
+            raise RunFollowed(
+                f"{', '.join(followers)} goes on from what would be removed, and could be neither resumed nor replayed "
+                f"without it; to remove all of them: fastslow runs rm {every}"
+            )
+
+    def _size(self) -> int:
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def _workspace(self, run: str) -> Mapping[str, bytes | None] | None:
         [[number]] = self._read("SELECT max(number) FROM files WHERE run = ? AND path = ''", run)
@@ -246,6 +310,8 @@ class Journal:
     def _begin(
         self, database: sqlite3.Connection, first: RunStarted, inputs: Sequence[Path], parent: str | None = None
     ) -> None:
+        if first.after and not database.execute("SELECT 1 FROM runs WHERE run = ?", (first.after,)).fetchone():
+            raise RunUnknown(f"run {first.after}, which the task follows, was removed from the journal meanwhile")
         row = (first.run, first.task, first.model, parent, time.time())
         database.execute("INSERT INTO runs (run, task, model, parent, started) VALUES (?, ?, ?, ?, ?)", row)
         files = [(first.run, 0, path.name, _store(database, path.read_bytes())) for path in inputs]
@@ -293,6 +359,8 @@ class Journal:
         return self._database
 
     def _prepare(self, database: sqlite3.Connection) -> None:
+        database.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")  # of a new file, and of an older one at its next VACUUM
+        database.execute("PRAGMA secure_delete = FAST")  # removed rows are overwritten; free pages go with `shrink`
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("BEGIN IMMEDIATE")
@@ -365,6 +433,14 @@ def _decoded(run: str, text: str) -> Event:
             f"an event of run {run} cannot be read: {said}; "
             f"go on from a turn before it with `fastslow fork {run} --at TURN`"
         ) from error
+
+
+def _followed(first: str | None) -> str | None:
+    """The run that a run follows, by its first event; None too where that cannot be read."""
+    try:
+        return json.loads(first or "{}").get("after") or None
+    except (ValueError, AttributeError):
+        return None
 
 
 def _started(run: str, events: Sequence[Event]) -> RunStarted:
