@@ -40,6 +40,12 @@ CREATE TABLE files (
 );
 CREATE TABLE contents (digest TEXT PRIMARY KEY, content BLOB NOT NULL);
 """
+_DELETE_RUN = (
+    "DELETE FROM events WHERE run = ?",
+    "DELETE FROM files WHERE run = ?",
+    "DELETE FROM runs WHERE run = ?",
+)
+_DELETE_UNUSED_CONTENTS = "DELETE FROM contents WHERE digest NOT IN (SELECT digest FROM files WHERE digest IS NOT NULL)"
 
 
 def default_path() -> Path:
@@ -243,10 +249,9 @@ class Journal:
         gone = set(runs)
         with self._transaction() as database:
             self._check_removable(gone)
-            for table in ("events", "files", "runs"):
-                database.executemany(f"DELETE FROM {table} WHERE run = ?", [(run,) for run in gone])
-            used = "SELECT digest FROM files WHERE digest IS NOT NULL"
-            database.execute(f"DELETE FROM contents WHERE digest NOT IN ({used})")
+            for delete in _DELETE_RUN:
+                database.executemany(delete, [(run,) for run in gone])
+            database.execute(_DELETE_UNUSED_CONTENTS)
 
     def shrink(self) -> int:
         """Give the space of what was removed back to the disk, instead of to later runs; how many bytes that were."""
