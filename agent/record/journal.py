@@ -248,10 +248,28 @@ class Journal:
         """
         gone = set(runs)
         with self._transaction() as database:
-            self._check_removable(gone)
+            self.check_removable(gone)
             for delete in _DELETE_RUN:
                 database.executemany(delete, [(run,) for run in gone])
             database.execute(_DELETE_UNUSED_CONTENTS)
+
+    def check_removable(self, gone: set[str]) -> None:
+        """Raises what `remove` would."""
+        known = self.runs()
+        if unknown := gone - {info.run for info in known}:
+            raise RunUnknown(f"no run {min(unknown)!r} in {self.path}; `fastslow runs` lists them")
+        if busy := [info.run for info in known if info.run in gone and info.running]:
+            raise RunBusy(f"run {busy[0]} is being carried out; wait for it, or stop it first")
+        followers: list[str] = []
+        for info in reversed(known):  # the oldest first: one that follows a follower comes behind it
+            if info.run not in gone and info.after in {*gone, *followers}:
+                followers.append(info.run)
+        if followers:
+            every = " ".join([*sorted(gone), *followers])
+            raise RunFollowed(
+                f"{', '.join(followers)} goes on from what would be removed, and could be neither resumed nor replayed "
+                f"without it; to remove all of them: fastslow runs rm {every}"
+            )
 
     def shrink(self) -> int:
         """Give the space of what was removed back to the disk, instead of to later runs; how many bytes that were."""
@@ -271,23 +289,6 @@ class Journal:
             self._database = None
 
     # --- the file --------------------------------------------------------------------------------
-
-    def _check_removable(self, gone: set[str]) -> None:
-        known = self.runs()
-        if unknown := gone - {info.run for info in known}:
-            raise RunUnknown(f"no run {min(unknown)!r} in {self.path}; `fastslow runs` lists them")
-        if busy := [info.run for info in known if info.run in gone and info.running]:
-            raise RunBusy(f"run {busy[0]} is being carried out; wait for it, or stop it first")
-        followers: list[str] = []
-        for info in reversed(known):  # the oldest first: one that follows a follower comes behind it
-            if info.run not in gone and info.after in {*gone, *followers}:
-                followers.append(info.run)
-        if followers:
-            every = " ".join([*sorted(gone), *followers])
-            raise RunFollowed(
-                f"{', '.join(followers)} goes on from what would be removed, and could be neither resumed nor replayed "
-                f"without it; to remove all of them: fastslow runs rm {every}"
-            )
 
     def _size(self) -> int:
         files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
