@@ -267,8 +267,8 @@ class Journal:
         if followers:
             every = " ".join([*sorted(gone), *followers])
             raise RunFollowed(
-                f"{', '.join(followers)} goes on from what would be removed, and could be neither resumed nor replayed "
-                f"without it; to remove all of them: fastslow runs rm {every}"
+                "runs that stay follow what would be removed, and could be neither resumed nor replayed without it: "
+                f"{', '.join(followers)}; to remove them too: fastslow runs rm {every}"
             )
 
     def shrink(self) -> int:

@@ -23,16 +23,19 @@ GROUPS = {
     "Measure": ("eval", "tune"),
 }
 WELCOME = """\
-fastslow carries out tasks with a model on your own machine: it thinks slowly to plan, and acts fast.
+fastslow carries out tasks with an open model that you serve yourself: it thinks
+slowly to plan, and acts fast to call tools.
 
 Three things to try first:
 
-  fastslow doctor               See what this machine has, and what is still missing.
-  fastslow run "What day of the week was 20 July 1969?"
-                                Do a job. What is missing is set up first.
-  fastslow show                 Look at the last run again; `fastslow runs` lists all.
+  fastslow doctor
+      See what a run needs, and what is still missing.
+  fastslow run "Which day of the week was 20 July 1969?"
+      Do a job. What is missing is set up first.
+  fastslow show
+      Look at the last run again.
 
-Your own files come with --file, as in: fastslow run "Plot revenue by region" --file orders.csv
+With a file of yours: fastslow run "Plot revenue by region" --file orders.csv
 All commands: fastslow --help"""
 
 

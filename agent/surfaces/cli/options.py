@@ -58,10 +58,8 @@ def parse_budget(text: str) -> Mapping[str, float]:
         name, _, value = part.partition("=")
         kind = BUDGET_LIMITS.get(name.removeprefix("step."))
         if kind is None:
-            raise typer.BadParameter(
-                f"expected a limit such as turns=40, got {part!r}; limits of the run are {', '.join(BUDGET_LIMITS)}, "
-                f"those of each step {', '.join(f'step.{each}' for each in BUDGET_LIMITS)}"
-            )
+            known = ", ".join(f"{each}=N" for each in BUDGET_LIMITS)
+            raise typer.BadParameter(f"expected {known}, or step.turns=N and so on for each step, got {part!r}")
         try:
             limits[name] = kind(value)
         except ValueError:
@@ -129,7 +127,7 @@ def parse_suite(name: str) -> str:
     return name
 
 
-def network(allow: list[str] | None) -> Network:
+def sandbox_network(allow: list[str] | None) -> Network:
     network = Network(tuple(allow or ()))
     try:
         DockerSandbox(network=network)  # it checks them
@@ -157,7 +155,7 @@ MODEL = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="A model of `fastslow models`, or a folder of weights; with --base-url a name that it serves.",
+        help="A model of `fastslow models`, or a folder of weights; for a server of --base-url a name that it serves.",
         show_default=False,
     ),
 ]

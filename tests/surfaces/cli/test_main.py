@@ -85,6 +85,7 @@ def test_alone_it_says_what_to_try_first(nowhere: dict[str, str]) -> None:
     tried = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("  fastslow ")]
     assert tried == ["doctor", "run", "show"]
     assert "fastslow --help" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
@@ -101,8 +102,8 @@ def test_alone_it_says_what_to_try_first(nowhere: dict[str, str]) -> None:
         (["up", "--accept-licence"], "name the model whose licence"),
         (["sandbox", "exec", "--timeout", "0"], "--timeout"),
         (["nonsense"], "nonsense"),
-        (["run", "x", "--budget", "turn=3"], "limits of the run are turns, tokens, thinking_tokens"),
-        (["run", "x", "--budget", "step.turn=3"], "those of each step step.turns, step.tokens"),
+        (["run", "x", "--budget", "turn=3"], "expected turns=N, tokens=N, thinking_tokens=N"),
+        (["run", "x", "--budget", "step.turn=3"], "or step.turns=N and so on for each step, got 'step.turn=3'"),
         (["resume", "--budget", "step.cost=3"], "got 'step.cost=3'"),
         (["run", "x", "--budget", "turns=0"], "expected a whole number above 0 for turns, got 'turns=0'"),
         (["run", "x", "--budget", "step.turns=1.5"], "expected a whole number above 0 for step.turns"),

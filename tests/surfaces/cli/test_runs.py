@@ -160,7 +160,7 @@ def test_a_run_that_another_follows_is_refused_with_the_command_for_both(nowhere
     follower = answered(nowhere, "and then?", after=run)
     done = fastslow(nowhere, "runs", "rm", run, "--yes")
     assert done.returncode == 1
-    assert f"to remove all of them: fastslow runs rm {run} {follower}" in done.stderr
+    assert f"to remove them too: fastslow runs rm {run} {follower}" in done.stderr
     assert left(nowhere) == {run, follower}
 
 

@@ -21,9 +21,9 @@ from fastslow.agent.surfaces.cli.options import (
     SECONDS,
     SHOW_THINKING,
     changed_budget,
-    network,
     parse_think,
     sandbox_limits,
+    sandbox_network,
 )
 
 app = typer.Typer()
@@ -90,7 +90,7 @@ def run(
         out=out,
         json_lines=json_lines,
         show_thinking=show_thinking,
-        network=network(allow),
+        network=sandbox_network(allow),
         limits=sandbox_limits(seconds, memory),
         budget=changed_budget(Budget(), budget),
         after=after,

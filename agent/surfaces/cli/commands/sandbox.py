@@ -12,9 +12,9 @@ from fastslow.agent.surfaces.cli.options import (
     FILES,
     JSON,
     MEMORY,
-    network,
     parse_seconds,
     sandbox_limits,
+    sandbox_network,
 )
 
 app = typer.Typer()
@@ -80,7 +80,7 @@ def execute(
     from fastslow.agent.surfaces.cli import sandboxed
 
     limits = sandbox_limits(timeout, memory)
-    raise typer.Exit(sandboxed.execute(tuple(file or ()), limits, network(allow)))
+    raise typer.Exit(sandboxed.execute(tuple(file or ()), limits, sandbox_network(allow)))
 
 
 @sandbox_app.command()
