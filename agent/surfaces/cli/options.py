@@ -222,7 +222,12 @@ JSON_LINES = Annotated[bool, typer.Option("--json", help="Print one event a line
 SUITE = Annotated[str, typer.Argument(parser=parse_suite, metavar="SUITE", help="workflows, single, chat or bfcl.")]
 AT_ONCE = Annotated[
     int,
-    typer.Option(min=1, help="How many runs go side by side: each takes longer, all together less.", show_default=True),
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="How many runs go side by side: each takes longer, all together less.",
+        show_default=True,
+    ),
 ]
 EVAL_OUT = Annotated[
     Path | None,

@@ -26,10 +26,12 @@ def evaluate(
     ] = None,
     n: Annotated[
         int | None,
-        typer.Option(min=1, help="How many cases to run, a few of each kind; by default all.", show_default=False),
+        typer.Option(
+            min=1, metavar="N", help="How many cases to run, a few of each kind; by default all.", show_default=False
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed makes other cases of the same kinds.")] = 2,
-    repeat: Annotated[int, typer.Option(min=1, help="How often each case is run.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another seed makes other cases of the same kinds.")] = 2,
+    repeat: Annotated[int, typer.Option(min=1, metavar="N", help="How often each case is run.")] = 1,
     at_once: AT_ONCE = 1,
     out: EVAL_OUT = None,
     model: MODEL = None,
@@ -55,8 +57,10 @@ def evaluate(
 @app.command()
 def tune(
     suite: SUITE = "workflows",
-    n: Annotated[int, typer.Option(min=1, help="How many cases to run, each under six policies.")] = 12,
-    seed: Annotated[int, typer.Option(help="Another one than that of the cases on which you judge the result.")] = 1,
+    n: Annotated[int, typer.Option(min=1, metavar="N", help="How many cases to run, each under six policies.")] = 12,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Another one than that of the cases on which you judge the result.")
+    ] = 1,
     at_once: AT_ONCE = 1,
     out: EVAL_OUT = None,
     model: MODEL = None,

@@ -16,7 +16,9 @@ def up(
     model: MODEL = None,
     port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="Port on 127.0.0.1; by default any free one.", show_default=False),
+        typer.Option(
+            min=1, max=65535, metavar="N", help="Port on 127.0.0.1; by default any free one.", show_default=False
+        ),
     ] = None,
     accept_licence: Annotated[
         bool, typer.Option("--accept-licence", help="Accept the licence of the model that --model names.")
