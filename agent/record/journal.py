@@ -281,7 +281,7 @@ class Journal:
         except sqlite3.Error as error:
             raise self._broken(error) from error
         self._read("PRAGMA wal_checkpoint(TRUNCATE)")
-        return before - self._size()
+        return max(0, before - self._size())  # another process may be writing
 
     def close(self) -> None:
         if self._database is not None:
