@@ -37,7 +37,7 @@ from fastslow.tools.builtin import BUILTIN, builtin_tools, host_functions
 if TYPE_CHECKING:
     from fastslow.agent.many import Task
 
-SECONDS = 600.0  # that one execution may take at most, where the sandbox is not the user's own
+CALL_SECONDS = 600.0  # that one execution may take at most, where the sandbox is not the user's own
 
 
 class Agent:
@@ -78,7 +78,7 @@ class Agent:
         given = list(tools)
         self.tools = Toolbox(tool for tool in given if not isinstance(tool, Toolset))
         self.toolsets = tuple(tool for tool in given if isinstance(tool, Toolset))
-        self.sandbox: Sandbox | None = DockerSandbox(Limits(seconds=SECONDS)) if sandbox == "docker" else sandbox
+        self.sandbox: Sandbox | None = DockerSandbox(Limits(seconds=CALL_SECONDS)) if sandbox == "docker" else sandbox
         self.think: Think = think
         self.policy = policy
         self.strategy = strategy

@@ -12,7 +12,15 @@ from fastslow.agent.approval import Answer, Approval, ApprovalRule, Question
 from fastslow.agent.budget import Budget, Prices, StepBudget
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.scripted import ReplayModel, ScriptedModel
-from fastslow.agent.errors import AgentError, ConfigurationError, JournalBroken, JournalError, RunBusy, RunUnknown
+from fastslow.agent.errors import (
+    AgentError,
+    ConfigurationError,
+    JournalBroken,
+    JournalError,
+    RunBusy,
+    RunFollowed,
+    RunUnknown,
+)
 from fastslow.agent.events import (
     CallDisplay,
     CallFinished,
@@ -85,6 +93,7 @@ __all__ = [
     "Result",
     "RunBusy",
     "RunFinished",
+    "RunFollowed",
     "RunOptions",
     "RunResumed",
     "RunStarted",

@@ -416,7 +416,7 @@ async def test_the_command_does_not_go_on_without_the_tools_of_a_run(
     budget = Budget(turns=1)
     run = (await Agent(engine=engine, tools=[add], sandbox=None, journal=journal, budget=budget).run("t")).run
     monkeypatch.setattr(commands, "Journal", lambda: Journal(journal.path))
-    with pytest.raises(ConfigurationError, match=f"tools of its own, add, .*{run}"):
+    with pytest.raises(ConfigurationError, match=f"given tools in Python, add, .*{run}"):
         commands.resume("last", None)
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Self
 
 from fastslow import VLLM, Agent, Approval, Budget
-from fastslow.agent.agent import SECONDS
 from fastslow.agent.events import Event, Exit, RunFinished
 from fastslow.agent.folders import config_folder
 from fastslow.agent.modes import Think
@@ -32,9 +31,10 @@ STATUS = {Exit.ANSWERED: 0, Exit.FAILED: 1, Exit.BUDGET: 1, Exit.STOPPED: 1, Exi
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """The command line of one run. base_url: a server that is not ours; None uses the managed one. after: the
-    answered run of the journal that the task follows. resume: the one that goes on, instead of a task."""
+class RunArguments:
+    """The command line of one run. base_url: a server that already runs; None uses the managed one. limits: of the
+    sandbox. after: the answered run that the task follows. resume: the run that goes on, instead of a task. rules: a
+    file of them."""
 
     task: str | None
     files: tuple[Path, ...]
@@ -45,7 +45,8 @@ class Wanted:
     json_lines: bool
     show_thinking: bool
     network: Network
-    budget: Budget | None = None
+    limits: Limits
+    budget: Budget
     instructions: str = ""
     after: str | None = None
     resume: str | None = None
@@ -67,58 +68,59 @@ class JsonLines:
         sys.stdout.flush()
 
 
-def run(wanted: Wanted) -> int:
-    """Set up, carry out, show; returns the exit status."""
-    approval = Approval.load(wanted.rules) if wanted.rules else users_rules()
-    sandbox = DockerSandbox(Limits(seconds=SECONDS), network=wanted.network)
-    files = checked(wanted.files, sandbox.limits.upload)
-    if wanted.out:
-        wanted.out.mkdir(parents=True, exist_ok=True)
+def run(arguments: RunArguments) -> int:
+    """Set up what is missing, carry the task out and show it; returns the exit status."""
+    approval = Approval.load(arguments.rules) if arguments.rules else default_rules()
+    sandbox = DockerSandbox(arguments.limits, network=arguments.network)
+    files = checked(arguments.files, sandbox.limits.upload)
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
     phases = Phases(terminal(stderr=True))
     prepare_sandbox(phases)
-    if wanted.base_url:
-        engine = VLLM(wanted.base_url, wanted.model)
+    if arguments.base_url:
+        engine = VLLM(arguments.base_url, arguments.model)
     else:
-        prepare_server(phases, wanted.model)
+        prepare_server(phases, arguments.model)
         engine = VLLM()
-    view = view_of(as_json=wanted.json_lines, show_thinking=wanted.show_thinking)
+    view = make_view(as_json=arguments.json_lines, show_thinking=arguments.show_thinking)
     agent = Agent(
         engine=engine,
         sandbox=sandbox,
-        think=wanted.think,
-        budget=wanted.budget,
-        instructions=wanted.instructions,
-        out=wanted.out,
+        think=arguments.think,
+        budget=arguments.budget,
+        instructions=arguments.instructions,
+        out=arguments.out,
         approval=approval,
         ask=Asker(terminal(), view.paused) if isinstance(view, RunView) and attended() else None,
     )
-    if wanted.resume:
-        events = agent.resume_stream(wanted.resume)
+    if arguments.resume:
+        events = agent.resume_stream(arguments.resume)
     else:
-        events = agent.stream(wanted.task or "", files=files, after=wanted.after)
+        events = agent.stream(arguments.task or "", files=files, after=arguments.after)
     return asyncio.run(carry_out(agent, events, view, phases))
 
 
-def users_rules() -> Approval:
+def default_rules() -> Approval:
     """The user's own rules. None are taken from the working folder: a repository must not grant itself rights."""
     path = config_folder() / "approval.toml"
     return Approval.load(path) if path.exists() else Approval()
 
 
-def view_of(*, as_json: bool, show_thinking: bool) -> View:
+def make_view(*, as_json: bool, show_thinking: bool) -> View:
     return JsonLines() if as_json else RunView(terminal(), show_thinking=show_thinking)
 
 
-async def carry_out(agent: Agent, said: AsyncGenerator[Event, None], view: View, phases: Phases) -> int:
+async def carry_out(agent: Agent, events: AsyncGenerator[Event, None], view: View, phases: Phases) -> int:
+    """Check the server, then show the run's events as they come; returns the exit status."""
     status = STATUS[Exit.FAILED]
     _cancel_on_signals()
     try:
-        with phases.phase("First contact", "the server must prove that both modes work") as on_progress:
-            on_progress("probing the mode switch, once for each start of a server", None)
+        with phases.phase("Server check", "thinking and fast turns must both work on it") as on_progress:
+            on_progress("trying both modes, once after each start of the server", None)
             await agent.engine.connect()
             on_progress(f"{agent.engine.model}, profile {agent.engine.profile.name}", None)
         with view:
-            async with aclosing(said) as events:
+            async with aclosing(events):
                 async for event in events:
                     view.show(event)
                     if isinstance(event, RunFinished):
@@ -143,7 +145,7 @@ def _cancel_on_signals() -> None:
             terminal(stderr=True).show_cursor()
             os._exit(CANCELLED)
         cancelled = True
-        # Not by a console of its own: what is drawn anew would be written over it.
+        # Not by a console of its own: what the view redraws would be written over it.
         print("Cancelling; press Ctrl-C again to end at once.", file=sys.stderr)  # noqa: T201
         task.cancel()
 

@@ -22,7 +22,7 @@ WIDE = 70  # columns from which the catalog's table is shown in full
 
 
 def up(model: str | None, port: int | None, flags: tuple[str, ...], *, accept_licence: bool) -> None:
-    """Serve a model of the catalog, and say where."""
+    """Start the server, and say where it listens."""
     if model and accept_licence:
         confirm_licence(find_model(model), accepted=True)
     record = prepare_server(Phases(terminal(stderr=True)), model, port=port, flags=flags)
@@ -34,9 +34,9 @@ def down() -> None:
     record = server_status().server
     console = terminal(stderr=True)
     if record is None:
-        console.print("no server is running")
+        console.print("no server is running: nothing to stop")
         return
-    with Phases(console).phase("Stopping", f"{record.served_name}, pid {record.pid}"):
+    with Phases(console).phase("Stopping the server", f"it serves {record.served_name}, as process {record.pid}"):
         stop_server(record)
 
 
@@ -49,7 +49,7 @@ def status(*, as_json: bool) -> int:
         terminal().print("no server is running; start one with `fastslow up`")
     else:
         record = found.server
-        state = "answers" if found.healthy else "does not answer (yet)"
+        state = "answers" if found.healthy else "does not answer (yet); its log says why"
         rows = {
             "model": record.served_name,
             "state": state,
@@ -101,16 +101,16 @@ def models(*, as_json: bool) -> None:
     for row in rows:
         name = f"{row['id']}{' *' if row['default'] else ''}"
         cells: list[str | Text] = [Text(name, "bold" if row["default"] else ""), size(row["download"])]
-        cells.append(Text(_here(row), "" if row["fits"] else "dim"))
+        cells.append(Text(_verdict(row), "" if row["fits"] else "dim"))
         if wide:
             licence = row["licence"] + ("" if row["usable"] else "; not accepted yet")
             cells += [f"{row['context']:,}", row["modes"], licence]
         table.add_row(*cells)
     console.print(table)
-    console.print(Text("* what `fastslow run` and `fastslow up` take here by default", "dim"))
+    console.print(Text("* what `fastslow run` and `fastslow up` serve by default", "dim"))
 
 
-def _here(row: dict[str, Any]) -> str:
-    """The verdict without its sizes, and the weights' state where there are some."""
+def _verdict(row: dict[str, Any]) -> str:
+    """Whether the model fits here, without the sizes, and the state of its weights where there are some."""
     verdict = re.split(r"[:(]", row["why"])[0].strip()
     return verdict if row["state"] == "absent" else f"{verdict}, {row['state']}"
