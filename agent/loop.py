@@ -232,10 +232,11 @@ class Branch:
             yield Outcome("This is a step of a plan already: do it with the other tools.", "refused")
             return
         try:
-            self.run.plan = plan = Plan.model_validate(arguments)
+            plan = Plan.model_validate(arguments)
         except ValidationError as error:
             yield Outcome(problems(error), "refused")
             return
+        self.run.plan = plan = self.run.strategy.plan(plan, self.state)
         steps = Steps(self, call, plan)
         async with aclosing(steps.carry_out()) as items:
             async for item in items:

@@ -74,8 +74,9 @@ class Steps:
         told_already = self.known.get(last, frozenset())
         self.known[number] = told_already | set(needs)
         step, count = self.plan.steps[number - 1], len(self.plan.steps)
-        results = self._listed(n for n in needs if n not in told_already) or "The plan is accepted."
-        text = prompt("step", number=number, count=count, do=step.do, results=results)
+        results = self._listed(n for n in needs if n not in told_already)
+        name = self.trunk.run.strategy.step_prompt
+        text = prompt(name, number=number, count=count, do=step.do, results=results)
         if last:
             return told(self.histories[last], text)
         return self.trunk.state.transcript.append(ToolResult(self.call.id, self.call.name, text))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fastslow.agent.engine.types import Reply
 from fastslow.agent.events import CallFinished
 from fastslow.agent.modes import Kind
-from fastslow.agent.plan import GIVE_UP, PLAN
+from fastslow.agent.plan import GIVE_UP, PLAN, Plan
 from fastslow.agent.prompts import template
 from fastslow.agent.strategy.common import FAILURES, is_usable, unformed, unusable
 from fastslow.agent.strategy.strategy import Done, Move, Next, State
@@ -18,12 +18,16 @@ class Free:
     """Thinks first, acts fast, and thinks again where something went wrong."""
 
     shares_history = True
+    step_prompt = "step"
 
     def tools(self, builtin: Sequence[Tool]) -> tuple[Tool, ...]:
         return (PLAN, *builtin, GIVE_UP)
 
     def system(self, code: bool) -> str:
         return template("system") + ("\n\n" + template("sandbox") if code else "")
+
+    def plan(self, plan: Plan, state: State) -> Plan:
+        return plan
 
     def first(self, state: State) -> Next:
         return Next(Kind.CALL, "a step") if state.step else Next(Kind.PLAN, "first turn")

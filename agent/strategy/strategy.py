@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 from fastslow.agent.engine.types import Reply
 from fastslow.agent.events import CallFinished
 from fastslow.agent.modes import Kind
-from fastslow.agent.plan import PLAN
+from fastslow.agent.plan import PLAN, Plan
 from fastslow.agent.transcript import Transcript
 from fastslow.tools import Tool
 
@@ -103,11 +103,18 @@ class Strategy(Protocol):
     def shares_history(self) -> bool:
         """Whether a step of a plan goes on in the conversation of the step before it, or sees its result alone."""
 
+    @property
+    def step_prompt(self) -> str:
+        """Which text of `agent/prompts` begins a step."""
+
     def tools(self, builtin: Sequence[Tool]) -> tuple[Tool, ...]:
         """What to offer beside the user's own tools. builtin: those of the sandbox; none where no code runs."""
 
     def system(self, code: bool) -> str:
         """The head of the system prompt. code: code can be run; `$packages` and `$network` are filled in then."""
+
+    def plan(self, plan: Plan, state: State) -> Plan:
+        """The plan that is carried out where the model made this one."""
 
     def first(self, state: State) -> Next:
         """The branch's first turn."""
