@@ -1,6 +1,6 @@
 # make run     set everything up, then carry out the example (or TASK="…" FILES="a.csv b.csv")
 # make test    set everything up, then run all tests
-# make test-fast  the tests that need neither Docker, nor a model server, nor a package index (2 minutes)
+# make test-fast  the tests that need neither Docker, nor a model server, nor a package index
 # make soak    the tests that take longer than all the others together (as root: some start Docker engines)
 # make fuzz    play damaged model output at what reads it (COUNT=1000000 inputs; some minutes)
 # make eval-smoke  a few tasks of each suite under two policies (minutes; `fastslow eval` has the whole)
