@@ -129,6 +129,8 @@ def is_public(address: Address) -> bool:
 
 def _may_be_named(address: Address) -> bool:
     """Whether an entry may name it: a public address, or one of this machine or of its own network."""
+    if isinstance(address, IPv6Address) and (address.ipv4_mapped or address.sixtofour):
+        return is_public(address)  # one that stands for an inner IPv4 address is not what it seems; name that one
     inside = address.is_loopback or (
         address.is_private
         and not (address.is_link_local or address.is_unspecified or address.is_multicast or address.is_reserved)

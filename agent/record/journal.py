@@ -11,6 +11,7 @@ import json
 import os
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -372,6 +373,9 @@ class Journal:
                 database.close()
                 raise
             self._database = database
+            # Agents keep a journal open for the next run; with the last of them its connection goes, and not at the
+            # exit of a process, which may be a fork that shares it.
+            weakref.finalize(self, database.close).atexit = False
         return self._database
 
     def _prepare(self, database: sqlite3.Connection) -> None:

@@ -11,7 +11,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -366,7 +366,7 @@ async def test_a_run_goes_on_where_the_default_journal_cannot_be(monkeypatch: py
 
 
 def test_a_newer_file_is_left_alone(journal: Journal) -> None:
-    with sqlite3.connect(journal.path) as database:
+    with closing(sqlite3.connect(journal.path)) as database, database:
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(JournalBroken, match="the format 99"):
         journal.runs()
@@ -400,7 +400,7 @@ async def test_a_damaged_run_is_told_and_can_be_forked_before_the_damage(
     journal: Journal, damage: str, said: str
 ) -> None:
     run = (await agent(journal, calls(("add", {"a": 1, "b": 2})), says("3")).run("t")).run
-    with sqlite3.connect(journal.path) as database:
+    with closing(sqlite3.connect(journal.path)) as database, database:
         database.execute(damage)
     with pytest.raises(JournalBroken, match=said.replace("the-run", run)):
         journal.runs() if "UPDATE runs" in damage else journal.read(run)

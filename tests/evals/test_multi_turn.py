@@ -23,6 +23,8 @@ from fastslow.agent.evals.suites.multi_turn import (
 from fastslow.tools import ToolError
 from tests.agent.helpers import calls, says
 
+pytestmark = pytest.mark.index
+
 
 def parsed(call: str, talk: Conversation) -> tuple[str, dict[str, Any]]:
     """A call of the leaderboard's answers, in Python, as name and arguments."""
