@@ -204,7 +204,7 @@ TAUGHT = (
         "a bad call, again and again",
         tuple(weather('{"town": "Seoul"}', id_=f"c{n}") for n in range(12)),
         ran=(),
-        ends="gave up after 10 failures in a row",
+        ends="gave up after 10 turns in a row failed",
         tells="town",
         peers="langchain, strands and agno have no limit",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastslow import Budget, Limits, StepBudget
+from fastslow.agent.agent import CALL_SECONDS
 from fastslow.agent.surfaces.cli.options import changed_budget, parse_budget, parse_memory, sandbox_limits
 
 
@@ -26,6 +27,6 @@ def test_sizes_of_memory(text: str, size: int) -> None:
 
 
 def test_limits_that_are_not_given_are_the_usual_ones() -> None:
-    assert sandbox_limits(None, None) == Limits()
+    assert sandbox_limits(None, None) == Limits(seconds=CALL_SECONDS)
     assert sandbox_limits(5, None) == Limits(seconds=5)
-    assert sandbox_limits(None, 1 << 29) == Limits(memory=1 << 29)
+    assert sandbox_limits(None, 1 << 29) == Limits(memory=1 << 29, seconds=CALL_SECONDS)

@@ -64,7 +64,7 @@ def test_runs_are_listed(nowhere: dict[str, str], run: str) -> None:
     done = fastslow(nowhere, "runs")
     assert [line.split() for line in done.stdout.splitlines()][1:] == [[run, "answered", "the", "task"]]
     [row] = json.loads(fastslow(nowhere, "runs", "--json").stdout)
-    assert (row["run"], row["state"], row["parent"]) == (run, "answered", None)
+    assert (row["run"], row["state"], row["forked"]) == (run, "answered", "")
 
 
 def test_no_run_is_told_as_such(nowhere: dict[str, str]) -> None:
@@ -97,7 +97,7 @@ def test_a_fork_is_a_run_of_its_own_that_has_not_ended(nowhere: dict[str, str], 
     assert new != run
     assert f"fastslow resume {new}" in done.stderr
     rows = {row["run"]: row for row in json.loads(fastslow(nowhere, "runs", "--json").stdout)}
-    assert (rows[new]["state"], rows[new]["parent"]) == ("interrupted", run)
+    assert (rows[new]["state"], rows[new]["forked"]) == ("interrupted", run)
     replayed = fastslow(nowhere, "replay", new)
     assert replayed.returncode == 1
     assert "holds no further reply" in replayed.stdout
