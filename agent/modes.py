@@ -51,8 +51,8 @@ class Evidence:
 
     failures: turns in a row whose calls all failed. repairs: turns of the run that thought because something went
     wrong. prompt: tokens of the prompt, at most. risk: an earlier turn of the branch called a tool that changes what
-    lies outside of the sandbox. surprise: something came out other than expected (a file that the task names is not
-    there, a plan cannot be carried out or a step of it failed), and no call has succeeded since. exhausted: all steps
+    lies outside of the sandbox. surprise: a plan
+    could not be carried out or a step of it failed, and no call has succeeded since. exhausted: all steps
     of a plan were tried, and the run goes on. confidence: of the model in its triage, 0 to 1; None without one.
     """
 
