@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fastslow import Agent, Journal, ScriptedModel
-from tests.agent.helpers import add, plan, says
+from tests.agent.helpers import add, calls, plan, says
 from tests.surfaces.cli.test_asking import Terminal
 from tests.surfaces.cli.test_main import FASTSLOW, nowhere
 
@@ -64,7 +64,22 @@ def test_runs_are_listed(nowhere: dict[str, str], run: str) -> None:
     done = fastslow(nowhere, "runs")
     assert [line.split() for line in done.stdout.splitlines()][1:] == [[run, "answered", "the", "task"]]
     [row] = json.loads(fastslow(nowhere, "runs", "--json").stdout)
-    assert (row["run"], row["state"], row["parent"]) == (run, "answered", None)
+    assert (row["run"], row["state"], row["forked"], row["parent"]) == (run, "answered", "", "")
+
+
+def test_a_run_within_another_one_is_listed_below_it(nowhere: dict[str, str], run: str) -> None:
+    journal = journal_of(nowhere)
+    helper = Agent(engine=ScriptedModel([says("found")]), sandbox=None, journal=journal).as_tool("look", "Look it up.")
+    script = [calls(("look", {"task": "the part"})), says("done")]
+    parent = (
+        Agent(engine=ScriptedModel(script), tools=[helper], sandbox=None, journal=journal).run_sync("the whole").run
+    )
+    rows = {row["task"]: row for row in json.loads(fastslow(nowhere, "runs", "--json").stdout)}
+    assert [rows[task]["parent"] for task in ("the whole", "the part", "the task")] == ["", parent, ""]
+    listed = [line.split() for line in fastslow(nowhere, "runs").stdout.splitlines()[1:]]
+    child = rows["the part"]["run"]
+    assert [line[:2] for line in listed] == [[parent, "answered"], ["└", child], [run, "answered"]]
+    assert parent in fastslow(nowhere, "show", "last", "--json").stdout.splitlines()[0]
 
 
 def test_no_run_is_told_as_such(nowhere: dict[str, str]) -> None:
@@ -97,7 +112,7 @@ def test_a_fork_is_a_run_of_its_own_that_has_not_ended(nowhere: dict[str, str], 
     assert new != run
     assert f"fastslow resume {new}" in done.stderr
     rows = {row["run"]: row for row in json.loads(fastslow(nowhere, "runs", "--json").stdout)}
-    assert (rows[new]["state"], rows[new]["parent"]) == ("interrupted", run)
+    assert (rows[new]["state"], rows[new]["forked"]) == ("interrupted", run)
     replayed = fastslow(nowhere, "replay", new)
     assert replayed.returncode == 1
     assert "holds no further reply" in replayed.stdout
