@@ -81,10 +81,11 @@ async def test_it_is_closed_when_the_run_fails(journal: Journal) -> None:
 
 async def test_it_is_closed_when_the_run_is_cancelled(journal: Journal) -> None:
     async def waits(request: Request) -> Reply:
+        under_way.set()
         await asyncio.sleep(60)
         raise AssertionError
 
-    server, said = Server(), list[Event]()
+    server, said, under_way = Server(), list[Event](), asyncio.Event()
 
     async def main() -> None:
         async with aclosing(agent(journal, server, waits).stream("t")) as events:
@@ -92,9 +93,7 @@ async def test_it_is_closed_when_the_run_is_cancelled(journal: Journal) -> None:
                 said.append(event)
 
     running = asyncio.create_task(main())
-    while not server.seen:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)
+    await under_way.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
