@@ -234,7 +234,7 @@ class Agent:
                 await stack.enter_async_context(workspace)
             run = self._start(engine, begun, options, workspace, form, parent)
             toolsets = await stack.enter_async_context(AsyncExitStack())
-            failed = None if recorder.replaying else await self._open(toolsets, run)
+            failed = await self._open(toolsets, run) if self.toolsets and not recorder.replaying else None
             trunk = Branch(run, "", await self._state(run, begun, options))
             first: list[Event] = [self._started(run, begun, options, parent), *begun.resumed]
             first += [Notice(text) for text in (*begun.notices, *notices)]
@@ -244,7 +244,8 @@ class Agent:
                     yield event
             if workspace:
                 await life.collect(workspace, self._out(begun, options))
-            await life.close(toolsets)
+            if self.toolsets:
+                await life.close(toolsets)
             seconds = run.ledger.seconds
         for event in life.connections():  # those that ended with the session
             yield event

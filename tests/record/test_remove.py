@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from pathlib import Path
@@ -91,9 +92,9 @@ def test_a_fork_goes_on_without_its_parent(journal: Journal, tmp_path: Path) -> 
     parent = carry_out(journal, "Add.", calls(("add", {"a": 1, "b": 2})), says("3"), files=(file,))
     journal.fork(parent, 2, "fork")
     journal.remove([parent])
-    assert [(info.run, info.parent) for info in journal.runs()] == [("fork", parent)]
+    assert [(info.run, info.forked) for info in journal.runs()] == [("fork", parent)]
     agent = Agent(engine=ScriptedModel([says("three")]), tools=[add], sandbox=DummySandbox(), journal=journal)
-    result = agent.run_sync(resume="fork")
+    result = asyncio.run(agent.resume("fork"))
     assert (result.exit, result.answer) == (Exit.ANSWERED, "three")
     assert journal.read("fork").inputs == {"a.bin": file.read_bytes()}
 
@@ -103,7 +104,7 @@ def test_a_run_that_others_follow_goes_only_with_them(journal: Journal) -> None:
     second = carry_out(journal, after=first)
     third = carry_out(journal, after=second)
     alone = carry_out(journal)
-    assert [info.after for info in journal.runs()] == [None, second, first, None]
+    assert [info.after for info in journal.runs()] == ["", second, first, ""]
     for some, told in (([first], [second, third]), ([first, third, alone], [second]), ([second], [third])):
         with pytest.raises(RunFollowed) as refused:
             journal.remove(some)

@@ -11,8 +11,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from fastslow import Agent, Journal, ScriptedModel
+from fastslow import Agent, DummySandbox, Journal, ScriptedModel
+from fastslow.agent.engine.types import Reply, Request
+from fastslow.agent.surfaces.cli import run as runner
+from fastslow.agent.surfaces.cli import runs as commands
 from tests.agent.helpers import add, calls, plan, says
 from tests.surfaces.cli.test_asking import Terminal
 from tests.surfaces.cli.test_main import FASTSLOW, nowhere
@@ -80,6 +84,28 @@ def test_a_run_within_another_one_is_listed_below_it(nowhere: dict[str, str], ru
     child = rows["the part"]["run"]
     assert [line[:2] for line in listed] == [[parent, "answered"], ["└", child], [run, "answered"]]
     assert parent in fastslow(nowhere, "show", "last", "--json").stdout.splitlines()[0]
+
+
+def test_resumed_from_the_command_line_a_run_keeps_the_form_of_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Box(BaseModel):
+        width: int
+
+    def crash(request: Request) -> Reply:
+        raise SystemError
+
+    monkeypatch.setattr("fastslow.agent.record.journal.default_path", lambda: tmp_path / "runs.db")
+    with pytest.raises(SystemError):
+        Agent(engine=ScriptedModel([crash]), sandbox=DummySandbox()).run_sync("t", output=Box)
+    script = [calls(("answer", {"width": "wide"})), calls(("answer", {"width": 3}))]
+    monkeypatch.setattr(runner, "VLLM", lambda *_: ScriptedModel(script))
+    monkeypatch.setattr(runner, "DockerSandbox", lambda limits, network: DummySandbox(limits=limits))
+    monkeypatch.setattr(runner, "prepare_sandbox", lambda phases: None)
+    options = {"model": None, "base_url": "http://127.0.0.1:1", "rules": None, "show_thinking": False}
+    status = commands.resume("last", None, seconds=None, memory=None, json_lines=True, **options)
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])["result"]
+    assert (status, result["exit"], result["output"]) == (0, "answered", {"width": 3})
 
 
 def test_no_run_is_told_as_such(nowhere: dict[str, str]) -> None:
