@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-from contextlib import AbstractContextManager, AsyncExitStack, aclosing, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, aclosing, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -14,7 +15,7 @@ from fastslow.agent.approval import Approval, Ask
 from fastslow.agent.budget import Budget, Ledger
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.types import Engine
-from fastslow.agent.errors import ConfigurationError, JournalError
+from fastslow.agent.errors import ConfigurationError, JournalError, ToolsetFailed
 from fastslow.agent.events import Event, Notice, Result, RunFinished, RunStarted
 from fastslow.agent.gate import Gate
 from fastslow.agent.life import Life
@@ -28,10 +29,11 @@ from fastslow.agent.record.start import Start, asked, begin, replayed, resumed
 from fastslow.agent.run import Run
 from fastslow.agent.strategy import STRATEGIES, State, Strategy
 from fastslow.agent.subagent import Parent, agent_tool
+from fastslow.agent.toolsets import opened
 from fastslow.agent.transcript import System, Transcript, to_dict
 from fastslow.agent.workspace import Workspace, checked
 from fastslow.sandbox import DockerSandbox, Limits, Sandbox
-from fastslow.tools import Tool, Toolbox, Toolset
+from fastslow.tools import Tool, Toolbox, ToolDefinitionError, Toolset
 from fastslow.tools.builtin import BUILTIN, builtin_tools, host_functions
 
 if TYPE_CHECKING:
@@ -194,9 +196,13 @@ class Agent:
     async def _stream(
         self, task: str, options: RunOptions, parent: Parent | None = None
     ) -> AsyncGenerator[Event, None]:
-        known = self._kept.keyed(options.key) if options.key and (self._must_keep or self.journal) else None
-        start = resumed(self._kept, known, self.engine) if known else self._begin(task, options)
-        with start as begun:
+        with ExitStack() as held:
+            known = None
+            if options.key:
+                held.enter_context(self._kept.hold_key(options.key))
+                known = self._kept.keyed(options.key)
+            start = resumed(self._kept, known, self.engine) if known else self._begin(task, options)
+            begun = held.enter_context(start)
             async with aclosing(self._carry_out(begun, options, parent)) as events:
                 async for event in events:
                     yield event
@@ -226,18 +232,20 @@ class Agent:
             workspace = self._workspace(begun)
             if workspace and not recorder.replaying:
                 await stack.enter_async_context(workspace)
-            toolsets = [await stack.enter_async_context(toolset.open()) for toolset in self.toolsets]
             run = self._start(engine, begun, options, workspace, form, parent)
-            run.toolsets = tuple(toolsets)
+            toolsets = await stack.enter_async_context(AsyncExitStack())
+            failed = await self._open(toolsets, run) if self.toolsets and not recorder.replaying else None
             trunk = Branch(run, "", await self._state(run, begun, options))
             first: list[Event] = [self._started(run, begun, options, parent), *begun.resumed]
             first += [Notice(text) for text in (*begun.notices, *notices)]
             life = Life(trunk)
-            async with aclosing(life.events(first)) as events:
+            async with aclosing(life.events(first, failed)) as events:
                 async for event in events:
                     yield event
             if workspace:
                 await life.collect(workspace, self._out(begun, options))
+            if self.toolsets:
+                await life.close(toolsets)
             seconds = run.ledger.seconds
         for event in life.connections():  # those that ended with the session
             yield event
@@ -248,6 +256,16 @@ class Agent:
         yield RunFinished(result)
         if life.cancelled:
             raise life.cancelled
+
+    async def _open(self, stack: AsyncExitStack, run: Run) -> Exception | None:
+        """Open the toolsets of a run, and say what went wrong."""
+        try:
+            run.toolsets = tuple([await opened(stack, toolset) for toolset in self.toolsets])
+            _ = run.toolbox
+        except (ToolsetFailed, ToolDefinitionError) as error:
+            run.toolsets = ()
+            return error
+        return None
 
     def _workspace(self, begun: Start) -> Workspace | None:
         if self.sandbox is None:
@@ -287,13 +305,15 @@ class Agent:
             gate=Gate(self.approval, options.ask or self.ask, begun.recorder),
             workspace=workspace,
             form=form,
+            spent_within=partial(self.journal.replies_within, begun.run) if self.journal else None,
         )
 
     def _ledger(self, begun: Start, budget: Budget, parent: Parent | None) -> Ledger:
         """What the run has spent so far is known once its recorded replies are gone through again."""
         started, above = time.monotonic() - begun.seconds, parent.ledger if parent else None
         spent = Ledger(budget, started=started)
-        for event in begun.spent:
+        within = self.journal.replies_within(begun.run) if self.journal and begun.spent else ()
+        for event in (*begun.spent, *within):
             spent.add(event.mode, event.reply)
         return Ledger(spent.renewed() if begun.spent else budget, started=started, above=above)
 

@@ -1,7 +1,8 @@
 """Who may run what: rules that allow a call, ask a person about it, or deny it.
 
 Of all rules that match a call the strictest counts: deny before ask before allow. So their order does not matter, and
-no rule opens what another one closed. What no rule names follows the tool's own word (`Tool.effect`).
+no rule opens what another one closed. What no rule names follows the tool's own word (`Tool.effect`): one that reaches
+outside, or does not say what it changes, is asked about.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Approval:
         for decide in STRICTEST:
             if found := next((rule for rule in matching if rule.decide == decide), None):
                 return Decision(decide, found.reason)
-        return Decision("ask", f"{tool.name} reaches outside of the sandbox") if tool.effect == "outside" else ALLOWED
+        return Decision("ask", f"{tool.name} may reach outside of the sandbox") if tool.effect == "outside" else ALLOWED
 
     @classmethod
     def load(cls, path: str | Path) -> Approval:

@@ -97,6 +97,8 @@ class Calls:
         recorded = recorder.result(self.branch, call.id)
         if recorded:
             within, finished = recorded
+            for reply in self.run.spent_within(call.id) if self.run.spent_within else ():
+                self.ledger.add(reply.mode, reply.reply)
             for event in within:
                 yield event
             how = (finished.exit_code, finished.silent, finished.variables, finished.written)
@@ -123,7 +125,7 @@ class Calls:
 
         context = contextvars.copy_context()
         context.run(caller.set, self._caller(call, say))
-        context.run(parent.set, Parent(self.run.id, call.id, self.ledger, self.run.gate.ask))
+        context.run(parent.set, Parent(self.run.id, call.id, self.ledger, self.run.gate.ask, self.run.recorder.keeps))
         task = loop.create_task(tool.call(arguments), context=context)
         task.add_done_callback(lambda _: say(None))
         try:

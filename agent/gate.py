@@ -16,8 +16,9 @@ from fastslow.agent.transcript import ToolCall
 from fastslow.tools import Tool
 
 UNATTENDED = (
-    "it needs somebody's consent, and nobody is there to give it; a rule can: "
-    '[[rule]] decide = "allow", tool = "{tool}", in the file of --approval'
+    "it needs somebody's consent, and nobody is there to give it. Its developer can do without: say what it changes, "
+    'as @tool(effect="read") where that is nothing, or allow it by a rule, ApprovalRule("allow", tool="{tool}") in '
+    'Agent(approval=...), or [[rule]] decide = "allow", tool = "{tool}" in the file of --approval'
 )
 MAYBE_DONE = "the run was interrupted while this call was under way: it may have taken effect already. Run it (again)?"
 

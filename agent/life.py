@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastslow.agent.budget import BudgetSpent, StepSpent
-from fastslow.agent.errors import AgentError
+from fastslow.agent.errors import AgentError, ToolsetFailed
 from fastslow.agent.events import Event, Exit, NetworkUsed, Result, StepFinished
 from fastslow.agent.gate import Stopped
 from fastslow.agent.loop import Branch
+from fastslow.agent.toolsets import told
 from fastslow.agent.workspace import Workspace
 from fastslow.sandbox import SandboxError
+from fastslow.tools import ToolDefinitionError
 
 
 @dataclass(slots=True)
@@ -28,13 +30,15 @@ class Life:
     made: tuple[Path, ...] = ()
     cancelled: asyncio.CancelledError | None = None
 
-    async def events(self, first: Iterable[Event]) -> AsyncGenerator[Event, None]:
-        """All that the run says, `first` first."""
+    async def events(self, first: Iterable[Event], failed: Exception | None) -> AsyncGenerator[Event, None]:
+        """All that the run says, `first` first. failed: why no turn can be taken."""
         say = self.trunk.run.recorder.say
         try:
             for event in first:
                 self.said.append(say(event))
                 yield self.said[-1]
+            if failed:
+                raise failed
             async with aclosing(self.trunk.loop()) as events:
                 async for event in events:
                     self.said.append(event)
@@ -48,7 +52,7 @@ class Life:
             self.exit, self.reason = Exit.STOPPED, str(over)
         except asyncio.CancelledError as error:
             self.exit, self.reason, self.cancelled = Exit.CANCELLED, "cancelled by the user", error
-        except (AgentError, SandboxError) as error:
+        except (AgentError, SandboxError, ToolDefinitionError) as error:  # the last: two tools of one name
             self.exit, self.reason = Exit.FAILED, str(error)
 
     def connections(self) -> Iterator[NetworkUsed]:
@@ -65,6 +69,14 @@ class Life:
             self.made = await workspace.collect(out)
         except (SandboxError, OSError, ValueError) as error:
             self.reason = f"{self.reason}. Files could not be brought out: {error}".lstrip(". ")
+
+    async def close(self, toolsets: AsyncExitStack) -> None:
+        """Close what the run opened; where that fails, the reason says so."""
+        try:
+            with told("a toolset could not be closed"):
+                await toolsets.aclose()
+        except ToolsetFailed as error:
+            self.reason = f"{self.reason}. {error}"
 
     def result(self, seconds: float) -> Result:
         """What the run leaves."""

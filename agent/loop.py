@@ -5,7 +5,6 @@ This is mechanism: what comes next is decided in `agent/strategy`. A step of a p
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -36,6 +35,7 @@ from fastslow.agent.steps import Steps
 from fastslow.agent.strategy.strategy import Done, Move, Next, State
 from fastslow.agent.transcript import Assistant, ToolCall, ToolResult, Transcript, told
 from fastslow.tools import Outcome, Tool, clip
+from fastslow.tools.result import as_text
 
 GIVE_UP_AFTER = 10  # turns in a row whose calls all failed, after which a run ends
 SAME = "\n(The same call gave the same result before, and nothing has changed. Use it, or do something else.)"
@@ -251,7 +251,7 @@ class Branch:
             value = form.value(arguments)
         except ValueError as error:
             return Outcome(str(error), "refused")
-        self.done = Done(json.dumps(arguments, ensure_ascii=False), value=value)
+        self.done = Done(as_text(value), value=value)  # as the type says it: no secret of it is written down
         return Outcome("answered")
 
     def _just_so(self, call: ToolCall) -> CallFinished | None:

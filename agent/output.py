@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from fastslow.agent.errors import ConfigurationError
@@ -24,16 +25,18 @@ class Form:
     adapter: TypeAdapter[Any] | None
 
     @classmethod
-    def of(cls, output: type[BaseModel] | None) -> Form | None:
+    def of(cls, output: Any) -> Form | None:
         """ConfigurationError for a type that has no JSON schema of an object."""
         if output is None:
             return None
-        name = getattr(output, "__name__", str(output))
+        name = output.__name__ if isinstance(output, type) else str(output)
         try:
             adapter = TypeAdapter(output)
             schema = adapter.json_schema()
         except (PydanticUserError, PydanticInvalidForJsonSchema) as error:
             raise ConfigurationError(f"output={name} cannot be asked for: {error}") from error
+        if reference := schema.pop("$ref", None):  # a type that contains itself
+            schema = {**schema["$defs"][reference.rpartition("/")[2]], **schema}
         if schema.get("type") != "object":
             raise ConfigurationError(
                 f"output={name} is no object with fields, which an answer has to be; wrap it in a pydantic model: "
@@ -55,7 +58,7 @@ class Form:
         if self.adapter is None:
             return dict(arguments)
         try:
-            return self.adapter.validate_python(arguments)
+            return self.adapter.validate_json(json.dumps(arguments))  # as JSON, so that strict types take their text
         except ValidationError as error:
             raise ValueError(problems(error)) from error
 

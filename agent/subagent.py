@@ -10,6 +10,7 @@ from fastslow.agent.approval import Ask
 from fastslow.agent.budget import Ledger
 from fastslow.agent.events import CallStarted, Exit, Result, RunFinished
 from fastslow.agent.options import RunOptions
+from fastslow.agent.record.journal import child_key
 from fastslow.tools import Outcome, Tool, ToolError, caller
 from fastslow.tools.result import as_data
 
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The call within which a run is carried out. run, call: its ids. ledger: what its spending counts in, too."""
+    """The call within which a run is carried out. run, call: its ids. ledger: what its spending counts in, too. kept:
+    the run of the call is in a journal."""
 
     run: str
     call: str
     ledger: Ledger
     ask: Ask | None
+    kept: bool
 
 
 parent: ContextVar[Parent | None] = ContextVar("parent", default=None)
@@ -38,7 +41,8 @@ def agent_tool(agent: Agent, name: str, description: str, output: Any) -> Tool:
         up, on_output = parent.get(), caller.get().on_output
         options = RunOptions(output=output)
         if up:
-            options = RunOptions(output=output, ask=up.ask, key=f"{up.run}/{up.call}")
+            key = child_key(up.run, up.call) if up.kept and agent.journal else ""
+            options = RunOptions(output=output, ask=up.ask, key=key)
         result: Result | None = None
         async for event in agent._stream(task, options, up):
             if isinstance(event, CallStarted) and on_output:

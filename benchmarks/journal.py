@@ -24,7 +24,7 @@ RUNS = 256
 NOTICE = Notice("x" * 500)
 
 
-@tool
+@tool(effect="read")
 def add(a: int, b: int) -> int:
     """Add two numbers.
 

@@ -52,6 +52,17 @@ def test_structured_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caps
     assert json.loads(capsys.readouterr().out) == ticket
 
 
+def test_sub_agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = {"task": "Which warehouse has the most keyboards?"}
+    clerk = [calls(("in_stock", {"product": "keyboard"})), calls(("answer", {"warehouse": "Seoul", "pieces": 14}))]
+    script = [calls(("ask_clerk", task)), *clerk, says("From Seoul.")]
+    model = run("sub_agent.py", script, monkeypatch, tmp_path)
+    assert capsys.readouterr().out == "From Seoul.\n"
+    assert model.requests[1].messages[-1].content == task["task"]
+    assert isinstance(result := model.requests[3].messages[-1], ToolResult)
+    assert json.loads(result.content) == {"warehouse": "Seoul", "pieces": 14}
+
+
 def test_run_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def feels(request: Request) -> Reply:
         return calls(("answer", {"mood": "pleased" if "Best mouse" in request.messages[-1].content else "angry"}))

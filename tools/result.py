@@ -20,9 +20,9 @@ _AS_JSON = (dict, list, tuple, set, frozenset, bool, int, float, BaseModel)
 
 Status: TypeAlias = Literal["ok", "error", "refused", "denied", "timeout", "died", "in_doubt"]
 """How a call ended. `ok`: it ran, whatever it found (an exit status is information). `error`: it could not do what it
-is for. `refused`: not run, as there is no such tool, the arguments do not fit, or nothing has changed since the same
-call failed. `denied`: not run, by a rule or a person. `timeout`: stopped at its limit. `died`: what ran it is gone.
-`in_doubt`: a crash came in its midst, and nobody knows whether it took effect."""
+is for. `refused`: not run, as there is no such tool, or the arguments do not fit. `denied`: not run, by a rule or a
+person. `timeout`: stopped at its limit. `died`: what ran it is gone. `in_doubt`: a crash came in its midst, and
+nobody knows whether it took effect."""
 
 
 @dataclass(frozen=True, slots=True)

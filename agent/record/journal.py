@@ -51,6 +51,11 @@ _DELETE_RUN = (
 _DELETE_UNUSED_CONTENTS = "DELETE FROM contents WHERE digest NOT IN (SELECT digest FROM files WHERE digest IS NOT NULL)"
 
 
+def child_key(run: str, call: str) -> str:
+    """The key of the run that a call of another one is carried out by."""
+    return f"{run}/{call}"
+
+
 def default_path() -> Path:
     """Where runs are kept unless somebody says otherwise."""
     return state_folder() / "runs.db"
@@ -122,16 +127,14 @@ class Journal:
     @contextmanager
     def hold(self, run: str) -> Iterator[None]:
         """Be the only one that carries out this run; RunBusy if somebody does. The lock goes with our process."""
-        folder = self.path.with_name(f"{self.path.name}.running")
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder / run)
-        if lock is None:
-            raise RunBusy(f"run {run} is being carried out by another process; wait for it, or stop it first")
-        with lock:
-            try:
-                yield
-            finally:
-                (folder / run).unlink(missing_ok=True)
+        with self._locked(run, f"run {run}"):
+            yield
+
+    @contextmanager
+    def hold_key(self, key: str) -> Iterator[None]:
+        """Be the only one that looks for the run of a key, begins it and carries it out; RunBusy if somebody does."""
+        with self._locked(f"key-{sha256(key.encode()).hexdigest()}", f"the run with the key {key!r}"):
+            yield
 
     def writer(self, run: str, inputs: Sequence[Path] = ()) -> Callable[[Event], None]:
         """What appends events to a run; each is on the disk when it returns. inputs: the user's files, of a new run."""
@@ -191,10 +194,11 @@ class Journal:
             raise self._broken(error) from error
 
     def find(self, name: str) -> str:
-        """The id of a run, from the beginning of it, or from `last`. RunUnknown."""
-        found = [row[0] for row in self._read("SELECT run FROM runs ORDER BY started DESC, run DESC")]
-        if name == "last" and found:
-            return str(found[0])
+        """The id of a run, from the beginning of it, or from `last`, which no run within another one is. RunUnknown."""
+        rows = self._read("SELECT run, parent FROM runs ORDER BY started DESC, run DESC")
+        found = [run for run, _ in rows]
+        if name == "last" and (own := [run for run, parent in rows if not parent]):
+            return str(own[0])
         matching = [run for run in found if run.startswith(name)]
         if name in matching or len(matching) == 1:
             return name if name in matching else str(matching[0])
@@ -207,6 +211,15 @@ class Journal:
         """The run that has a key, the latest of several."""
         rows = self._read("SELECT run FROM runs WHERE key = ? ORDER BY started DESC, run DESC", key)
         return str(rows[0][0]) if key and rows else None
+
+    def replies_within(self, run: str, call: str | None = None) -> Iterator[TurnFinished]:
+        """The model's replies in the runs that were carried out by a run, or by one call of it, and in those below."""
+        children = self._read("SELECT run FROM runs WHERE parent = ?", run)
+        if call is not None:
+            children = self._read("SELECT run FROM runs WHERE key = ? AND parent = ?", child_key(run, call), run)
+        for [child] in children:
+            yield from (event for event in self.read(child).events if isinstance(event, TurnFinished))
+            yield from self.replies_within(child)
 
     def read(self, run: str) -> Written:
         """All of a run. RunUnknown, JournalBroken."""
@@ -310,6 +323,19 @@ class Journal:
     def _files(self, run: str, number: int) -> dict[str, bytes | None]:
         query = "SELECT path, content FROM files LEFT JOIN contents USING (digest) WHERE run = ? AND number = ?"
         return dict(self._read(f"{query} AND path != ''", run, number))
+
+    @contextmanager
+    def _locked(self, name: str, what: str) -> Iterator[None]:
+        folder = self.path.with_name(f"{self.path.name}.running")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(folder / name)
+        if lock is None:
+            raise RunBusy(f"{what} is being carried out already; wait for it, or stop it first")
+        with lock:
+            try:
+                yield
+            finally:
+                (folder / name).unlink(missing_ok=True)
 
     def _held(self, run: str) -> bool:
         lock = self.path.with_name(f"{self.path.name}.running") / run

@@ -83,6 +83,11 @@ class Recorder:
             self._said[_key(event)].append(event)
         self._open = open_calls
 
+    @property
+    def keeps(self) -> bool:
+        """Whether the run can be resumed."""
+        return self._write is not None
+
     def say(self, event: E) -> E:
         """Write an event, and give it back; one that was written before comes back as it was."""
         if isinstance(event, PASSING):

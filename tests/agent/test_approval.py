@@ -241,7 +241,8 @@ async def test_nobody_there_means_no_and_says_how_to_allow_it() -> None:
     result = await world.run(calls(post("a")), says("It could not be done."))
     assert world.posted == []
     [content] = told(result)
-    assert "This call is not allowed: post reaches outside of the sandbox" in content
+    assert "This call is not allowed: post may reach outside of the sandbox" in content
+    assert '@tool(effect="read")' in content
     assert 'decide = "allow", tool = "post"' in content
     allowed = Approval((ApprovalRule("allow", tool="post"),))
     await world.run(calls(post("a")), says("done"), approval=allowed)

@@ -61,7 +61,7 @@ async def test_an_answer_that_was_given_by_the_tool_is_told_once(journal: Journa
     await agent(journal, calls(("answer", {"total": 3}))).run("What is 1 + 2?", output=Sum)
     asked = Asked()
     await agent(journal, asked).run("Is that so?", after="last")
-    assert asked.messages[1:] == (User("What is 1 + 2?"), Assistant('{"total": 3}'), User("Is that so?"))
+    assert asked.messages[1:] == (User("What is 1 + 2?"), Assistant('{"total":3}'), User("Is that so?"))
 
 
 async def test_a_plan_is_told_with_what_came_of_it_and_without_its_steps(journal: Journal) -> None:

@@ -417,7 +417,7 @@ async def test_the_command_does_not_go_on_without_the_tools_of_a_run(
     run = (await Agent(engine=engine, tools=[add], sandbox=None, journal=journal, budget=budget).run("t")).run
     monkeypatch.setattr(commands, "Journal", lambda: Journal(journal.path))
     with pytest.raises(ConfigurationError, match=f"given tools in Python, add, .*{run}"):
-        commands.resume("last", None)
+        commands.resume("last", None, seconds=None, memory=None)
 
 
 async def test_hostile_text_is_kept(journal: Journal) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_a_fork_goes_on_without_its_parent(journal: Journal, tmp_path: Path) -> 
     journal.remove([parent])
     assert [(info.run, info.forked) for info in journal.runs()] == [("fork", parent)]
     agent = Agent(engine=ScriptedModel([says("three")]), tools=[add], sandbox=DummySandbox(), journal=journal)
-    result = agent.run_sync(resume="fork")
+    result = asyncio.run(agent.resume("fork"))
     assert (result.exit, result.answer) == (Exit.ANSWERED, "three")
     assert journal.read("fork").inputs == {"a.bin": file.read_bytes()}
 

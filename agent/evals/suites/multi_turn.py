@@ -74,7 +74,13 @@ def tools_of(talk: Conversation) -> tuple[Tool, ...]:
     """The functions of a fresh world, which goes with them."""
     world = World(talk)
     return tuple(
-        Tool.from_schema(each["name"], each["description"], schema_of(each["parameters"]), world.function(each["name"]))
+        Tool.from_schema(
+            each["name"],
+            each["description"],
+            schema_of(each["parameters"]),
+            world.function(each["name"]),
+            effect="sandbox",  # the world goes with the run
+        )
         for kind in talk.world["involved_classes"]
         for each in lines(f"multi_turn_func_doc/{FUNCTIONS[kind]}.json")
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict
@@ -44,15 +45,30 @@ def list_runs(*, as_json: bool) -> None:
 
 
 def run_table(runs: Sequence[RunInfo]) -> Table:
-    """A row for each run: its id, state and task, cut to the terminal's width."""
+    """A row for each run: its id, state and task, cut to the terminal's width. Below it are those within it."""
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold", expand=True)
     table.add_column("run", no_wrap=True)  # it begins with the time (UTC)
     table.add_column("state", no_wrap=True)
     table.add_column("task", no_wrap=True, overflow="ellipsis", ratio=1)
-    for info in runs:
-        state = _state(info)
-        table.add_row(Text(info.run), Text(state, _STATE_STYLES.get(state, "red")), Text(one_line(info.task)))
+    for depth, info in _nested(runs):
+        state, indent = _state(info), "  " * (depth - 1) + "└ " if depth else ""
+        table.add_row(Text(indent + info.run), Text(state, _STATE_STYLES.get(state, "red")), Text(one_line(info.task)))
     return table
+
+
+def _nested(runs: Sequence[RunInfo]) -> Iterator[tuple[int, RunInfo]]:
+    """Each run behind the one whose call it carried out, where that is listed, and how deep it lies."""
+    listed = {info.run for info in runs}
+    children: defaultdict[str, list[RunInfo]] = defaultdict(list)
+    for info in runs:
+        children[info.parent if info.parent in listed else ""].append(info)
+
+    def below(parent: str, depth: int) -> Iterator[tuple[int, RunInfo]]:
+        for info in children[parent]:
+            yield depth, info
+            yield from below(info.run, depth + 1)
+
+    return below("", 0)
 
 
 def show(name: str, *, as_json: bool, show_thinking: bool) -> None:

@@ -11,9 +11,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from fastslow import Agent, Journal, ScriptedModel
-from tests.agent.helpers import add, plan, says
+from fastslow import Agent, DummySandbox, Journal, ScriptedModel
+from fastslow.agent.engine.types import Reply, Request
+from fastslow.agent.surfaces.cli import run as runner
+from fastslow.agent.surfaces.cli import runs as commands
+from tests.agent.helpers import add, calls, plan, says
 from tests.surfaces.cli.test_asking import Terminal
 from tests.surfaces.cli.test_main import FASTSLOW, nowhere
 
@@ -64,7 +68,44 @@ def test_runs_are_listed(nowhere: dict[str, str], run: str) -> None:
     done = fastslow(nowhere, "runs")
     assert [line.split() for line in done.stdout.splitlines()][1:] == [[run, "answered", "the", "task"]]
     [row] = json.loads(fastslow(nowhere, "runs", "--json").stdout)
-    assert (row["run"], row["state"], row["forked"]) == (run, "answered", "")
+    assert (row["run"], row["state"], row["forked"], row["parent"]) == (run, "answered", "", "")
+
+
+def test_a_run_within_another_one_is_listed_below_it(nowhere: dict[str, str], run: str) -> None:
+    journal = journal_of(nowhere)
+    helper = Agent(engine=ScriptedModel([says("found")]), sandbox=None, journal=journal).as_tool("look", "Look it up.")
+    script = [calls(("look", {"task": "the part"})), says("done")]
+    parent = (
+        Agent(engine=ScriptedModel(script), tools=[helper], sandbox=None, journal=journal).run_sync("the whole").run
+    )
+    rows = {row["task"]: row for row in json.loads(fastslow(nowhere, "runs", "--json").stdout)}
+    assert [rows[task]["parent"] for task in ("the whole", "the part", "the task")] == ["", parent, ""]
+    listed = [line.split() for line in fastslow(nowhere, "runs").stdout.splitlines()[1:]]
+    child = rows["the part"]["run"]
+    assert [line[:2] for line in listed] == [[parent, "answered"], ["└", child], [run, "answered"]]
+    assert parent in fastslow(nowhere, "show", "last", "--json").stdout.splitlines()[0]
+
+
+def test_resumed_from_the_command_line_a_run_keeps_the_form_of_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Box(BaseModel):
+        width: int
+
+    def crash(request: Request) -> Reply:
+        raise SystemError
+
+    monkeypatch.setattr("fastslow.agent.record.journal.default_path", lambda: tmp_path / "runs.db")
+    with pytest.raises(SystemError):
+        Agent(engine=ScriptedModel([crash]), sandbox=DummySandbox()).run_sync("t", output=Box)
+    script = [calls(("answer", {"width": "wide"})), calls(("answer", {"width": 3}))]
+    monkeypatch.setattr(runner, "VLLM", lambda *_: ScriptedModel(script))
+    monkeypatch.setattr(runner, "DockerSandbox", lambda limits, network: DummySandbox(limits=limits))
+    monkeypatch.setattr(runner, "prepare_sandbox", lambda phases: None)
+    options = {"model": None, "base_url": "http://127.0.0.1:1", "rules": None, "show_thinking": False}
+    status = commands.resume("last", None, seconds=None, memory=None, json_lines=True, **options)
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])["result"]
+    assert (status, result["exit"], result["output"]) == (0, "answered", {"width": 3})
 
 
 def test_no_run_is_told_as_such(nowhere: dict[str, str]) -> None:
