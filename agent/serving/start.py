@@ -1,6 +1,6 @@
 """Starts a vLLM server of our own, detached, and waits until it answers.
 
-It listens on the loopback interface only. `record.py` finds it again and stops it.
+It listens on the loopback interface only. `process.py` finds it again and stops it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fastslow.agent.folders import state_folder
 from fastslow.agent.serving.catalog import ENGINE_MEMORY, ModelEntry
 from fastslow.agent.serving.diagnose import explain_death
 from fastslow.agent.serving.install import engine_python
-from fastslow.agent.serving.machine import GIB, Machine, Progress, this_machine, try_lock
+from fastslow.agent.serving.machine import GIB, Machine, Progress, only_one, this_machine
 from fastslow.agent.serving.process import (
     ServerRecord,
     ServerStatus,
@@ -78,10 +78,7 @@ async def start_server(
     something else is stopped first. Raises EngineDied with the likely cause if it ends, ConfigurationError if
     the port is taken, EngineError if memory is short. Cancelling stops what was started.
     """
-    while (lock := try_lock("server start")) is None:
-        on_progress("waiting: another process is starting the server", None)
-        await asyncio.sleep(0.5)
-    with lock:
+    async with only_one("server start", on_progress):
         old = (await asyncio.to_thread(server_status)).record
         if old and _serves(old, entry, profile, extra_flags, port) and is_healthy(old):
             return old
