@@ -121,7 +121,7 @@ def _server(base_url: str | None) -> list[Row]:
             Row("Server", "failed", "none is running", "fastslow up"),
             Row("Mode switch", "failed", "not proven: no server is running", "fastslow up"),
         ]
-    with Phases(terminal(stderr=True)).phase("First contact", "the server must prove that both modes work"):
+    with Phases(terminal(stderr=True)).phase("First contact", "both modes of the server must work"):
         try:
             engine, findings = asyncio.run(_probed(base_url))
         except AgentError as error:

@@ -27,7 +27,7 @@ from fastslow.agent.evals.suites import SUITES
 from fastslow.agent.modes import ModePolicy
 from fastslow.agent.surfaces.cli.options import CANCELLED, think_of
 from fastslow.agent.surfaces.cli.phases import Phases
-from fastslow.agent.surfaces.cli.prepare import prepare_sandbox, prepare_server
+from fastslow.agent.surfaces.cli.prepare import prepare_run
 from fastslow.agent.surfaces.cli.text import terminal
 from fastslow.sandbox import DockerSandbox
 
@@ -98,10 +98,7 @@ def _run(wanted: Wanted, arms: Callable[[Profile], Sequence[Arm]]) -> list[Row] 
     cases = SUITES[wanted.suite](wanted.seed)[: wanted.n]
     wanted.out.mkdir(parents=True, exist_ok=True)
     phases = Phases(terminal(stderr=True))
-    if any(case.sandboxed for case in cases):
-        prepare_sandbox(phases)
-    if not wanted.base_url:
-        prepare_server(phases, wanted.model)
+    prepare_run(phases, wanted.model, sandbox=any(case.sandboxed for case in cases), server=wanted.base_url is None)
     engine = VLLM(wanted.base_url, wanted.model if wanted.base_url else None)
     try:
         return asyncio.run(_carry_out(wanted, engine, cases, arms))

@@ -295,6 +295,19 @@ def tune(
 
 
 @app.command()
+def setup(model: MODEL = None, debug: DEBUG = False) -> None:
+    """Make everything that a run needs: Docker, the sandbox's image, the engine, the weights, the server.
+
+    What does not need each other is made side by side. What is there already is left as it is.
+
+    Example: fastslow setup
+    """
+    from fastslow.agent.surfaces.cli import serving
+
+    serving.setup(model)
+
+
+@app.command()
 def up(
     model: MODEL = None,
     port: Annotated[

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -22,8 +22,9 @@ from fastslow.agent.surfaces.cli.asking import Asker, attended
 from fastslow.agent.surfaces.cli.live import RunView, View
 from fastslow.agent.surfaces.cli.options import CANCELLED
 from fastslow.agent.surfaces.cli.phases import Phases
-from fastslow.agent.surfaces.cli.prepare import prepare_sandbox, prepare_server
-from fastslow.agent.surfaces.cli.text import terminal
+from fastslow.agent.surfaces.cli.prepare import prepare_run
+from fastslow.agent.surfaces.cli.signals import interrupts
+from fastslow.agent.surfaces.cli.text import seconds, terminal
 from fastslow.agent.workspace import checked
 from fastslow.sandbox import DockerSandbox, Network
 
@@ -74,12 +75,8 @@ def run(wanted: Wanted) -> int:
     if wanted.out:
         wanted.out.mkdir(parents=True, exist_ok=True)
     phases = Phases(terminal(stderr=True))
-    prepare_sandbox(phases)
-    if wanted.base_url:
-        engine = VLLM(wanted.base_url, wanted.model)
-    else:
-        prepare_server(phases, wanted.model)
-        engine = VLLM()
+    prepare_run(phases, wanted.model, server=wanted.base_url is None)
+    engine = VLLM(wanted.base_url, wanted.model) if wanted.base_url else VLLM()
     view = view_of(as_json=wanted.json_lines, show_thinking=wanted.show_thinking)
     agent = Agent(
         engine=engine,
@@ -109,16 +106,19 @@ async def carry_out(agent: Agent, said: AsyncGenerator[Event, None], view: View,
     status = STATUS[Exit.FAILED]
     _cancel_on_signals()
     try:
-        with phases.phase("First contact", "the server must prove that both modes work") as on_progress:
-            on_progress("probing the mode switch, once for each start of a server", None)
+        with phases.phase("First contact", "both modes of the server must work") as on_progress:
+            on_progress("probing the mode switch, once a start", None)
             await agent.engine.connect()
             on_progress(f"{agent.engine.model}, profile {agent.engine.profile.name}", None)
+        begun = time.monotonic()
         with view:
             async with aclosing(said) as events:
                 async for event in events:
                     view.show(event)
                     if isinstance(event, RunFinished):
                         status = STATUS[event.result.exit]
+        took = f"set-up took {seconds(phases.seconds)} in all, the run {seconds(time.monotonic() - begun)}"
+        terminal(stderr=True).print(took, style="dim", soft_wrap=True)
     except asyncio.CancelledError:
         return CANCELLED
     finally:
@@ -143,5 +143,5 @@ def _cancel_on_signals() -> None:
         print("Cancelling; press Ctrl-C again to end at once.", file=sys.stderr)  # noqa: T201
         task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in interrupts():
         loop.add_signal_handler(number, on_signal)
