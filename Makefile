@@ -1,6 +1,7 @@
 # make run     set everything up, then carry out the example (or TASK="…" FILES="a.csv b.csv")
 # make test    set everything up, then run all tests
-# make soak    the tests that take longer than all the others together (as root: some start Docker engines)
+# make test-fast  the tests that need neither Docker, nor a model server, nor a package index
+# make soak    the tests that take longer than all the others together (as root: some start Docker daemons)
 # make fuzz    play damaged model output at what reads it (COUNT=1000000 inputs; some minutes)
 # make eval-smoke  a few tasks of each suite under two policies (minutes; `fastslow eval` has the whole)
 # make bench   measure the sandbox beside four other libraries (as root; writes docs/sandbox-benchmarks.md)
@@ -12,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run test soak fuzz eval-smoke bench bench-loop check clean setup
+.PHONY: run test test-fast soak fuzz eval-smoke bench bench-loop check clean setup
 
 EXAMPLE := examples/data_analysis
 
@@ -34,6 +35,9 @@ run: .venv/installed
 test: .venv/installed-dev
 	@.venv/bin/fastslow setup
 	@.venv/bin/pytest
+
+test-fast: .venv/installed-dev
+	@.venv/bin/pytest -m "not docker and not engine and not index"
 
 soak: .venv/installed-dev
 	@.venv/bin/fastslow sandbox build

@@ -4,57 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from fastslow.agent.approval import Approval, Ask
-from fastslow.agent.budget import Budget, BudgetSpent, Ledger
+from fastslow.agent.budget import Budget, Ledger
 from fastslow.agent.engine.client import VLLM
-from fastslow.agent.engine.profiles import Profile
 from fastslow.agent.engine.types import Engine
-from fastslow.agent.errors import AgentError, ConfigurationError, JournalError
-from fastslow.agent.events import (
-    Event,
-    Exit,
-    NetworkUsed,
-    Notice,
-    Result,
-    RunFinished,
-    RunStarted,
-    StepFinished,
-)
-from fastslow.agent.gate import Gate, Stopped
+from fastslow.agent.errors import ConfigurationError, JournalError
+from fastslow.agent.events import Event, Notice, Result, RunFinished, RunStarted
+from fastslow.agent.gate import Gate
+from fastslow.agent.life import Life
 from fastslow.agent.loop import Branch
-from fastslow.agent.modes import Kind, ModePolicy, Think
-from fastslow.agent.plan import ANSWER, PLAN, plan_tool
-from fastslow.agent.prompts import prompt
+from fastslow.agent.modes import ModePolicy, Think
+from fastslow.agent.options import OptionFields, RunOptions, merged
+from fastslow.agent.output import Form
+from fastslow.agent.prompts import fill, prompt
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.start import Start, asked, begin, replayed, resumed
 from fastslow.agent.run import Run
-from fastslow.agent.transcript import System, Transcript
+from fastslow.agent.strategy import STRATEGIES, State, Strategy
+from fastslow.agent.subagent import Parent, agent_tool
+from fastslow.agent.transcript import System, Transcript, to_dict
 from fastslow.agent.workspace import Workspace, checked
-from fastslow.sandbox import DockerSandbox, Network, Sandbox, SandboxError
-from fastslow.tools import Tool, Toolbox
-from fastslow.tools.builtin import sandbox_tools
+from fastslow.sandbox import DockerSandbox, Limits, Sandbox
+from fastslow.tools import Tool, Toolbox, Toolset
+from fastslow.tools.builtin import BUILTIN, builtin_tools, host_functions
 
 if TYPE_CHECKING:
     from fastslow.agent.many import Task
+
+CALL_SECONDS = 600.0  # that one execution may take at most, where the sandbox is not the user's own
 
 
 class Agent:
     """Plans slowly, acts fast, and runs code in a sandbox.
 
     engine: who continues conversations; by default the managed vLLM server (`fastslow up`).
-    tools: functions with type hints and a docstring, or `Tool`s, offered beside the built-in ones.
+    tools: functions with type hints and a docstring, `Tool`s or `Toolset`s, offered beside the built-in ones.
+    builtin: names of the built-in tools to offer, of `python`, `shell`, `read_file`, `write_file`, `list_files`.
     sandbox: where code runs; `"docker"` is `DockerSandbox()`, None offers no tool that runs code or touches files.
     think: `"auto"` follows the rules of the model's profile, `"never"`, `"always"`, or the budget in tokens of each
         turn that the rules let think. policy: rules of your own instead.
-    budget: limits of a run. instructions: added to the system prompt.
+    strategy: what decides the turns of a run; by default what the model's profile names.
+    budget: limits of a run. instructions: added to the system prompt. system: takes the place of its head.
     out: folder for the files that a run makes; by default `fastslow-out/<run id>`.
     journal: where every run is written down as it goes, so that it can be resumed; None keeps nothing.
     approval: rules on who may run what. ask: puts a question to a person; without it, what would be asked is denied.
@@ -64,187 +60,116 @@ class Agent:
         self,
         *,
         engine: Engine | None = None,
-        tools: Iterable[Tool | Callable[..., Any]] = (),
+        tools: Iterable[Tool | Toolset | Callable[..., Any]] = (),
+        builtin: Iterable[str] = BUILTIN,
         sandbox: Sandbox | Literal["docker"] | None = "docker",
         think: Think = "auto",
         policy: ModePolicy | None = None,
+        strategy: Strategy | None = None,
         budget: Budget | None = None,
         instructions: str = "",
+        system: str | None = None,
         out: str | Path | None = None,
         journal: Journal | Literal["default"] | None = "default",
         approval: Approval | None = None,
         ask: Ask | None = None,
     ) -> None:
         self.engine: Engine = engine if engine is not None else VLLM()
-        self.tools = Toolbox(tools).tools
-        self.sandbox: Sandbox | None = DockerSandbox() if sandbox == "docker" else sandbox
+        given = list(tools)
+        self.tools = Toolbox(tool for tool in given if not isinstance(tool, Toolset))
+        self.toolsets = tuple(tool for tool in given if isinstance(tool, Toolset))
+        self.sandbox: Sandbox | None = DockerSandbox(Limits(seconds=CALL_SECONDS)) if sandbox == "docker" else sandbox
         self.think: Think = think
         self.policy = policy
+        self.strategy = strategy
         self.budget = budget or Budget()
         self.instructions = instructions
+        self.system = system
         self.out = None if out is None else Path(out)
         self.approval = approval or Approval()
         self.ask = ask
         self.journal: Journal | None = Journal() if journal == "default" else journal
         self._must_keep = journal != "default"
+        names = tuple(builtin)
+        if unknown := [name for name in names if name not in BUILTIN]:
+            raise ConfigurationError(f"the built-in tools are {', '.join(BUILTIN)}; got {unknown[0]!r}")
+        self._functions = host_functions(self.tools.tools) if self.sandbox else ()
+        networked = bool(self.sandbox and self.sandbox.network.allow)
+        own = builtin_tools(self._functions, networked=networked) if self.sandbox else ()
+        self._builtin = tuple(tool for tool in own if tool.name in names)
 
-    def run_sync(
-        self,
-        task: str | None = None,
-        *,
-        files: Iterable[str | Path] = (),
-        output: type[BaseModel] | None = None,
-        after: str | None = None,
-        resume: str | None = None,
-    ) -> Result:
+    # --- runs ------------------------------------------------------------------------------------
+
+    async def run(self, task: str, options: RunOptions | None = None, **fields: Unpack[OptionFields]) -> Result:
+        """Carry out a task to its end; options may be given as keyword arguments, too (`files=["orders.csv"]`).
+
+        Raises what `stream` raises; a bad end is a `Result` that says why.
+        """
+        return await _result(self.stream(task, options, **fields))
+
+    def run_sync(self, task: str, options: RunOptions | None = None, **fields: Unpack[OptionFields]) -> Result:
         """`run` for code without an event loop of its own."""
+        return asyncio.run(self._and_close(self.run(task, options, **fields)))
 
-        async def main() -> Result:
-            try:
-                return await self.run(task, files=files, output=output, after=after, resume=resume)
-            finally:
-                await self.aclose()  # connections belong to this call's event loop
-
-        return asyncio.run(main())
-
-    async def run(
-        self,
-        task: str | None = None,
-        *,
-        files: Iterable[str | Path] = (),
-        output: type[BaseModel] | None = None,
-        after: str | None = None,
-        resume: str | None = None,
-    ) -> Result:
-        """Carry out a task to its end. Raises what `stream` raises; a bad end is a `Result` that says why."""
-        async with aclosing(self.stream(task, files=files, output=output, after=after, resume=resume)) as events:
-            async for event in events:
-                if isinstance(event, RunFinished):
-                    result = event.result
-        return result
-
-    def run_many(
-        self,
-        tasks: Iterable[str | Task],
-        *,
-        output: type[BaseModel] | None = None,
-        concurrency: int = 32,
-    ) -> AsyncGenerator[tuple[int, Result], None]:
-        """Carry out many tasks, `concurrency` at once; results as they come. See `fastslow.run_many`."""
-        from fastslow.agent.many import run_many  # it imports this module
-
-        return run_many(self, tasks, output=output, concurrency=concurrency)
-
-    async def stream(
-        self,
-        task: str | None = None,
-        *,
-        files: Iterable[str | Path] = (),
-        output: type[BaseModel] | None = None,
-        after: str | None = None,
-        resume: str | None = None,
+    def stream(
+        self, task: str, options: RunOptions | None = None, **fields: Unpack[OptionFields]
     ) -> AsyncGenerator[Event, None]:
         """Carry out a task, saying everything that happens; the last event is always `RunFinished`.
 
-        files are copied into the sandbox's workspace. output is a pydantic model that the answer must fit.
-        after: the id of a run in the journal that was answered, or `"last"`: the task follows it in one conversation,
-        with what was said, the files and the variables of the interpreter. Pass the same tools as then.
-        resume: the id of a run in the journal that did not come to its end, instead of a task: it goes on where it was
-        stopped, killed or failed. What it said before is said again, and no finished call of a tool runs twice. Pass
-        the same tools and `output` as then. One that was answered is only told again.
         Raises `AgentError`, FileNotFoundError or PermissionError when the run cannot start. When the consuming task is
         cancelled, `RunFinished` with the partial result comes first and the cancellation goes on after it.
         """
-        if (task is None) == (resume is None) or (after and resume):
-            raise ConfigurationError("a run needs a task, or the id of the run to resume; pass one of them")
-        if task is not None:
-            before = self._kept.find(after) if after else ""
-            start = self._begin(task, checked(files, self.sandbox.limits.upload if self.sandbox else 0), before)
-        else:
-            start = resumed(self._kept, resume or "", self.engine)
-        with start as begun:
-            async with aclosing(self._carry_out(begun, output)) as events:
+        return self._stream(task, merged(options, fields))
+
+    async def resume(self, run: str, *, output: Any = None, ask: Ask | None = None) -> Result:
+        """Go on with a run of the journal that did not come to its end: see `resume_stream`."""
+        return await _result(self.resume_stream(run, output=output, ask=ask))
+
+    async def resume_stream(
+        self, run: str, *, output: Any = None, ask: Ask | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Go on where a run was stopped, killed or failed; `run` is its id, the beginning of it, or `"last"`.
+
+        What it said before is said again, and no finished call of a tool runs twice. Pass the same tools as then. The
+        form of its answer is in the journal; pass the `output` that it had for a value of that type, else its fields
+        come as a dict. One that was answered is only told again. Raises `JournalError`.
+        """
+        with resumed(self._kept, run, self.engine) as begun:
+            async with aclosing(self._carry_out(begun, RunOptions(output=output, ask=ask))) as events:
                 async for event in events:
                     yield event
 
-    async def replay(self, run: str, *, output: type[BaseModel] | None = None) -> AsyncGenerator[Event, None]:
+    async def replay(self, run: str, *, output: Any = None) -> AsyncGenerator[Event, None]:
         """Carry out a recorded run again without a model, tools or a sandbox, from what the journal holds of it.
 
         It says what it said then; one that stopped in the middle ends there. Raises `JournalError`.
         """
         begun = replayed(self._kept, run, self.engine)
-        async with aclosing(self._carry_out(begun, output)) as events:
+        async with aclosing(self._carry_out(begun, RunOptions(output=output))) as events:
             async for event in events:
                 yield event
 
-    @property
-    def _kept(self) -> Journal:
-        if self.journal is None:
-            raise ConfigurationError("this agent keeps no journal, so no run can be found; pass Agent(journal=...)")
-        return self.journal
+    def run_many(
+        self,
+        tasks: Iterable[str | Task],
+        options: RunOptions | None = None,
+        *,
+        concurrency: int = 32,
+        **fields: Unpack[OptionFields],
+    ) -> AsyncGenerator[tuple[int, Result], None]:
+        """Carry out many tasks, `concurrency` at once; results as they come. See `fastslow.run_many`."""
+        from fastslow.agent.many import run_many  # it imports this module
 
-    def _begin(self, task: str, files: tuple[Path, ...], after: str) -> AbstractContextManager[Start]:
-        """A run that nobody asked to be kept goes on where it cannot be: with a notice that says so."""
-        try:
-            if self.journal:
-                self.journal.open()
-        except (JournalError, OSError) as error:
-            if self._must_keep:
-                raise
-            notice = f"this run is not written down and cannot be resumed: {error}"
-            return begin(None, task, files, notices=(notice,))
-        return begin(self.journal, task, files, after)
+        return run_many(self, tasks, merged(options, fields), concurrency=concurrency)
 
-    async def _carry_out(self, begun: Start, output: type[BaseModel] | None) -> AsyncGenerator[Event, None]:
-        engine, recorder = begun.engine or self.engine, begun.recorder
-        notices = await engine.connect()
-        cancelled: asyncio.CancelledError | None = None
-        said: list[Event] = []
-        async with AsyncExitStack() as stack:
-            files = (*begun.there, *begun.files)
-            workspace = Workspace(self.sandbox, files, begun.keep, begun.history) if self.sandbox else None
-            if workspace and not recorder.replaying:
-                await stack.enter_async_context(workspace)
-            run = self._start(engine, begun, workspace, output)
-            trunk = self._trunk(run, begun)
-            first: list[Event] = [self._started(run, begun), *begun.resumed, *map(Notice, (*begun.notices, *notices))]
-            end, reason = Exit.FAILED, ""
-            try:
-                for event in first:
-                    said.append(recorder.say(event))
-                    yield said[-1]
-                async with aclosing(trunk.loop()) as events:
-                    async for event in events:
-                        for each in (event, *map(recorder.say, _connections(workspace))):
-                            said.append(each)
-                            yield each
-                end, reason = _judged(trunk, output)
-            except (BudgetSpent, Stopped) as over:
-                end, reason = Exit.BUDGET if isinstance(over, BudgetSpent) else Exit.STOPPED, str(over)
-            except asyncio.CancelledError as error:
-                end, reason, cancelled = Exit.CANCELLED, "cancelled by the user", error
-            except (AgentError, SandboxError) as error:
-                end, reason = Exit.FAILED, str(error)
-            made: tuple[Path, ...] = ()
-            try:
-                if workspace:
-                    made = await workspace.collect(self.out or Path("fastslow-out") / begun.run)
-            except (SandboxError, OSError, ValueError) as error:
-                reason = f"{reason}. Files could not be brought out: {error}".lstrip(". ")
-            seconds = run.ledger.seconds
-        for each in _connections(workspace):  # those that ended with the session
-            said.append(each)
-            yield each
-        answer = trunk.outcome.answer if trunk.outcome else _partial(trunk, said)
-        value = output.model_validate_json(answer) if output and end is Exit.ANSWERED else None
-        usage, told = run.ledger.usage, tuple(said)
-        result = Result(begun.run, answer, value, run.plan, made, usage, end, reason, seconds, told)
-        with suppress(JournalError):  # it failed before: the reason says so
-            written = recorder.say(RunFinished(result)).result
-            result = replace(written, output=value, events=told)  # of a replayed run the one that it had
-        yield RunFinished(result)
-        if cancelled:
-            raise cancelled
+    def as_tool(self, name: str, description: str, *, output: Any = None) -> Tool:
+        """This agent as another one's tool, which takes a task in words.
+
+        Each call is a run of its own: a child of the other's in the journal, its spending counts in the other's budget
+        (and in its own), cancelling the other cancels it, and a resumed parent goes on with it. output: the form of
+        what it gives back; without it, words.
+        """
+        return agent_tool(self, name, description, output)
 
     async def aclose(self) -> None:
         """Close connections and give back warm containers."""
@@ -252,118 +177,184 @@ class Agent:
         if self.sandbox:
             await self.sandbox.aclose()
 
-    def _start(self, engine: Engine, begun: Start, workspace: Workspace | None, output: type[BaseModel] | None) -> Run:
-        profile = engine.profile
-        answer = _answer_tool(output)
-        builtin = (
-            plan_tool(profile.plan_verbs),
-            *(sandbox_tools(workspace.session, self.tools, networked=self._networked) if workspace else ()),
-            answer,
-        )
-        offered = [tool for tool in builtin if profile.builtin is None or tool.name in profile.builtin]
-        if not workspace and profile.code == "fenced":
-            offered = [tool for tool in offered if tool.name != PLAN.name]  # its steps end with the output of code
-        if output and answer not in offered:
-            offered.append(answer)
-        if not workspace and not self.tools:
-            offered = [answer] if output else []  # a plan without tools has nothing to do
+    # --- how a run goes --------------------------------------------------------------------------
+
+    async def _and_close(self, work: Coroutine[Any, Any, Result]) -> Result:
+        try:
+            return await work
+        finally:
+            await self.aclose()  # connections belong to this call's event loop
+
+    @property
+    def _kept(self) -> Journal:
+        if self.journal is None:
+            raise ConfigurationError("this agent keeps no journal, so no run can be found; pass Agent(journal=...)")
+        return self.journal
+
+    async def _stream(
+        self, task: str, options: RunOptions, parent: Parent | None = None
+    ) -> AsyncGenerator[Event, None]:
+        known = self._kept.keyed(options.key) if options.key and (self._must_keep or self.journal) else None
+        start = resumed(self._kept, known, self.engine) if known else self._begin(task, options)
+        with start as begun:
+            async with aclosing(self._carry_out(begun, options, parent)) as events:
+                async for event in events:
+                    yield event
+
+    def _begin(self, task: str, options: RunOptions) -> AbstractContextManager[Start]:
+        """A run that nobody asked to be kept goes on where it cannot be: with a notice that says so."""
+        before = self._kept.find(options.after) if options.after else ""
+        files = checked(options.files, self.sandbox.limits.upload if self.sandbox else 0)
+        history = tuple(options.history)
+        try:
+            if self.journal:
+                self.journal.open()
+        except (JournalError, OSError) as error:
+            if self._must_keep:
+                raise
+            notice = f"this run is not written down and cannot be resumed: {error}"
+            return begin(None, task, files, history=history, notices=(notice,))
+        return begin(self.journal, task, files, before, history)
+
+    async def _carry_out(
+        self, begun: Start, options: RunOptions, parent: Parent | None = None
+    ) -> AsyncGenerator[Event, None]:
+        engine, recorder = begun.engine or self.engine, begun.recorder
+        form = Form.of(options.output) or _recorded_form(begun)
+        notices = await engine.connect()
+        async with AsyncExitStack() as stack:
+            workspace = self._workspace(begun)
+            if workspace and not recorder.replaying:
+                await stack.enter_async_context(workspace)
+            toolsets = [await stack.enter_async_context(toolset.open()) for toolset in self.toolsets]
+            run = self._start(engine, begun, options, workspace, form, parent)
+            run.toolsets = tuple(toolsets)
+            trunk = Branch(run, "", await self._state(run, begun, options))
+            first: list[Event] = [self._started(run, begun, options, parent), *begun.resumed]
+            first += [Notice(text) for text in (*begun.notices, *notices)]
+            life = Life(trunk)
+            async with aclosing(life.events(first)) as events:
+                async for event in events:
+                    yield event
+            if workspace:
+                await life.collect(workspace, self._out(begun, options))
+            seconds = run.ledger.seconds
+        for event in life.connections():  # those that ended with the session
+            yield event
+        result = life.result(seconds)
+        with suppress(JournalError):  # it failed before: the reason says so
+            written = recorder.say(RunFinished(replace(result, output=None))).result
+            result = replace(written, output=result.output, events=result.events)  # of a replayed run what it had
+        yield RunFinished(result)
+        if life.cancelled:
+            raise life.cancelled
+
+    def _workspace(self, begun: Start) -> Workspace | None:
+        if self.sandbox is None:
+            return None
+        files = (*begun.there, *begun.files)
+        return Workspace(self.sandbox, files, begun.keep, begun.history, self._functions)
+
+    def _out(self, begun: Start, options: RunOptions) -> Path:
+        out = options.out or self.out
+        return Path(out) if out else Path("fastslow-out") / begun.run
+
+    def _start(
+        self,
+        engine: Engine,
+        begun: Start,
+        options: RunOptions,
+        workspace: Workspace | None,
+        form: Form | None,
+        parent: Parent | None,
+    ) -> Run:
+        strategy = self.strategy or STRATEGIES[engine.profile.strategy]
+        alone = not self._builtin and not self.tools and not self.toolsets  # a plan without tools has nothing to do
+        offered = () if alone else strategy.tools(self._builtin)
+        think = self.think if options.think is None else options.think
+        policy = options.policy or (self.policy if options.think is None else None)
         return Run(
+            id=begun.run,
             task=begun.task,
             files=tuple(file.name for file in (*begun.there, *begun.files)),
             engine=engine,
-            toolbox=Toolbox([*offered, *self.tools]),
-            policy=self.policy or ModePolicy(profile.rules, self.think),
-            ledger=self._ledger(begun),
-            answer_tool=answer,
-            offered=Toolbox(self.tools),
+            strategy=strategy,
+            fixed=(*offered, *([form.tool] if form else ()), *self.tools),
+            functions=self.tools,
+            policy=policy or ModePolicy(engine.profile.rules, think),
+            ledger=self._ledger(begun, options.budget or self.budget, parent),
             recorder=begun.recorder,
-            gate=Gate(self.approval, self.ask, begun.recorder),
+            gate=Gate(self.approval, options.ask or self.ask, begun.recorder),
             workspace=workspace,
-            output=output,
+            form=form,
         )
 
-    @property
-    def _networked(self) -> bool:
-        return bool(self.sandbox and self.sandbox.network.allow)
-
-    def _ledger(self, begun: Start) -> Ledger:
+    def _ledger(self, begun: Start, budget: Budget, parent: Parent | None) -> Ledger:
         """What the run has spent so far is known once its recorded replies are gone through again."""
-        started = time.monotonic() - begun.seconds
-        spent = Ledger(self.budget, started=started)
+        started, above = time.monotonic() - begun.seconds, parent.ledger if parent else None
+        spent = Ledger(budget, started=started)
         for event in begun.spent:
             spent.add(event.mode, event.reply)
-        return Ledger(spent.anew() if begun.spent else self.budget, started=started)
+        return Ledger(spent.renewed() if begun.spent else budget, started=started, above=above)
 
-    def _started(self, run: Run, begun: Start) -> RunStarted:
-        names, engine = tuple([tool.name for tool in run.toolbox.tools]), run.engine
+    def _started(self, run: Run, begun: Start, options: RunOptions, parent: Parent | None) -> RunStarted:
+        out = options.out or self.out
         settings = {
-            "think": self.think,
-            "budget": asdict(self.budget),
-            "instructions": self.instructions,
-            "out": str(self.out) if self.out else None,
+            "think": self.think if options.think is None else options.think,
+            "budget": asdict(options.budget or self.budget),
+            "instructions": self.instructions if options.instructions is None else options.instructions,
+            "out": str(out) if out else None,
             "allow": list(self.sandbox.network.allow) if self.sandbox else [],
+            "limits": asdict(self.sandbox.limits) if self.sandbox else {},
         }
-        files = run.files[len(begun.there) :]
-        profile = engine.profile.name
-        return RunStarted(begun.run, begun.task, engine.model, profile, names, files, settings, begun.after)
+        return RunStarted(
+            begun.run,
+            begun.task,
+            run.engine.model,
+            run.engine.profile.name,
+            tuple([tool.name for tool in run.toolbox.tools]),
+            run.files[len(begun.there) :],
+            settings,
+            begun.after,
+            tuple(map(to_dict, options.history)),
+            run.form.schema if run.form else None,
+            options.key,
+            parent.run if parent else "",
+        )
 
-    def _trunk(self, run: Run, begun: Start) -> Branch:
-        network = self.sandbox.network if self.sandbox else None
-        system = "\n\n".join(_system(run.engine.profile, network, self.instructions))
-        transcript = Transcript().append(System(system), *begun.earlier, asked(begun.task, begun.files))
-        if run.engine.profile.block and self.tools and not run.workspace:
-            return Branch(run, "", transcript, Kind.TRIAGE, "first look")
-        return Branch(run, "", transcript, Kind.PLAN, "first turn")
+    async def _state(self, run: Run, begun: Start, options: RunOptions) -> State:
+        """What the trunk begins with."""
+        instructions = self.instructions if options.instructions is None else options.instructions
+        system = "\n\n".join([*await self._system(run), *([instructions] if instructions else [])])
+        return State(
+            begun.task,
+            files=run.files,
+            tools=frozenset(tool.name for tool in run.toolbox.tools if not run.form or tool is not run.form.tool),
+            structured=run.form is not None,
+            transcript=Transcript().append(System(system), *begun.earlier, asked(begun.task, begun.files)),
+        )
 
-
-def _system(profile: Profile, network: Network | None, instructions: str) -> list[str]:
-    """The parts of the system prompt. network: where code may connect; None where no code runs."""
-    if network is None:
-        parts = [prompt("calls" if profile.code == "fenced" else "system")]
-    elif profile.code == "fenced":
-        parts = [prompt("fenced")]
-    else:
-        parts = [prompt("system"), prompt("sandbox", network="" if network.allow else " without network")]
-    if network and network.allow:
-        parts.append(prompt("network", hosts=", ".join(network.allow)))
-    return [*parts, instructions] if instructions else parts
-
-
-def _answer_tool(output: type[BaseModel] | None) -> Tool:
-    """The tool that ends a run with an answer: text, or what `output` asks for."""
-    text = {
-        "type": "object",
-        "properties": {"text": {"type": "string", "description": "The complete answer for the user."}},
-        "required": ["text"],
-        "additionalProperties": False,
-    }
-    return Tool.from_schema(
-        ANSWER,
-        "Give the final answer. The task ends with it.",
-        output.model_json_schema() if output else text,
-        _ends,
-    )
+    async def _system(self, run: Run) -> list[str]:
+        """The parts of the system prompt."""
+        sandbox = self.sandbox
+        allow = ", ".join(sandbox.network.allow) if sandbox else ""
+        if self.system is not None:
+            return [self.system]
+        packages = await sandbox.packages() if sandbox and not run.recorder.replaying else ()
+        installed = f" Installed: {', '.join(packages)}." if packages else ""
+        network = "" if allow else " without network"
+        head = fill(run.strategy.system(bool(self._builtin)), packages=installed, network=network)
+        return [head, prompt("network", hosts=allow)] if allow else [head]
 
 
-def _ends(**arguments: Any) -> None:
-    raise TypeError("the loop carries answers out itself; this tool cannot be run on its own")
+async def _result(events: AsyncGenerator[Event, None]) -> Result:
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, RunFinished):
+                result = event.result
+    return result
 
 
-def _connections(workspace: Workspace | None) -> Iterator[NetworkUsed]:
-    """Those of its code that came to an end since this was asked last."""
-    while workspace and workspace.egress:
-        yield NetworkUsed(workspace.egress.popleft())
-
-
-def _judged(trunk: Branch, output: type[BaseModel] | None) -> tuple[Exit, str]:
-    if trunk.outcome is None or not trunk.outcome.ok:
-        return Exit.FAILED, "the model gave no usable answer"
-    if output and not trunk.outcome.structured:
-        return Exit.FAILED, f"the model gave no answer that fits {output.__name__}"
-    return Exit.ANSWERED, "answered"
-
-
-def _partial(trunk: Branch, said: list[Event]) -> str:
-    """The best that an unfinished run can say: the results of its finished steps, else its last words."""
-    steps = [f"Step {event.step}:\n\n{event.result}" for event in said if isinstance(event, StepFinished) and event.ok]
-    return "\n".join(steps) or trunk.partial
+def _recorded_form(begun: Start) -> Form | None:
+    """The form of the answer of a run that goes on."""
+    return Form.from_schema(begun.written.output) if begun.written and begun.written.output else None

@@ -33,7 +33,7 @@ PREVIEW = 4000  # characters of a call that a person is shown
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ApprovalRule:
     """Matches a call when all matches that it names. Patterns are those of the shell; `*` takes any text, `/` too.
 
     tool: its name. effect: `Tool.effect`. arguments: by name, the text of each (JSON where it is no string). A command
@@ -78,7 +78,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """What the rules say of a call. reason: of the rule that counted, in words."""
 
     decide: Decide
@@ -90,19 +90,19 @@ class Approval:
     """The rules of a run. Without any, calls are allowed that only read, or change nothing but the sandbox, and those
     of functions that were passed in without a word on their effect; what says that it reaches outside is asked about.
 
-    >>> Approval((Rule("deny", tool="send_*", reason="no mail from tests"),))
-    Approval(rules=(Rule(decide='deny', tool='send_*', ...),))
+    >>> Approval((ApprovalRule("deny", tool="send_*", reason="no mail from tests"),))
+    Approval(rules=(ApprovalRule(decide='deny', tool='send_*', ...),))
     """
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[ApprovalRule, ...] = ()
 
-    def judge(self, tool: Tool, arguments: Mapping[str, Any], *, attended: bool) -> Verdict:
+    def judge(self, tool: Tool, arguments: Mapping[str, Any], *, attended: bool) -> Decision:
         """Of a call that is about to begin. attended: whether somebody can be asked."""
         matching = [rule for rule in self.rules if rule.matches(tool, arguments, attended)]
         for decide in STRICTEST:
             if found := next((rule for rule in matching if rule.decide == decide), None):
-                return Verdict(decide, found.reason)
-        return Verdict("ask", f"{tool.name} reaches outside of the sandbox") if tool.effect == "outside" else ALLOWED
+                return Decision(decide, found.reason)
+        return Decision("ask", f"{tool.name} reaches outside of the sandbox") if tool.effect == "outside" else ALLOWED
 
     @classmethod
     def load(cls, path: str | Path) -> Approval:
@@ -118,7 +118,7 @@ class Approval:
         return cls(tuple(_rule(path, number, table) for number, table in enumerate(rules, 1)))
 
 
-ALLOWED = Verdict("allow")
+ALLOWED = Decision("allow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +171,10 @@ def _normal(path: str) -> str:
     return os.path.realpath(path) if os.path.isabs(path) else os.path.normpath(path)
 
 
-_RULE = TypeAdapter(Rule)
+_RULE = TypeAdapter(ApprovalRule)
 
 
-def _rule(path: str | Path, number: int, table: Any) -> Rule:
+def _rule(path: str | Path, number: int, table: Any) -> ApprovalRule:
     try:
         return _RULE.validate_python(table)
     except ValidationError as error:
@@ -182,7 +182,7 @@ def _rule(path: str | Path, number: int, table: Any) -> Rule:
 
 
 def _problems(path: str | Path, number: int, problems: Iterable[Any]) -> Iterable[str]:
-    known = [name for name in Rule.__dataclass_fields__ if not name.startswith("_")]
+    known = [name for name in ApprovalRule.__dataclass_fields__ if not name.startswith("_")]
     for problem in problems:
         name = ".".join(str(part) for part in problem["loc"]) or "rule"
         near = get_close_matches(name, known, n=1)

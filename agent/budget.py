@@ -50,7 +50,7 @@ class Prices:
 class StepBudget:
     """Limits of one step of a plan, which fails when it reaches one; None is no limit. Units are those of `Budget`."""
 
-    turns: int | None = 8
+    turns: int | None = 30
     tokens: int | None = None
     thinking_tokens: int | None = None
     tool_calls: int | None = None
@@ -76,7 +76,7 @@ class Budget(StepBudget):
     tool has the tool's own `timeout`, and what is left of its step's and its run's seconds.
     """
 
-    turns: int | None = 60
+    turns: int | None = 200
     step: StepBudget = field(default_factory=StepBudget)
     prices: Prices | None = None
 
@@ -97,26 +97,29 @@ class StepSpent(ToolError):
 
 @dataclass(slots=True)
 class Ledger:
-    """What was spent so far, by mode, against one budget. A step has a part of its own, which counts for both.
+    """What was spent so far, by mode, against one budget. What is spent in a step or in a run within a run counts in
+    its own ledger and in those above.
 
-    started: by the monotonic clock; earlier than now for a run that goes on. run: of a step's part the whole.
-    limits: those that there are, by name.
+    budget: of a run, or of a step. started: by the monotonic clock; earlier than now for a run that goes on. above: the
+    ledger of the whole that this is a part of. limits: those that there are, by name.
     """
 
-    budget: Budget
+    budget: StepBudget
     usage: dict[str, ModeUsage] = field(default_factory=dict)
     tool_calls: int = 0
     started: float = field(default_factory=time.monotonic)
-    run: Ledger | None = None
+    above: Ledger | None = None
+    prices: Prices | None = None
     warned: bool = False
     limits: Mapping[str, float] = field(init=False)
     _parts: tuple[Ledger, ...] = field(init=False, repr=False)
     _timed: tuple[Ledger, ...] = field(init=False, repr=False)  # parts that have a clock
 
     def __post_init__(self) -> None:
-        wanted = self.budget.step if self.run else self.budget
-        self.limits = {name: limit for name in LIMITS if (limit := getattr(wanted, name)) is not None}
-        self._parts = (self.run, self) if self.run else (self,)
+        self.limits = {name: limit for name in LIMITS if (limit := getattr(self.budget, name)) is not None}
+        self._parts = (*self.above._parts, self) if self.above else (self,)
+        if isinstance(self.budget, Budget):
+            self.prices = self.budget.prices
         self._timed = tuple([part for part in self._parts if "seconds" in part.limits])
 
     @property
@@ -125,15 +128,16 @@ class Ledger:
 
     def step(self) -> Ledger:
         """The part of a step that begins now."""
-        return Ledger(self.budget, run=self)
+        limits = self.budget.step if isinstance(self.budget, Budget) else self.budget
+        return Ledger(limits, above=self, prices=self.prices)
 
     def add(self, mode: Mode, reply: Reply) -> None:
         """Count a reply; replies are all that a ledger is made of, but for its clock."""
         row = self.usage.get(mode.name, ModeUsage())
         self.usage[mode.name] = ModeUsage(row.turns + 1, row.usage + reply.usage)
         self.tool_calls += len([call for call in reply.calls if call.name not in OWN])
-        if self.run:
-            self.run.add(mode, reply)
+        if self.above:
+            self.above.add(mode, reply)
 
     def check(self) -> None:
         """Raises `BudgetSpent`, or `StepSpent`, before a turn that the limits do not allow.
@@ -161,15 +165,20 @@ class Ledger:
                 near = min(NEARLY * limit, limit - 1) if name == "turns" else NEARLY * limit
                 if value >= near:
                     self.warned = True
-                    what = "this step" if part.run else "this task"
+                    what = "this task" if part.is_run else "this step"
                     used = f"{_number(value)} of {_number(limit)} {_unit(name)}"
                     return f"\n[{used} that {what} may take are used. Finish now, with what you have.]"
         return ""
 
-    def anew(self) -> Budget:
+    def renewed(self) -> StepBudget:
         """The same budget once more, beside what is used of it."""
         raised: dict[str, Any] = {name: limit + used for name, used, limit in self._limited()}
         return replace(self.budget, **raised)
+
+    @property
+    def is_run(self) -> bool:
+        """Whether this is the ledger of a whole run, and not of a step."""
+        return isinstance(self.budget, Budget)
 
     def thinking_left(self) -> int | None:
         """Thinking tokens that a turn may still take; None is no limit."""
@@ -212,11 +221,11 @@ class Ledger:
                 return total.thinking + total.answer
             case "thinking_tokens":
                 return total.thinking
-        return self.budget.prices.cost(total) if self.budget.prices else 0.0
+        return self.prices.cost(total) if self.prices else 0.0
 
     def _spent(self, name: str, value: float, limit: float) -> BudgetSpent | StepSpent:
         text = f"budget of {_number(limit)} {_unit(name)} is spent ({_number(value)} used)"
-        return StepSpent(f"the step's {text}") if self.run else BudgetSpent(f"the {text}")
+        return BudgetSpent(f"the {text}") if self.is_run else StepSpent(f"the step's {text}")
 
 
 def _number(value: float) -> str:

@@ -14,29 +14,23 @@ from typing import Any, Literal, TypeAlias
 
 from fastslow.agent.budget import Ledger
 from fastslow.agent.events import CallDisplay, CallFinished, CallOutput, CallStarted, Event
-from fastslow.agent.gate import Gate, Stopped, refusal
-from fastslow.agent.record.recorder import IN_DOUBT, Recorder
+from fastslow.agent.gate import Stopped, refusal
+from fastslow.agent.run import Run
+from fastslow.agent.subagent import Parent, parent
 from fastslow.agent.transcript import ToolCall
-from fastslow.agent.workspace import Workspace, shown
+from fastslow.agent.workspace import shown
 from fastslow.sandbox import CallFailed, Display, SandboxError
-from fastslow.tools import ArgumentError, Caller, Tool, Toolbox, ToolError, caller, parse_arguments
+from fastslow.tools import ArgumentError, Caller, Outcome, Tool, Toolbox, ToolError, caller, parse_arguments
+from fastslow.tools.tool import no_session
 
+IN_DOUBT = (
+    "This call was started, and then the run was interrupted: nobody knows whether it took effect. It was not run "
+    "again. Find out whether it did before you repeat it."
+)
 DIED = (
     "The sandbox ended while this ran: it was killed, or took more memory than there is. It was started again, and "
     "files and variables are as they were before this call. Do less at once."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a call or a branch ended. answer: in words. structured: they are JSON that fits what was asked for. data:
-    what a tool returned, for code that called it."""
-
-    ok: bool
-    answer: str
-    structured: bool = False
-    data: Any = None
-
 
 Items: TypeAlias = AsyncGenerator[Event | Outcome, None]
 """What a call says on its way, and its outcome."""
@@ -44,71 +38,76 @@ Items: TypeAlias = AsyncGenerator[Event | Outcome, None]
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Carries out the calls of one branch. offered: the tools that code in the sandbox may call.
+    """Carries out the calls of one branch. ledger: of the branch.
 
     What a finished call gave in an earlier life of the run is taken from the recorder, and nothing runs.
     """
 
+    run: Run
     branch: str
     ledger: Ledger
-    offered: Toolbox
-    recorder: Recorder
-    gate: Gate
-    workspace: Workspace | None = None
 
     async def carry_out(
         self,
         toolbox: Toolbox,
         call: ToolCall,
-        run: Callable[[Tool, ToolCall, Mapping[str, Any]], Items],
+        body: Callable[[Tool, ToolCall, Mapping[str, Any]], Items],
         parent: str = "",
     ) -> Items:
-        """Check a call's name and arguments, have it allowed, and let `run` do it. Last come its outcome and its event.
-
-        Raises `Stopped`.
+        """Check a call's name and arguments, have it allowed, and let `body` do it. Last come its outcome and its
+        event. Raises `Stopped`.
         """
-        started, say = time.monotonic(), self.recorder.say
-        outcome = Outcome(False, "it ended without an outcome")
+        started, say = time.monotonic(), self.run.recorder.say
+        outcome = Outcome("it ended without an outcome", "error")
+        tool: Tool | None = None
         try:
             tool = toolbox.get(call.name)
             arguments = parse_arguments(tool.parameters, call.arguments)
         except ArgumentError as error:
             yield say(CallStarted(self.branch, call, {}, parent))
-            outcome = Outcome(False, str(error))
+            outcome = Outcome(str(error), "refused")
         else:
-            consent = await self.gate.consent(self.branch, tool, call, arguments)
+            consent = await self.run.gate.consent(self.branch, tool, call, arguments)
             if consent:
                 yield consent
             yield say(CallStarted(self.branch, call, arguments, parent))
             if consent and consent.decide != "allow":
-                outcome = Outcome(False, refusal(consent))
+                outcome = Outcome(refusal(consent), "denied")
             else:
-                async with aclosing(run(tool, call, arguments)) as items:
+                async with aclosing(body(tool, call, arguments)) as items:
                     async for item in items:
                         if isinstance(item, Outcome):
                             outcome = item
                         else:
                             yield item
         yield outcome
-        seconds = time.monotonic() - started
-        content = await shown(outcome.answer, None if parent else self.workspace)
-        yield say(CallFinished(self.branch, call.id, call.name, outcome.ok, content, seconds, parent))
+        if tool and tool.effect != "read" and outcome.status not in ("refused", "denied"):
+            self.run.changes += 1
+            self.run.made |= frozenset(outcome.written)
+        yield say(await self._finished(call, outcome, time.monotonic() - started, parent))
+
+    async def _finished(self, call: ToolCall, outcome: Outcome, seconds: float, parent: str) -> CallFinished:
+        content = await shown(outcome.text, None if parent else self.run.workspace)
+        how = (outcome.exit_code, outcome.silent, outcome.variables, outcome.written)
+        return CallFinished(self.branch, call.id, call.name, outcome.status, content, seconds, parent, *how)
 
     async def run_tool(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         """Run a tool once in the life of a run, however often that is interrupted: take the result that is recorded."""
-        recorded = self.recorder.result(self.branch, call.id)
+        recorder = self.run.recorder
+        recorded = recorder.result(self.branch, call.id)
         if recorded:
             within, finished = recorded
             for event in within:
                 yield event
-            yield Outcome(finished.ok, finished.content)
+            how = (finished.exit_code, finished.silent, finished.variables, finished.written)
+            yield Outcome(finished.content, finished.status, None, *how)
             return
-        if self.recorder.in_doubt(self.branch, call.id) and not tool.repeatable:
-            consent = await self.gate.again(self.branch, tool, call, arguments)
+        if recorder.in_doubt(self.branch, call.id) and not tool.repeatable:
+            consent = await self.run.gate.confirm_rerun(self.branch, tool, call, arguments)
             if consent:
                 yield consent
             if consent is None or consent.decide != "allow":
-                yield Outcome(False, IN_DOUBT)
+                yield Outcome(IN_DOUBT, "in_doubt")
                 return
         async with aclosing(self._run_body(tool, call, arguments)) as items:
             async for item in items:
@@ -116,24 +115,15 @@ class Calls:
 
     async def _run_body(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         """Run a tool's body in a task of its own; pass on what it says, and what its code calls, meanwhile."""
-        loop = asyncio.get_running_loop()
+        loop, workspace = asyncio.get_running_loop(), self.run.workspace
         said: asyncio.Queue[Event | Stopped | None] = asyncio.Queue()
-        numbers = itertools.count(1)
 
         def say(event: Event | Stopped | None) -> None:
             loop.call_soon_threadsafe(said.put_nowait, event)
 
-        def on_output(stream: Literal["stdout", "stderr"], text: str) -> None:
-            say(CallOutput(self.branch, call.id, stream, text))
-
-        def on_display(display: Display) -> None:
-            say(self.recorder.say(CallDisplay(self.branch, call.id, display.data)))
-
-        async def on_call(name: str, given: dict[str, Any]) -> Any:
-            return await self._answer(ToolCall(f"{call.id}.{next(numbers)}", name, json.dumps(given)), call.id, say)
-
         context = contextvars.copy_context()
-        context.run(caller.set, Caller(on_output, on_display, on_call))
+        context.run(caller.set, self._caller(call, say))
+        context.run(parent.set, Parent(self.run.id, call.id, self.ledger, self.run.gate.ask))
         task = loop.create_task(tool.call(arguments), context=context)
         task.add_done_callback(lambda _: say(None))
         try:
@@ -144,28 +134,44 @@ class Calls:
                 if isinstance(event, Stopped):
                     raise event
                 yield event
-            returned = task.result()
-            outcome = Outcome(True, returned.text, data=returned.data)
+            outcome = task.result()
         except ToolError as error:
-            outcome = Outcome(False, str(error))
+            outcome = Outcome(str(error), error.status)
         except SandboxError:
-            if self.workspace is None or not await self.workspace.renew():
+            if workspace is None or not await workspace.renew():
                 raise
-            outcome = Outcome(False, DIED)
+            outcome = Outcome(DIED, "died", variables="restored")
         finally:
             task.cancel()
             await asyncio.wait([task])
-        if self.workspace and tool.effect != "read":
-            outcome = replace(outcome, answer=outcome.answer + self.workspace.told())
-            await self.workspace.save()
+        if workspace and tool.effect != "read":
+            outcome = replace(outcome, text=outcome.text + workspace.told())
+            await workspace.save()
         yield outcome
+
+    def _caller(self, call: ToolCall, say: Callable[[Event | Stopped], None]) -> Caller:
+        """What a tool's body may ask and tell while it runs."""
+        numbers, workspace = itertools.count(1), self.run.workspace
+
+        def on_output(stream: Literal["stdout", "stderr"], text: str) -> None:
+            say(CallOutput(self.branch, call.id, stream, text))
+
+        def on_display(display: Display) -> None:
+            say(self.run.recorder.say(CallDisplay(self.branch, call.id, display.data)))
+
+        async def on_call(name: str, given: dict[str, Any]) -> Any:
+            return await self._answer(ToolCall(f"{call.id}.{next(numbers)}", name, json.dumps(given)), call.id, say)
+
+        open_session = workspace.session if workspace else no_session
+        seconds = workspace.limits.seconds if workspace else Caller().seconds
+        return Caller(open_session, seconds, on_output, on_display, on_call)
 
     async def _answer(self, call: ToolCall, parent: str, say: Callable[[Event | Stopped], None]) -> Any:
         """Carry out a call of code, whose exception CallFailed becomes. A spent budget ends the run all the same."""
-        outcome = Outcome(False, "stopped: the code that called it ended")
+        outcome = Outcome("stopped: the code that called it ended", "error")
         finished = False
         try:
-            async with aclosing(self.carry_out(self.offered, call, self.run_tool, parent)) as items:
+            async with aclosing(self.carry_out(self.run.functions, call, self.run_tool, parent)) as items:
                 async for item in items:
                     if isinstance(item, Outcome):
                         outcome = item
@@ -177,8 +183,8 @@ class Calls:
             raise
         finally:
             if not finished:
-                ended = CallFinished(self.branch, call.id, call.name, False, outcome.answer, 0.0, parent)
-                say(self.recorder.say(ended))
+                ended = CallFinished(self.branch, call.id, call.name, outcome.status, outcome.text, 0.0, parent)
+                say(self.run.recorder.say(ended))
         if not outcome.ok:
-            raise CallFailed(outcome.answer)
+            raise CallFailed(outcome.text)
         return outcome.data

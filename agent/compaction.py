@@ -23,18 +23,18 @@ from fastslow.tools import clip
 
 ROOM = 4  # at most one part in so many of the context is kept free for thoughts and answer
 RECENT = 2  # newest tool results that stay whole, and always those of the last turn
-ERRORS = 2  # newest failed results that are never folded, if they are among
-LATELY = 10  # so many newest results
+ERRORS = 2  # newest failed results that are never folded, of the last ERROR_WINDOW
+ERROR_WINDOW = 10  # newest results among which those are looked for
 PLANS = 2  # newest plans that stay though they failed; those that succeeded all do
 STAND_IN = 600  # characters that stay of an old result
 CUTS = (3000, STAND_IN)  # characters that stay of what should stay whole, where else nothing fits
-NAMED = 5  # tools that a summary names; the other ones are counted together
+MAX_NAMED_TOOLS = 5  # tools that a summary names; the other ones are counted together
 TRIES = 4  # times that a history is made shorter until the server counts few enough tokens
 BYTES_A_TOKEN = 4  # of English, where the server does not count
 
 
 @dataclass(frozen=True, slots=True)
-class Shorter:
+class ShorterHistory:
     """A history that takes the place of one that was too long. before, after: tokens of the prompt."""
 
     transcript: Transcript
@@ -50,7 +50,7 @@ class Folded(ToolResult):
     error: str = ""
 
 
-async def stream_fitting(engine: Engine, request: Request) -> AsyncGenerator[Shorter | Delta | Reply, None]:
+async def stream_fitting(engine: Engine, request: Request) -> AsyncGenerator[ShorterHistory | Delta | Reply, None]:
     """`engine.stream` with a history that fits. Where that of the request does not, the shorter one comes first.
 
     Raises what `engine.stream` raises; ContextOverflow only when nothing is left that could be made shorter.
@@ -66,7 +66,7 @@ async def stream_fitting(engine: Engine, request: Request) -> AsyncGenerator[Sho
             async for item in stream:
                 yield item
     except ContextOverflow:  # the server counts more than it says, or has less room
-        tokens = request.counted or (await _counted(engine, request))[0]
+        tokens = request.counted or (await _count_tokens(engine, request))[0]
         request, shorter = await _fit(engine, request, min(limit or tokens, tokens) // 2)
         if shorter is None:
             raise
@@ -104,9 +104,9 @@ def compact(messages: Sequence[Message], target: int, limit: int) -> tuple[Messa
 # --- how much, by the server's count ---------------------------------------------------------------------
 
 
-async def _fit(engine: Engine, request: Request, limit: int) -> tuple[Request, Shorter | None]:
+async def _fit(engine: Engine, request: Request, limit: int) -> tuple[Request, ShorterHistory | None]:
     """The request with its tokens counted; where they are more than `limit`, one with about half of that."""
-    before, request = await _counted(engine, request)
+    before, request = await _count_tokens(engine, request)
     if before <= limit:
         return request, None
     messages = request.messages if engine.profile.replay else tuple(map(_without_thoughts, request.messages))
@@ -114,16 +114,16 @@ async def _fit(engine: Engine, request: Request, limit: int) -> tuple[Request, S
     rate = before / (fixed + sum(map(size, messages)))  # tokens a byte
     for _ in range(TRIES):
         shorter = compact(messages, int(limit / 2 / rate) - fixed, int(limit / rate) - fixed)
-        after, fitted = await _counted(engine, replace(request, messages=shorter))
+        after, fitted = await _count_tokens(engine, replace(request, messages=shorter))
         if after <= limit:
             break
         rate = max(1.1 * rate, after / (fixed + sum(map(size, shorter))))  # what is left has more than what went
     if after >= before:
         return request, None
-    return fitted, Shorter(Transcript(shorter), before, after)
+    return fitted, ShorterHistory(Transcript(shorter), before, after)
 
 
-async def _counted(engine: Engine, request: Request) -> tuple[int, Request]:
+async def _count_tokens(engine: Engine, request: Request) -> tuple[int, Request]:
     """Tokens of the prompt, and the request that tells them to the engine; where it cannot count, an estimate."""
     try:
         tokens = await engine.count(request.messages, request.tools, request.mode)
@@ -163,7 +163,7 @@ def _plans(messages: Sequence[Message], turns: Iterable[range]) -> list[range]:
 def _latest(messages: Sequence[Message], turns: Sequence[range]) -> tuple[set[int], set[int]]:
     """Where the newest results are, those of the last turn too, as nobody read them yet; and the newest errors."""
     results = [(n, message.ok) for n, message in enumerate(messages) if isinstance(message, ToolResult)]
-    errors = [n for n, ok in results[-LATELY:] if not ok]
+    errors = [n for n, ok in results[-ERROR_WINDOW:] if not ok]
     unread = turns[-1][1:] if turns else ()
     return {*unread, *(n for n, _ in results[-RECENT:])}, set(errors[-ERRORS:])
 
@@ -231,7 +231,7 @@ def _fold(kept: list[Message], old: Sequence[range], target: int) -> None:
         left -= sum(size(kept[n]) for n in turn)
         if count == 1 or (left > target and count < len(old)):
             continue
-        one = _one_turn(kept, old[:count])
+        one = _merged_turn(kept, old[:count])
         after = left + sum(map(size, one))
         if after <= target or (count == len(old) and after < total):
             gone = {n for turn in old[:count] for n in turn}
@@ -240,7 +240,7 @@ def _fold(kept: list[Message], old: Sequence[range], target: int) -> None:
             return
 
 
-def _one_turn(kept: Sequence[Message], old: Sequence[range]) -> tuple[Assistant, Folded]:
+def _merged_turn(kept: Sequence[Message], old: Sequence[range]) -> tuple[Assistant, Folded]:
     """A turn that stands for several: it makes the shortest of their calls, or that of one that did so before."""
     tally: dict[str, tuple[int, int]] = {}
     error, folded = "", None
@@ -257,16 +257,18 @@ def _one_turn(kept: Sequence[Message], old: Sequence[range]) -> tuple[Assistant,
     if not isinstance(said, Assistant):
         raise TypeError(f"a turn begins with what the model said, not with {said!r}")
     call, rows = said.calls[0], tuple((name, ok, failed) for name, (ok, failed) in tally.items())
-    told = clip(_told(rows, error), STAND_IN)
+    told = clip(_tally_text(rows, error), STAND_IN)
     result = Folded(call.id, call.name, told, tally=rows, error=clip(error, STAND_IN // 2))
     return Assistant(clip(said.content, STAND_IN), (_cut_call(call, STAND_IN),)), result
 
 
-def _told(tally: Sequence[tuple[str, int, int]], error: str) -> str:
+def _tally_text(tally: Sequence[tuple[str, int, int]], error: str) -> str:
     """A tally in words: `[12 earlier calls are left out: python 9 ok, 3 failed. The last error: …]`."""
     rows = sorted(tally, key=lambda row: -row[1] - row[2])
-    named = [f"{clip(name, 40)} {ok} ok" + f", {failed} failed" * bool(failed) for name, ok, failed in rows[:NAMED]]
-    if others := sum(ok + failed for _, ok, failed in rows[NAMED:]):
+    named = [
+        f"{clip(name, 40)} {ok} ok" + f", {failed} failed" * bool(failed) for name, ok, failed in rows[:MAX_NAMED_TOOLS]
+    ]
+    if others := sum(ok + failed for _, ok, failed in rows[MAX_NAMED_TOOLS:]):
         named.append(f"others {others}")
     last = f". The last error: {clip(error, STAND_IN // 2)}" if error else ""
     return f"[{sum(ok + failed for _, ok, failed in tally)} earlier calls are left out: {'; '.join(named)}{last}]"

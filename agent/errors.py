@@ -13,6 +13,7 @@
         ├── JournalBroken          its file cannot be read or written; what was written before is kept
         ├── JournalEnded           a replayed run wants more than was recorded
         ├── RunBusy                another process carries the run out
+        ├── RunFollowed            it cannot be removed: another run goes on from it
         └── RunUnknown             (LookupError) no such run
 
 `tools.ToolError` and `sandbox.SandboxError` are the bases of the other two rooms. A run that merely ends badly
@@ -80,6 +81,10 @@ class JournalEnded(JournalError):
 
 class RunBusy(JournalError):
     """Two processes cannot carry out one run."""
+
+
+class RunFollowed(JournalError):
+    """A run cannot be removed, as another one goes on from it."""
 
 
 class RunUnknown(JournalError, LookupError):

@@ -12,13 +12,16 @@ from fastslow.agent.engine.types import Reply, Usage
 from fastslow.agent.modes import Kind, Mode
 from fastslow.agent.plan import Plan
 from fastslow.agent.transcript import ToolCall
-from fastslow.sandbox import Egress
+from fastslow.sandbox import Egress, State
+from fastslow.tools import Status
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
     """run: a unique, sortable id. tools: names offered to the model. files: names of those given. settings: of the
-    agent, as JSON can hold them: what it takes to make another one like it. after: the run that it follows, if any."""
+    agent, as JSON can hold them: what it takes to make another one like it. after: the run that it follows, if any.
+    history: what was said before, where somebody else holds the conversation; each with its `role`. output: JSON schema
+    of the answer that is asked for. key: that of its options. parent: the run in whose call it is carried out."""
 
     run: str
     task: str
@@ -28,6 +31,10 @@ class RunStarted:
     files: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
     after: str = ""
+    history: tuple[Mapping[str, Any], ...] = ()
+    output: Mapping[str, Any] | None = None
+    key: str = ""
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +156,25 @@ class CallDisplay:
 
 @dataclass(frozen=True, slots=True)
 class CallFinished:
-    """content: exactly what the model is shown; of a call by code, what a model would be. parent: as of the start."""
+    """status: how it ended, see `fastslow.tools.Status`. content: exactly what the model is shown; of a call by code,
+    what a model would be. parent: as of the start. exit_code, silent, variables, written: see
+    `fastslow.tools.Outcome`."""
 
     branch: str
     call_id: str
     name: str
-    ok: bool
+    status: Status
     content: str
     seconds: float
     parent: str = ""
+    exit_code: int | None = None
+    silent: bool = False
+    variables: State = "kept"
+    written: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fastslow.agent.approval import Answer, Approval, Ask, Question, Verdict, preview
+from fastslow.agent.approval import Answer, Approval, Ask, Decision, Question, preview
 from fastslow.agent.events import Consent
 from fastslow.agent.record.recorder import Recorder
 from fastslow.agent.transcript import ToolCall
@@ -41,49 +41,51 @@ class Gate:
     ask: Ask | None = None
     recorder: Recorder = field(default_factory=Recorder)
     _always: set[str] = field(default_factory=set)
-    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def consent(self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Consent | None:
         """None for a call that the rules allow. Raises `Stopped`."""
         if given := self.recorder.consent(branch, call.id):
             return given
-        verdict = self.approval.judge(tool, arguments, attended=self.ask is not None)
-        if verdict.decide == "allow":
+        decision = self.approval.judge(tool, arguments, attended=self.ask is not None)
+        if decision.decide == "allow":
             return None
-        if verdict.decide == "deny":
-            reason = verdict.reason or "a rule denies it"
+        if decision.decide == "deny":
+            reason = decision.reason or "a rule denies it"
             return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
-        return await self._asked(branch, tool, call, arguments, verdict)
+        return await self._ask_person(branch, tool, call, arguments, decision)
 
-    async def again(self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Consent | None:
+    async def confirm_rerun(
+        self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]
+    ) -> Consent | None:
         """Whether a call that may have happened already is to run; None where nobody is there. Raises `Stopped`."""
         if self.ask is None:
             return None
-        return await self._asked(branch, tool, call, arguments, Verdict("ask", MAYBE_DONE))
+        return await self._ask_person(branch, tool, call, arguments, Decision("ask", MAYBE_DONE))
 
-    async def _asked(
-        self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any], verdict: Verdict
+    async def _ask_person(
+        self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any], decision: Decision
     ) -> Consent:
         same = json.dumps([tool.name, arguments], sort_keys=True)
         if self.ask is None:
-            reason = "; ".join(filter(None, [verdict.reason, UNATTENDED.format(tool=tool.name)]))
+            reason = "; ".join(filter(None, [decision.reason, UNATTENDED.format(tool=tool.name)]))
             return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
-        async with self._one:
-            if same in self._always and verdict.reason != MAYBE_DONE:
+        async with self._one_at_a_time:
+            if same in self._always and decision.reason != MAYBE_DONE:
                 answer = Answer("allow")
             else:
-                shown = preview(arguments, _present(arguments))
-                answer = await self.ask(Question(branch, tool.name, arguments, shown, verdict.reason))
+                shown = preview(arguments, _current_text(arguments))
+                answer = await self.ask(Question(branch, tool.name, arguments, shown, decision.reason))
             if answer.always and answer.decide == "allow":
                 self._always.add(same)
-        given = Consent(branch, call.id, answer.decide, "person", verdict.reason, answer.note)
+        given = Consent(branch, call.id, answer.decide, "person", decision.reason, answer.note)
         self.recorder.say(given)
         if answer.decide == "stop":
             raise Stopped(f"stopped at a question about {tool.name}; resumed, the run asks it again")
         return given
 
 
-def _present(arguments: Mapping[str, Any]) -> str | None:
+def _current_text(arguments: Mapping[str, Any]) -> str | None:
     """What the file holds now that a call would write; None where there is no such text on this disk."""
     path = arguments.get("path")
     if not isinstance(path, str) or "content" not in arguments:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel
+from typing import Any, TypeVar, Unpack
 
 from fastslow.agent.agent import Agent
 from fastslow.agent.errors import AgentError
 from fastslow.agent.events import Exit, Result, TurnDelta
+from fastslow.agent.options import OptionFields, RunOptions, merged
 from fastslow.sandbox import SandboxError
 
 T = TypeVar("T")
@@ -24,18 +22,19 @@ CONCURRENCY = 32  # runs at once; each may hold a container of its own
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one of many runs is to do. files: copied into its sandbox."""
+    """What one of many runs is to do. options: of this run, in the place of those of all."""
 
     text: str
-    files: tuple[str | Path, ...] = ()
+    options: RunOptions | None = None
 
 
 async def run_many(
     agent: Agent,
     tasks: Iterable[str | Task],
+    options: RunOptions | None = None,
     *,
-    output: type[BaseModel] | None = None,
     concurrency: int = CONCURRENCY,
+    **fields: Unpack[OptionFields],
 ) -> AsyncGenerator[tuple[int, Result], None]:
     """Carry out many tasks, `concurrency` at once; yields the number of a task (from 0) and its result as they come.
 
@@ -45,15 +44,17 @@ async def run_many(
 
     One bad task ends no other: a run that cannot start, for a missing file say, yields a result that failed and says
     why. Only a server that cannot be reached at all raises (`AgentError`), before the first run. tasks are taken as
-    there is room, so a generator of a million will do. output is a pydantic model that each answer must fit. An agent
-    with `out=` gets a folder in it for each task, by its number. Results hold no `TurnDelta`: the finished turns have
-    the same text. Closing the generator cancels what still runs. How many calls of the model go to the server at once
-    is the engine's affair: `VLLM(concurrency=...)`. Close the agent when all is done (`await agent.aclose()`).
+    there is room, so a generator of a million will do. options are those of `Agent.run`, for each run; where they or
+    the agent name an `out`, each task gets a folder in it, by its number. Results hold no `TurnDelta`: the finished
+    turns have the same text. Closing the generator cancels what still runs. How many calls of the model go to the
+    server at once is the engine's affair: `VLLM(concurrency=...)`. Close the agent when all is done
+    (`await agent.aclose()`).
     """
     if concurrency < 1:
         raise ValueError(f"at least 1 run must be allowed at once, got {concurrency}")
+    common = merged(options, fields)
     await agent.engine.connect()
-    runs = (_run(agent, number, task, output) for number, task in enumerate(tasks))
+    runs = (_run(agent, number, task, common) for number, task in enumerate(tasks))
     async with aclosing(as_they_come(runs, concurrency)) as results:
         async for result in results:
             yield result
@@ -77,14 +78,12 @@ async def as_they_come(work: Iterable[Coroutine[Any, Any, T]], concurrency: int)
         await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _run(agent: Agent, number: int, task: str | Task, output: type[BaseModel] | None) -> tuple[int, Result]:
-    task = Task(task) if isinstance(task, str) else task
-    if agent.out:
-        out = agent.out / str(number)
-        agent = copy.copy(agent)
-        agent.out = out
+async def _run(agent: Agent, number: int, task: str | Task, common: RunOptions) -> tuple[int, Result]:
+    text, options = (task, common) if isinstance(task, str) else (task.text, task.options or common)
+    if out := options.out or agent.out:
+        options = replace(options, out=Path(out) / str(number))
     try:
-        result = await agent.run(task.text, files=task.files, output=output)
+        result = await agent.run(text, options)
     except (AgentError, SandboxError, OSError, ValueError) as error:  # the last: a text that is no Unicode, say
         return number, Result("", "", None, None, (), {}, Exit.FAILED, f"the run could not start: {error}", 0.0)
     events = tuple(event for event in result.events if not isinstance(event, TurnDelta))

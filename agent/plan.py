@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
+from functools import cache
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -65,11 +66,10 @@ def _run_by_the_loop(**arguments: Any) -> NoReturn:
     raise TypeError("the loop carries plans and answers out itself; this tool cannot be run on its own")
 
 
-def plan_tool(verbs: Collection[str] = ()) -> Tool:
-    """The `plan` tool. With `verbs` it is the short form for small models: steps are sentences in order, each of
-    which begins with one of these words."""
-    if not verbs:
-        return PLAN
+@cache
+def plan_tool(verbs: tuple[str, ...]) -> Tool:
+    """The short form of `plan` for small models: steps are sentences in order, each of which begins with one of these
+    words."""
     sentence = {
         "type": "string",
         "pattern": f"^({'|'.join(verbs)}) (the|a|an|all|how) [A-Za-z0-9 ,.()*/+=_%-]+$",
@@ -95,6 +95,7 @@ def plan_tool(verbs: Collection[str] = ()) -> Tool:
             "additionalProperties": False,
         },
         _run_by_the_loop,
+        effect="read",
     )
 
 
@@ -130,8 +131,21 @@ PLAN = Tool.from_schema(
         "additionalProperties": False,
     },
     _run_by_the_loop,
+    effect="read",
 )
-OWN = {PLAN.name, ANSWER}  # calls that the loop carries out itself; they are shown as steps and as the answer
+GIVE_UP = Tool.from_schema(
+    "give_up",
+    "Say that the task, or this step of a plan, cannot be done. It ends with that.",
+    {
+        "type": "object",
+        "properties": {"why": {"type": "string", "description": "What is missing or in the way, and what was tried."}},
+        "required": ["why"],
+        "additionalProperties": False,
+    },
+    _run_by_the_loop,
+    effect="read",
+)
+OWN = {PLAN.name, GIVE_UP.name, ANSWER}  # calls that the loop carries out itself; shown as steps and as the answer
 
 
 async def run_ready(

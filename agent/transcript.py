@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,26 @@ class ToolResult:
 Message: TypeAlias = System | User | Assistant | ToolResult
 
 
+def to_dict(message: Message) -> dict[str, Any]:
+    """A message as JSON can hold it, with its `role`."""
+    role = {System: "system", User: "user", Assistant: "assistant", ToolResult: "tool"}[type(message)]
+    return {"role": role, **asdict(message)}
+
+
+def from_dict(told: Mapping[str, Any]) -> Message:
+    """The message that `to_dict` told."""
+    fields = {name: value for name, value in told.items() if name != "role"}
+    match told["role"]:
+        case "system":
+            return System(**fields)
+        case "user":
+            return User(**fields)
+        case "tool":
+            return ToolResult(**fields)
+        case _:
+            return Assistant(**{**fields, "calls": tuple(ToolCall(**call) for call in fields.get("calls", ()))})
+
+
 @dataclass(frozen=True, slots=True)
 class Transcript:
     """An immutable history. Appending gives a new one that shares the old one's messages.
@@ -78,3 +98,12 @@ class Transcript:
 
     def __iter__(self) -> Iterator[Message]:
         return iter(self.messages)
+
+
+def told(history: Transcript, hint: str) -> Transcript:
+    """A sibling of a history whose last message, a task or a tool's result, ends with a hint. The history itself is
+    never edited, and no message of the user's is added, since families forget earlier thoughts behind one."""
+    *earlier, last = history.messages
+    if not isinstance(last, User | ToolResult):
+        raise TypeError(f"a turn follows a task or a tool result, not {last!r}")
+    return Transcript((*earlier, replace(last, content=f"{last.content}\n\n{hint}")))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from fastslow.agent.errors import ConfigurationError
-from fastslow.sandbox import Egress, Sandbox, SandboxError, Session
+from fastslow.sandbox import Egress, HostFunction, Limits, Sandbox, SandboxError, Session
 from fastslow.tools.result import LIMIT, clip
 
 RENEWALS = 3  # sessions that may take the place of a dead one in a run
@@ -99,6 +99,7 @@ class Workspace:
     egress: connections of its code that are over; whoever reads them takes them out.
     keep: writes the workspace down: the digests of all files by path, and the contents that are new.
     history: what was written down, for a session that takes the place of an earlier one.
+    functions: what its code may call.
     """
 
     def __init__(
@@ -107,12 +108,14 @@ class Workspace:
         files: Sequence[Given],
         keep: Keep | None = None,
         history: Callable[[], Restored | None] | None = None,
+        functions: Sequence[HostFunction] = (),
     ) -> None:
         self.egress: deque[Egress] = deque()
         self._sandbox = sandbox
         self._files = files
         self._keep = keep
         self._history = history
+        self._functions = functions
         self._restored: Restored | None = None
         self._renewals = RENEWALS
         self._renewing = asyncio.Lock()
@@ -170,6 +173,8 @@ class Workspace:
     async def _open(self) -> Session:
         session = await self._sandbox.session(on_egress=self.egress.append)
         try:
+            if self._functions:
+                await session.offer(self._functions)
             for file in self._files:
                 self._before[file.name] = (await session.put(file.name, file.content)).digest
             if self._restored:
@@ -230,6 +235,10 @@ class Workspace:
                         files[path] = None
             self._keep(files, changed)
             self._kept = {path: digest for path, digest in files.items() if digest}
+
+    @property
+    def limits(self) -> Limits:
+        return self._sandbox.limits
 
     @property
     def _is_open(self) -> bool:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.ablation [--n 20] [--seed 2] [--at-once 4] [--out FOLDER]
 
-Needs the server of `fastslow up`. A part that is data in the profile is taken out there; one that is code has no
-setting, since nobody should want to be without it, so its function is replaced here.
+Needs the server of `fastslow up`. A part that is data in the profile is taken out there, a rule of the strategy
+by a strategy without it; what is neither has no setting, so its function is replaced here.
 
 A prompt that was answered once gets the same answer again: two arms differ from the turn on in which the part that was
 taken out first mattered, and by nothing before. An arm costs what it does otherwise than the first. Answers are kept
@@ -16,8 +16,8 @@ import argparse
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from unittest.mock import patch
 
 from pydantic import TypeAdapter
 
-from fastslow import VLLM, Agent, Budget, Kind, ModePolicy
+from fastslow import VLLM, CallFinished, Kind, ModePolicy, Tool
+from fastslow.agent.budget import Budget
 from fastslow.agent.engine.fenced import CODE_TOOL
 from fastslow.agent.engine.profiles import Profile
 from fastslow.agent.engine.profiles.instruct import INSTRUCT
@@ -36,12 +37,12 @@ from fastslow.agent.evals.report import markdown, picture, summaries
 from fastslow.agent.evals.rows import Row, Summary, append, grouped, paired, read
 from fastslow.agent.evals.suites import SUITES
 from fastslow.agent.loop import Branch
-from fastslow.agent.plan import PLAN
-from fastslow.agent.record.start import Start
-from fastslow.agent.run import Run
+from fastslow.agent.plan import PLAN, plan_tool
+from fastslow.agent.strategy import STRATEGIES, Guided, Move, Next, State
+from fastslow.agent.strategy.guided import VERBS
 from fastslow.sandbox import DockerSandbox, Execution
-from fastslow.tools.builtin import python, shell
-from fastslow.tools.builtin.report import reported
+from fastslow.tools.builtin import python
+from fastslow.tools.builtin.execution import outcome_of
 
 ALL = "all of it"
 REPLY = TypeAdapter(Reply)
@@ -58,80 +59,84 @@ class Without:
     code: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
-@contextmanager
-def _told_otherwise(change: Callable[[Execution], Execution]) -> Iterator[None]:
+def _executions(change: Callable[[Execution], Execution]) -> AbstractContextManager[Any]:
     """The model is told of executions as if they had been another way."""
 
-    def changed(execution: Execution, nothing: str) -> str:
-        return reported(change(execution), nothing)
+    def changed(execution: Execution, *rest: Any) -> Any:
+        return outcome_of(change(execution), *rest)
 
-    with patch.object(python, "reported", changed), patch.object(shell, "reported", changed):
-        yield
+    return patch.object(python, "outcome_of", changed)
 
 
-def _no_echo() -> AbstractContextManager[Any]:
-    return _told_otherwise(lambda execution: replace(execution, value=None))
+def _no_value() -> AbstractContextManager[Any]:
+    return _executions(lambda execution: replace(execution, value=None))
 
 
 def _no_error_text() -> AbstractContextManager[Any]:
-    return _told_otherwise(lambda execution: replace(execution, error="Error." if execution.error else ""))
-
-
-def _no_columns() -> AbstractContextManager[Any]:
-    return patch.object(python, "COLUMNS", "")
+    return _executions(lambda execution: replace(execution, error="Error." if execution.error else ""))
 
 
 def _no_hints() -> AbstractContextManager[Any]:
-    def remember(branch: Branch, call: Any, event: Any) -> Any:
-        branch.results[call.name, call.arguments] = event
-        return event
-
-    return patch.object(Branch, "_remember", remember)
-
-
-def _plan_first() -> AbstractContextManager[Any]:
-    begun = Agent._trunk
-
-    def trunk(agent: Agent, run: Run, start: Start) -> Branch:
-        branch = begun(agent, run, start)
-        branch.force = PLAN.name
-        return branch
-
-    return patch.object(Agent, "_trunk", trunk)
-
-
-def _no_forced_code() -> AbstractContextManager[Any]:
-    told = Branch._tell
-
-    def tell(branch: Branch, hint: str, kind: Kind, why: str, force: str | None = None) -> None:
-        told(branch, hint, kind, why, None if force == CODE_TOOL else force)
-
-    return patch.object(Branch, "_tell", tell)
-
-
-def _no_figures() -> AbstractContextManager[Any]:
-    return patch("fastslow.agent.loop.unseen", lambda answer, texts: [])
+    return patch.object(Branch, "_just_so", lambda branch, call: None)
 
 
 def _no_preview() -> AbstractContextManager[Any]:
     return patch("fastslow.agent.workspace._preview", lambda head: "")
 
 
+def _guided(strategy: type[Guided]) -> Callable[[], AbstractContextManager[Any]]:
+    """The strategy of small models is another one meanwhile."""
+    return lambda: patch.dict(STRATEGIES, {"guided": strategy()})
+
+
+class AllTools(Guided):
+    def tools(self, builtin: Sequence[Tool]) -> tuple[Tool, ...]:
+        return (plan_tool(VERBS), *builtin) if builtin else ()
+
+
+class AnyWords(Guided):
+    def tools(self, builtin: Sequence[Tool]) -> tuple[Tool, ...]:
+        return (PLAN, *(tool for tool in builtin if tool.name == CODE_TOOL)) if builtin else ()
+
+
+class PlanFirst(Guided):
+    def first(self, state: State) -> Next:
+        begun = super().first(state)
+        return replace(begun, force=PLAN.name) if begun.kind is Kind.PLAN else begun
+
+
+class WordsEndSteps(Guided):
+    step_prompt = "step"
+
+    def after_calls(self, state: State, results: tuple[CallFinished, ...]) -> Move:
+        return Next(Kind.CALL, "go on") if state.step else super().after_calls(state, results)
+
+
+class NothingForced(Guided):
+    def after_text(self, state: State, reply: Reply) -> Move:
+        return _unforced(super().after_text(state, reply))
+
+    def after_calls(self, state: State, results: tuple[CallFinished, ...]) -> Move:
+        return _unforced(super().after_calls(state, results))
+
+
+def _unforced(move: Move) -> Move:
+    return replace(move, force=None) if isinstance(move, Next) and move.force == CODE_TOOL else move
+
+
 PARTS = (
     Without(ALL),
     Without("no thinking", policy=ModePolicy(INSTRUCT.rules, "never")),
     Without("code as a JSON string", {"code": "json", "extra_kwargs": {}}),
-    Without("all tools offered", {"builtin": None}),
-    Without("no last value", code=_no_echo),
+    Without("all tools offered", code=_guided(AllTools)),
+    Without("no last value", code=_no_value),
     Without("no error text", code=_no_error_text),
     Without("no hints at repeated calls", code=_no_hints),
-    Without("no columns at a KeyError", code=_no_columns),
-    Without("a plan before any code", code=_plan_first),
-    Without("any words in a plan", {"plan_verbs": ()}),
-    Without("steps end with words", {"step": "report"}),
+    Without("a plan before any code", code=_guided(PlanFirst)),
+    Without("any words in a plan", code=_guided(AnyWords)),
+    Without("steps end with words", code=_guided(WordsEndSteps)),
     Without("no first lines of files", code=_no_preview),
-    Without("code asked for, not forced", code=_no_forced_code),
-    Without("numbers not looked up", code=_no_figures),
+    Without("code asked for, not forced", code=_guided(NothingForced)),
 )
 
 
@@ -200,7 +205,7 @@ def table(rows: Sequence[Row]) -> str:
         share = pairs.other.success
         low, high = share.interval
         cost = f"{100 * (pairs.only_one - pairs.only_other) / max(1, share.of):.0f} points"
-        told = ("", "") if name == ALL else (cost, f"{pairs.chance:.0%}")
+        told = ("", "") if name == ALL else (cost, f"{pairs.p_value:.0%}")
         label = "nothing" if name == ALL else name
         tokens = f"{pairs.other.thinking + pairs.other.answer:.0f}"
         lines.append((label, f"{share.right} of {share.of}", f"{low:.0%} to {high:.0%}", *told, tokens))

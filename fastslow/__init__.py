@@ -8,11 +8,19 @@ What stands here is public. The code lies in `fastslow.agent`, `fastslow.tools` 
 """
 
 from fastslow.agent.agent import Agent
-from fastslow.agent.approval import Answer, Approval, Question, Rule
+from fastslow.agent.approval import Answer, Approval, ApprovalRule, Question
 from fastslow.agent.budget import Budget, Prices, StepBudget
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.scripted import ReplayModel, ScriptedModel
-from fastslow.agent.errors import AgentError, ConfigurationError, JournalBroken, JournalError, RunBusy, RunUnknown
+from fastslow.agent.errors import (
+    AgentError,
+    ConfigurationError,
+    JournalBroken,
+    JournalError,
+    RunBusy,
+    RunFollowed,
+    RunUnknown,
+)
 from fastslow.agent.events import (
     CallDisplay,
     CallFinished,
@@ -38,10 +46,11 @@ from fastslow.agent.events import (
 )
 from fastslow.agent.many import Task, run_many
 from fastslow.agent.modes import Evidence, Kind, Mode, ModePolicy, ModeRule
+from fastslow.agent.options import RunOptions
 from fastslow.agent.plan import Plan, Step
 from fastslow.agent.record.journal import Journal
 from fastslow.sandbox import DockerSandbox, DummySandbox, Limits, Network, SandboxError
-from fastslow.tools import Tool, Toolbox, ToolError, tool
+from fastslow.tools import Outcome, Tool, Toolbox, ToolError, Toolset, tool
 
 __all__ = [
     "VLLM",
@@ -49,6 +58,7 @@ __all__ = [
     "AgentError",
     "Answer",
     "Approval",
+    "ApprovalRule",
     "Budget",
     "CallDisplay",
     "CallFinished",
@@ -74,15 +84,17 @@ __all__ = [
     "Network",
     "NetworkUsed",
     "Notice",
+    "Outcome",
     "Plan",
     "PlanMade",
     "Prices",
     "Question",
     "ReplayModel",
     "Result",
-    "Rule",
     "RunBusy",
     "RunFinished",
+    "RunFollowed",
+    "RunOptions",
     "RunResumed",
     "RunStarted",
     "RunUnknown",
@@ -96,6 +108,7 @@ __all__ = [
     "Tool",
     "ToolError",
     "Toolbox",
+    "Toolset",
     "TurnDelta",
     "TurnFinished",
     "TurnStarted",

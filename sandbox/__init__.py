@@ -7,14 +7,15 @@ session = await sandbox.session()
 execution = await session.run("1 + 1")      # execution.value == "2"
 """
 
+from fastslow.sandbox.daemon import DockerFacts, docker_client, docker_facts
 from fastslow.sandbox.docker import DockerSandbox
 from fastslow.sandbox.dummy import DummySandbox, OutOfScript
-from fastslow.sandbox.engine import EngineFacts, docker_client, engine_facts, ensure_engine
-from fastslow.sandbox.errors import CallFailed, EngineMissing, ImageMissing, SandboxError, SessionDied
+from fastslow.sandbox.errors import CallFailed, DockerMissing, ImageMissing, SandboxError, SessionDied
 from fastslow.sandbox.image import build_command, build_image, image_exists, image_manifest, image_tag
+from fastslow.sandbox.install import ensure_docker
 from fastslow.sandbox.owner import ContainerInfo
 from fastslow.sandbox.packages import InvalidImageRequest, Manifest, Package
-from fastslow.sandbox.probe import Finding, probe
+from fastslow.sandbox.probe import PostureCheck, probe
 from fastslow.sandbox.sandbox import (
     Display,
     Egress,
@@ -39,15 +40,14 @@ __all__ = [
     "CallFailed",
     "ContainerInfo",
     "Display",
+    "DockerFacts",
+    "DockerMissing",
     "DockerSandbox",
     "DockerSession",
     "DummySandbox",
     "Egress",
-    "EngineFacts",
-    "EngineMissing",
     "Execution",
     "FileInfo",
-    "Finding",
     "HostFunction",
     "ImageBuildFailed",
     "ImageMissing",
@@ -61,6 +61,7 @@ __all__ = [
     "OnOutput",
     "OutOfScript",
     "Package",
+    "PostureCheck",
     "Sandbox",
     "SandboxError",
     "Session",
@@ -70,8 +71,8 @@ __all__ = [
     "build_command",
     "build_image",
     "docker_client",
-    "engine_facts",
-    "ensure_engine",
+    "docker_facts",
+    "ensure_docker",
     "image_exists",
     "image_manifest",
     "image_tag",

@@ -32,7 +32,7 @@ _NEVER = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class NetworkRule:
     """One entry of `Network.allow`. subdomains: of `host`, and not `host` itself. literal: the host is an address."""
 
     host: str
@@ -48,7 +48,7 @@ class Rule:
         return f"{'*.' if self.subdomains else ''}{bracketed(self.host)}:{self.port}"
 
 
-def rules(network: Network) -> tuple[Rule, ...]:
+def rules(network: Network) -> tuple[NetworkRule, ...]:
     """ValueError for an entry that is not `host:port`, `*.domain:port`, `address:port` or `[address]:port`."""
     if isinstance(network.allow, str):
         raise ValueError(
@@ -57,11 +57,11 @@ def rules(network: Network) -> tuple[Rule, ...]:
     return tuple(_rule(entry) for entry in network.allow)
 
 
-def _rule(entry: str) -> Rule:
+def _rule(entry: str) -> NetworkRule:
     try:
         host, port = split_authority(entry)
         domain = host.removeprefix("*.")
-        rule = Rule(normal_host(domain), port, domain != host, literal(normal_host(domain)))
+        rule = NetworkRule(normal_host(domain), port, domain != host, literal(normal_host(domain)))
     except ValueError as error:
         raise ValueError(
             f"{entry!r} in Network(allow=…) is not understood: {error}; write 'index.example:443', "
@@ -129,6 +129,8 @@ def is_public(address: Address) -> bool:
 
 def _may_be_named(address: Address) -> bool:
     """Whether an entry may name it: a public address, or one of this machine or of its own network."""
+    if isinstance(address, IPv6Address) and (address.ipv4_mapped or address.sixtofour):
+        return is_public(address)  # one that stands for an inner IPv4 address is not what it seems; name that one
     inside = address.is_loopback or (
         address.is_private
         and not (address.is_link_local or address.is_unspecified or address.is_multicast or address.is_reserved)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastslow.sandbox.engine import OnProgress, apt_install, docker_client
+from fastslow.sandbox.daemon import docker_client
+from fastslow.sandbox.install import OnProgress, apt_install
 from fastslow.sandbox.steps import ImageBuildFailed, from_thread, in_thread, run_step, scratch
 
 if TYPE_CHECKING:
@@ -82,11 +83,11 @@ async def default_base(client: DockerClient, on_progress: OnProgress, *, force: 
 
 
 async def own_base(client: DockerClient, name: str, on_progress: OnProgress) -> Base:
-    """An image that the user names: the engine's, else the registry's."""
+    """An image that the user names: the daemon's, else the registry's."""
     if not await asyncio.to_thread(_has, client, name):
         on_progress(f"Pulling {name}", None)
         if not await in_thread(_pull, name, from_thread(on_progress)):
-            raise ImageBuildFailed(f"neither the engine nor a registry has the base {name!r}; see `docker images`")
+            raise ImageBuildFailed(f"neither the daemon nor a registry has the base {name!r}; see `docker images`")
     return await asyncio.to_thread(examine, client, name)
 
 
@@ -127,7 +128,7 @@ def examine(client: DockerClient, name: str) -> Base:
         lacks = "".join(f", no {library}" for library in [*missing, *([] if glibc else ["glibc"])])
         raise ImageBuildFailed(f"{needs}; it has python3 {major}.{minor}.{micro}{lacks}")
     if volumes := facts["Config"].get("Volumes"):
-        # The engine would make each a writable folder on the host's disk, past every limit.
+        # The daemon would make each a writable folder on the host's disk, past every limit.
         raise ImageBuildFailed(f"the base {name!r} declares volumes ({', '.join(volumes)}): code could fill the disk")
     return Base(
         name, tuple(facts["RootFS"]["Layers"]), f"{major}.{minor}.{micro}", Target(f"{major}.{minor}", machine, glibc)
@@ -179,7 +180,7 @@ async def _debian(client: DockerClient, on_progress: OnProgress) -> None:
         # In a mount namespace of its own: what is mounted on the way cannot outlive it.
         command = ["unshare", "--mount", *MMDEBSTRAP, SUITE, str(archive), await _debian_mirror()]
         await run_step("Debian base", command, on_progress)
-        on_progress("Importing the base into the engine", None)
+        on_progress("Importing the base into the daemon", None)
         await in_thread(_import, client, archive)
 
 

@@ -16,19 +16,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastslow.sandbox import seccomp
-from fastslow.sandbox.connection import Connection
+from fastslow.sandbox.channel import Channel
+from fastslow.sandbox.daemon import Daemon
 from fastslow.sandbox.egress import EgressProxy
-from fastslow.sandbox.errors import EngineMissing, ImageMissing, SandboxError, SessionDied
+from fastslow.sandbox.errors import DockerMissing, ImageMissing, SandboxError, SessionDied
 from fastslow.sandbox.image import GUEST
 from fastslow.sandbox.owner import LABEL, Owner
 from fastslow.sandbox.sandbox import Egress, Limits, Network
 from fastslow.sandbox.stream import Attached, attach
-from fastslow.sandbox.wire import Channel, Message
+from fastslow.sandbox.wire import FrameStream, Message
 
 if TYPE_CHECKING:
     from docker import APIClient
-
-    from fastslow.sandbox.engines import Engine
 
 UID = 65534
 MOUNT = "/run/fastslow"
@@ -36,7 +35,7 @@ START_SECONDS = 30.0
 LOOK_SECONDS = 1.0  # how often to look whether a container that does not report lives at all
 RUNSC_PIDS = 512  # gVisor's own threads count: with 200 its kernel crashes (measured)
 
-# What tells of the host and nothing in here needs: the engines' own list (that of 29), the kernel's command line, disks
+# What tells of the host and nothing in here needs: the daemons' own list (that of 29), the kernel's command line, disks
 # and insides. Empty files and folders stand in their places.
 MASKED = (
     *("/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
@@ -92,7 +91,7 @@ def hardened(api: APIClient, spec: Spec, machine: str, door: Doorway | None) -> 
         cgroupns="private",
         oom_score_adj=500,
         auto_remove=True,
-        # A mount, not a bind: where the folder is absent (another machine's engine), it fails and makes none.
+        # A mount, not a bind: where the folder is absent (another machine's daemon), it fails and makes none.
         mounts=[Mount(MOUNT, str(door.folder), type="bind", read_only=True)] if door else [],
         runtime=spec.runtime,
     )
@@ -118,48 +117,48 @@ class Doorway:
         self.folder.chmod(0o755)
         self._listener.listen(1)
 
-    async def accept(self) -> Channel:
+    async def accept(self) -> FrameStream:
         """The guest's connection; SandboxError when it is somebody else's."""
-        connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        peer, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         _, uid, _ = struct.unpack("3i", credentials)
-        # Not compared with UID: an engine with user namespaces maps it to another one.
+        # Not compared with UID: a daemon with user namespaces maps it to another one.
         if uid in {0, os.geteuid()} - {UID}:
-            connection.close()
+            peer.close()
             raise SandboxError(f"user {uid} of this machine spoke in the guest's place; see who runs as that user")
-        return Channel(*await asyncio.open_unix_connection(sock=connection, limit=1 << 20))
+        return FrameStream(*await asyncio.open_unix_connection(sock=peer, limit=1 << 20))
 
     def close(self) -> None:
         self._listener.close()
         shutil.rmtree(self._outer, ignore_errors=True)
 
 
-async def start_container(engine: Engine, spec: Spec, ended: Callable[[Connection], None]) -> Connection:
+async def start_container(daemon: Daemon, spec: Spec, ended: Callable[[Channel], None]) -> Channel:
     """A container whose guest said hello, about 0.3 s. ended: called when it is over.
 
-    Raises EngineMissing, ImageMissing, or SandboxError with what the engine said. Cancelled, it leaves nothing.
+    Raises DockerMissing, ImageMissing, or SandboxError with what the daemon said. Cancelled, it leaves nothing.
     """
-    api = await engine.connect()
+    api = await daemon.connect()
     name = f"fastslow-{secrets.token_hex(6)}"
-    door = Doorway(spec.owner) if engine.local else None
-    channel: Channel | None = None
-    creating = asyncio.create_task(asyncio.to_thread(_create, api, name, spec, engine.machine, door))
+    door = Doorway(spec.owner) if daemon.local else None
+    frames: FrameStream | None = None
+    creating = asyncio.create_task(asyncio.to_thread(_create, api, name, spec, daemon.machine, door))
     starting: asyncio.Task[None] | None = None
     try:
         async with asyncio.timeout(START_SECONDS):
             await asyncio.shield(creating)
             if door is None:
-                channel = await attach(engine.base, engine.tls, name)
+                frames = await attach(daemon.base, daemon.tls, name)
             starting = asyncio.create_task(asyncio.to_thread(_start, api, name))
             await asyncio.shield(starting)
             if door is not None:
-                channel = await _accept(door, api, name)
-            assert channel is not None  # noqa: S101 - one of the two ways was taken
-            return await _boot(channel, engine, name, spec, ended)
+                frames = await _accept(door, api, name)
+            assert frames is not None  # noqa: S101 - one of the two ways was taken
+            return await _boot(frames, daemon, name, spec, ended)
     except BaseException as error:
-        if channel is not None:
-            channel.close()
-        await asyncio.shield(_undo(engine, name, [task for task in (creating, starting) if task is not None]))
+        if frames is not None:
+            frames.close()
+        await asyncio.shield(_undo(daemon, name, [task for task in (creating, starting) if task is not None]))
         if isinstance(error, TimeoutError):
             raise SandboxError(
                 f"the sandbox did not come up within {START_SECONDS:.0f} s; "
@@ -171,7 +170,7 @@ async def start_container(engine: Engine, spec: Spec, ended: Callable[[Connectio
             door.close()
 
 
-async def _accept(door: Doorway, api: APIClient, name: str) -> Channel:
+async def _accept(door: Doorway, api: APIClient, name: str) -> FrameStream:
     """Wait for the guest for as long as its container runs."""
     accepting = asyncio.create_task(door.accept())
     try:
@@ -185,43 +184,43 @@ async def _accept(door: Doorway, api: APIClient, name: str) -> Channel:
         raise
 
 
-def _hang_up(accepting: asyncio.Task[Channel]) -> None:
+def _hang_up(accepting: asyncio.Task[FrameStream]) -> None:
     if not accepting.cancelled() and accepting.exception() is None:
         accepting.result().close()
 
 
 async def _boot(
-    channel: Channel, engine: Engine, name: str, spec: Spec, ended: Callable[[Connection], None]
-) -> Connection:
+    frames: FrameStream, daemon: Daemon, name: str, spec: Spec, ended: Callable[[Channel], None]
+) -> Channel:
     """Hand in the guest's code, and wait for its hello."""
 
     async def tell(header: Message, body: bytes) -> None:
-        await connection.tell(header, body)
+        await channel.tell(header, body)
 
     async def end() -> None:
-        ended(connection)
+        ended(channel)
         if egress is not None:
             await egress.aclose()
-        await engine.remove(name)
+        await daemon.remove(name)
 
     def over(used: Egress) -> None:
-        if connection.on_egress is not None:
-            connection.on_egress(used)
+        if channel.on_egress is not None:
+            channel.on_egress(used)
 
     egress = EgressProxy(spec.network, tell, over) if spec.network.allow else None
-    connection = Connection(channel, spec.limits, end, egress)
+    channel = Channel(frames, spec.limits, end, egress)
     names = ("output", "displays", "memory", "upload", "disk", "calls")
     config = {**{key: getattr(spec.limits, key) for key in names}, "proxy": bool(spec.network.allow)}
     modules, body = _guest()
     try:
-        await channel.send({"modules": modules, "config": config}, body)
-        await connection.open()
+        await frames.send({"modules": modules, "config": config}, body)
+        await channel.open()
     except (ConnectionError, SessionDied) as error:
-        raise SandboxError(_no_guest(channel.stderr if isinstance(channel, Attached) else "")) from error
+        raise SandboxError(_no_guest(frames.stderr if isinstance(frames, Attached) else "")) from error
     except asyncio.CancelledError:
-        await asyncio.shield(connection.aclose())
+        await asyncio.shield(channel.aclose())
         raise
-    return connection
+    return channel
 
 
 def _no_guest(said: str) -> str:
@@ -239,11 +238,11 @@ def _guest() -> tuple[list[tuple[str, int]], bytes]:
     return [(name, len(source)) for name, source in sources.items()], b"".join(sources.values())
 
 
-async def _undo(engine: Engine, name: str, tasks: list[asyncio.Task[None]]) -> None:
+async def _undo(daemon: Daemon, name: str, tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.wait(tasks)
     for task in tasks:
         task.exception()  # seen: it is raised by whoever awaits the task
-    await engine.remove(name)
+    await daemon.remove(name)
 
 
 # -- in threads: docker-py blocks
@@ -295,10 +294,10 @@ def _start(api: APIClient, name: str) -> None:
 
 
 def _failure(error: Exception) -> SandboxError:
-    """What to tell of an engine that refused (it said why) or did not answer."""
+    """What to tell of a daemon that refused (it said why) or did not answer."""
     if explanation := getattr(error, "explanation", None):
-        return SandboxError(f"the Docker engine did not start the sandbox: {explanation}; see `fastslow doctor`")
-    return EngineMissing(f"the Docker engine went away while it started the sandbox ({error}); see `fastslow doctor`")
+        return SandboxError(f"the Docker daemon did not start the sandbox: {explanation}; see `fastslow doctor`")
+    return DockerMissing(f"the Docker daemon went away while it started the sandbox ({error}); see `fastslow doctor`")
 
 
 def _runs(api: APIClient, name: str) -> bool:

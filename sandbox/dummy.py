@@ -45,6 +45,10 @@ class DummySandbox:
     def network(self) -> Network:
         return Network()
 
+    async def packages(self) -> tuple[str, ...]:
+        """Nothing is installed."""
+        return ()
+
     async def session(self, *, on_egress: OnEgress | None = None) -> DummySession:
         """A session; nothing of it goes to the network."""
         return DummySession(self)

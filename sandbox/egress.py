@@ -18,10 +18,10 @@ import logging
 from collections.abc import Callable
 
 from fastslow.sandbox import wire
-from fastslow.sandbox.forward import Policy, Record, Resolve, exchange, lookup
+from fastslow.sandbox.forward import EgressDraft, Policy, Resolve, exchange, lookup
 from fastslow.sandbox.netstream import WINDOW, Send, Stream
 from fastslow.sandbox.sandbox import Egress, Network
-from fastslow.sandbox.wire import ChannelClosed, Message, ProtocolError
+from fastslow.sandbox.wire import GuestGone, Message, ProtocolError
 
 STREAMS = 64  # at a time, as in the guest
 
@@ -32,7 +32,7 @@ class EgressProxy:
     """Serves the connections of one container.
 
     network: ValueError for an entry that makes no sense.
-    send: takes a frame to the guest; ChannelClosed when it is gone.
+    send: takes a frame to the guest; GuestGone when it is gone.
     on_egress: hears of each connection when it is over. resolve: looks names up, OSError for one that is not there.
     """
 
@@ -59,7 +59,7 @@ class EgressProxy:
             self._open(number)
             return
         stream = self._streams.get(number)
-        if stream is None or stream.over_there:
+        if stream is None or stream.guest_done:
             raise ProtocolError("a word on a stream that is not open")
         if kind == "net_data":
             stream.feed(body)
@@ -91,7 +91,7 @@ class EgressProxy:
         if how == "half":
             stream.feed_end()
         elif how in ("both", "broken"):
-            stream.over_there = True
+            stream.guest_done = True
             assert stream.task is not None  # noqa: S101 - `_open` made it
             asyncio.get_running_loop().call_soon(stream.task.cancel)  # not now: it may not have begun yet
             self._forget(stream)
@@ -99,42 +99,42 @@ class EgressProxy:
             raise ProtocolError("a stream that is closed in an unknown way")
 
     def _forget(self, stream: Stream) -> None:
-        if stream.over_here and stream.over_there:
+        if stream.host_done and stream.guest_done:
             self._streams.pop(stream.number, None)
 
     async def _serve(self, stream: Stream) -> None:
-        record = Record()
+        draft = EgressDraft()
         how = "both"
         try:
-            await exchange(stream, self._policy, record)
+            await exchange(stream, self._policy, draft)
         except asyncio.CancelledError:
-            record.reason = record.reason or ("" if stream.over_there else "the session ended")
-        except ChannelClosed:
-            record.reason = "the session ended"
+            draft.reason = draft.reason or ("" if stream.guest_done else "the session ended")
+        except GuestGone:
+            draft.reason = "the session ended"
         except OSError as error:  # TimeoutError, too
             how = "broken"
-            record.reason = "idle for too long" if isinstance(error, TimeoutError) else "the connection broke"
+            draft.reason = "idle for too long" if isinstance(error, TimeoutError) else "the connection broke"
         finally:
-            stream.over_here = True
+            stream.host_done = True
             self._forget(stream)
             try:
-                self._report(stream, record)
+                self._report(stream, draft)
             finally:
                 if not self._closed:
-                    with contextlib.suppress(ChannelClosed):
+                    with contextlib.suppress(GuestGone):
                         await stream.close(how)
 
-    def _report(self, stream: Stream, record: Record) -> None:
+    def _report(self, stream: Stream, draft: EgressDraft) -> None:
         seconds = asyncio.get_running_loop().time() - stream.opened
         egress = Egress(
-            record.host,
-            record.port,
-            record.allowed,
-            record.address,
+            draft.host,
+            draft.port,
+            draft.allowed,
+            draft.address,
             stream.sent,
             stream.received,
             seconds,
-            record.reason,
+            draft.reason,
         )
         log.info("egress %s", egress)
         if self._on_egress is not None:

@@ -1,7 +1,7 @@
 """Everything that this room raises.
 
 SandboxError
-├── EngineMissing       (ConnectionError) no Docker engine answers
+├── DockerMissing       (ConnectionError) no Docker daemon answers
 ├── ImageMissing        (LookupError) the sandbox image is not built
 ├── SessionDied         (ConnectionError) the container or its guest went away for good
 └── CallFailed          (RuntimeError) raised by an `on_call` handler: what the code is told
@@ -14,8 +14,8 @@ class SandboxError(Exception):
     """The sandbox itself failed (never: the code inside failed). The message says what to do."""
 
 
-class EngineMissing(SandboxError, ConnectionError):
-    """No Docker engine answers."""
+class DockerMissing(SandboxError, ConnectionError):
+    """No Docker daemon answers."""
 
 
 class ImageMissing(SandboxError, LookupError):

@@ -49,11 +49,11 @@ class Refused(Exception):
     def __init__(self, status: int, why: str, reason: str) -> None:
         super().__init__(why)
         self.status = status
-        self.reason = reason  # for the record
+        self.reason = reason  # for the `Egress`
 
 
 @dataclass(slots=True)
-class Record:
+class EgressDraft:
     """An `Egress` in the making."""
 
     host: str = ""
@@ -95,19 +95,19 @@ class Policy:
         return Refused(403, f"{why}; this sandbox may connect to: {allowed or 'nothing'}", reason)
 
 
-async def exchange(stream: Stream, policy: Policy, record: Record) -> None:
+async def exchange(stream: Stream, policy: Policy, draft: EgressDraft) -> None:
     """Serve one request, from its head to the end of its answer. OSError when it broke on the way."""
     server = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD)
     try:
         request = await _head(stream, server)
         if request is None:
-            record.reason = "closed without a request"
+            draft.reason = "closed without a request"
             return
-        record.host, record.port, path = _target(request)
-        head = None if request.method == b"CONNECT" else _forwarded(request, record.host, record.port, path)
-        reader, writer = await _connect(policy, record)
+        draft.host, draft.port, path = _target(request)
+        head = None if request.method == b"CONNECT" else _forwarded_request(request, draft.host, draft.port, path)
+        reader, writer = await _connect(policy, draft)
     except Refused as refusal:
-        record.reason = refusal.reason
+        draft.reason = refusal.reason
         await _refuse(stream, refusal)
         return
     writer.transport.set_write_buffer_limits(0)  # `drain` then returns once the kernel has it all
@@ -122,18 +122,18 @@ async def exchange(stream: Stream, policy: Policy, record: Record) -> None:
         writer.transport.abort()
 
 
-async def _connect(policy: Policy, record: Record) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    addresses = await policy.addresses(record.host, record.port)
-    record.allowed = True
+async def _connect(policy: Policy, draft: EgressDraft) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    addresses = await policy.addresses(draft.host, draft.port)
+    draft.allowed = True
     for address in addresses[:ADDRESSES]:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                connection = await asyncio.open_connection(str(address), record.port)
+                connection = await asyncio.open_connection(str(address), draft.port)
         except OSError:  # TimeoutError, too
             continue
-        record.address = str(address)
+        draft.address = str(address)
         return connection
-    raise Refused(502, f"{bracketed(record.host)}:{record.port} cannot be connected to", "not connected")
+    raise Refused(502, f"{bracketed(draft.host)}:{draft.port} cannot be connected to", "not connected")
 
 
 async def _head(stream: Stream, server: h11.Connection) -> h11.Request | None:
@@ -177,7 +177,7 @@ def _target(request: h11.Request) -> tuple[str, int, bytes]:
         raise _not_for_a_proxy() from None
 
 
-def _forwarded(request: h11.Request, host: str, port: int, path: bytes) -> h11.Request:
+def _forwarded_request(request: h11.Request, host: str, port: int, path: bytes) -> h11.Request:
     """The request as the server gets it: what was for the proxy is gone, `Host` and the framing are our own."""
     named = {
         name.strip().lower() for key, value in request.headers if key == b"connection" for name in value.split(b",")

@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastslow.sandbox.base import DEBIAN_BASE, REGISTRY_BASE, default_base, default_target, examine, own_base
-from fastslow.sandbox.engine import OnProgress, docker_client
+from fastslow.sandbox.daemon import docker_client
 from fastslow.sandbox.errors import ImageMissing, SandboxError
+from fastslow.sandbox.install import OnProgress
 from fastslow.sandbox.packages import (
     InvalidImageRequest,
     Manifest,
@@ -49,7 +50,7 @@ def image_tag(packages: Iterable[str] = (), base: str | None = None) -> str:
     """
     if base is not None and not re.fullmatch(r"[a-z0-9][\w./:@-]*", base):
         raise InvalidImageRequest(f"expected the name of an image as the base, got {base!r}")
-    # Without a base either default: which of the two an engine got is in the manifest.
+    # Without a base either default: which of the two a daemon got is in the manifest.
     digest = hashlib.sha256(f"{platform.machine()} {base or f'{REGISTRY_BASE} {DEBIAN_BASE}'}".encode())
     for name in ("Dockerfile", "image/bake.py", "requirements.txt"):
         digest.update((GUEST / name).read_bytes())
@@ -64,7 +65,7 @@ def build_command(packages: Iterable[str] = (), base: str | None = None) -> str:
 
 
 def image_exists(client: DockerClient, image: str | None = None) -> bool:
-    """Whether the engine holds the image; None is the one of `image_tag`."""
+    """Whether the daemon holds the image; None is the one of `image_tag`."""
     from docker.errors import ImageNotFound
 
     try:
@@ -97,11 +98,11 @@ def image_manifest(client: DockerClient, image: str | None = None) -> Manifest:
 async def build_image(
     on_progress: OnProgress, *, packages: Iterable[str] = (), base: str | None = None, force: bool = False
 ) -> str:
-    """Build the image with these extra packages on this base unless the engine has it; returns its tag.
+    """Build the image with these extra packages on this base unless the daemon has it; returns its tag.
 
     From nothing: one to two minutes, 170 MB of downloads, 0.7 GB of disk. Extra packages are a layer on top of the
     standard image, which is built first if need be. force: build the asked image anew, from its downloads on.
-    Raises EngineMissing, InvalidImageRequest, or ImageBuildFailed with the step that failed.
+    Raises DockerMissing, InvalidImageRequest, or ImageBuildFailed with the step that failed.
     """
     extra, tag = requested(packages), image_tag(packages, base)
     client = await asyncio.to_thread(docker_client, 600.0)
@@ -209,7 +210,7 @@ def _build_from(
     said: list[str] = []
     try:
         with context.open("rb") as file:
-            # docker-py speaks to the classic builder, which every engine has; no network, hence no surprises.
+            # docker-py speaks to the classic builder, which every daemon has; no network, hence no surprises.
             for line in client.api.build(
                 fileobj=file,
                 custom_context=True,
@@ -226,12 +227,14 @@ def _build_from(
                     said += text.splitlines()
                     report(f"Building the sandbox image: {text.splitlines()[0][:90]}", None)
                 if "error" in line:
-                    raise ImageBuildFailed(f"building the sandbox image failed: {_why(said)} ({line['error'].strip()})")
+                    raise ImageBuildFailed(
+                        f"building the sandbox image failed: {_build_error(said)} ({line['error'].strip()})"
+                    )
     except APIError as error:
-        raise ImageBuildFailed(f"the engine refused to build the sandbox image: {error}") from error
+        raise ImageBuildFailed(f"the daemon refused to build the sandbox image: {error}") from error
 
 
-def _why(said: list[str]) -> str:
+def _build_error(said: list[str]) -> str:
     """The last words of the step that failed, without the builder's own and without its colours."""
     words = (re.sub(r"\x1b\[\d*m", "", line).strip() for line in said)
     return " / ".join([line for line in words if line and not line.startswith(("Step ", "--->", "Removing "))][-3:])

@@ -16,7 +16,7 @@ Send = Callable[[Message, bytes], Awaitable[None]]
 class Stream:
     """`read` and `write` for the proxy, `feed…` for what the guest sends (ProtocolError for what ours would not).
 
-    sent, received: bytes so far, as code sees them. over_here, over_there: who said that it is over.
+    sent, received: bytes so far, as code sees them. host_done, guest_done: who said that it is over.
     """
 
     def __init__(self, number: int, send: Send) -> None:
@@ -24,26 +24,26 @@ class Stream:
         self.sent = self.received = 0
         self.opened = asyncio.get_running_loop().time()
         self.task: asyncio.Task[None] | None = None
-        self.over_here = self.over_there = False
+        self.host_done = self.guest_done = False
         self._send = send
         self._incoming = asyncio.StreamReader()
-        self._half = False  # the guest said that nothing more comes
+        self._half_closed = False  # the guest said that nothing more comes
         self._window = WINDOW  # what it may still send
-        self._owed = 0  # taken out of what came, and not yet given back as credit
+        self._unacknowledged = 0  # taken out of what came, and not yet given back as credit
         self._credit = WINDOW  # what we may still send
         self._more = asyncio.Event()
 
     def feed(self, body: bytes) -> None:
-        if self._half or not 0 < len(body) <= self._window:
-            raise ProtocolError(f"{len(body)} bytes on a stream that takes {0 if self._half else self._window}")
+        if self._half_closed or not 0 < len(body) <= self._window:
+            raise ProtocolError(f"{len(body)} bytes on a stream that takes {0 if self._half_closed else self._window}")
         self._window -= len(body)
-        if not self.over_here:
+        if not self.host_done:
             self._incoming.feed_data(body)
 
     def feed_end(self) -> None:
-        if self._half:
+        if self._half_closed:
             raise ProtocolError("a stream that is closed twice")
-        self._half = True
+        self._half_closed = True
         self._incoming.feed_eof()
 
     def feed_credit(self, count: int) -> None:
@@ -56,10 +56,10 @@ class Stream:
         """What came; nothing at its end."""
         data = await self._incoming.read(size)
         self.sent += len(data)
-        self._owed += len(data)
-        if self._owed >= WINDOW // 4:
-            self._window += self._owed
-            count, self._owed = self._owed, 0
+        self._unacknowledged += len(data)
+        if self._unacknowledged >= WINDOW // 4:
+            self._window += self._unacknowledged
+            count, self._unacknowledged = self._unacknowledged, 0
             await self._send({"op": "net_credit", "stream": self.number, "bytes": count}, b"")
         return data
 

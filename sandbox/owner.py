@@ -52,21 +52,21 @@ class Owner:
 
     def folder(self) -> Path:
         """A new temporary folder that only our user can enter, and that `reap_folders` knows whose it is."""
-        return Path(tempfile.mkdtemp(prefix=f"fastslow-{_digits(self)}-{self.pid}-{self.started}-"))
+        return Path(tempfile.mkdtemp(prefix=f"fastslow-{_namespace_number(self)}-{self.pid}-{self.started}-"))
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerInfo:
     """A container of any sandbox. owner: a process id. alive: False when that process surely lives no more.
 
-    age: seconds. engine: the host that it is on. status: in the engine's words, such as "Up 3 minutes".
+    age: seconds. daemon: the host that it is on. status: in the daemon's words, such as "Up 3 minutes".
     """
 
     name: str
     owner: int
     alive: bool
     age: float
-    engine: str
+    daemon: str
     image: str
     status: str
 
@@ -80,8 +80,8 @@ def started(pid: int) -> str:
     return stat.rpartition(")")[2].split()[19]
 
 
-def list_containers(api: APIClient, engine: str, me: Owner) -> list[ContainerInfo]:
-    """Those of all owners on one engine. Blocks."""
+def list_containers(api: APIClient, daemon: str, me: Owner) -> list[ContainerInfo]:
+    """Those of all owners on one daemon. Blocks."""
     found = []
     for facts in _labelled(api):
         owner = Owner.parse(facts["Labels"].get(LABEL, ""))
@@ -91,7 +91,7 @@ def list_containers(api: APIClient, engine: str, me: Owner) -> list[ContainerInf
                 owner=owner.pid if owner else 0,
                 alive=owner is None or not owner.gone(me),
                 age=max(0.0, time.time() - facts["Created"]),
-                engine=engine,
+                daemon=daemon,
                 image=facts["Image"],
                 status=facts["Status"],
             )
@@ -115,7 +115,7 @@ def reap(api: APIClient, me: Owner) -> int:
 
 def reap_folders(me: Owner) -> None:
     """Remove the temporary folders whose owners live no more."""
-    for folder in Path(tempfile.gettempdir()).glob(f"fastslow-{_digits(me)}-*-*-*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"fastslow-{_namespace_number(me)}-*-*-*"):
         pid, ticks = folder.name.split("-")[2:4]
         try:
             ours = folder.stat().st_uid == os.geteuid()
@@ -147,5 +147,5 @@ def _labelled(api: APIClient) -> list[Any]:
     return list(api.containers(all=True, filters={"label": LABEL}))
 
 
-def _digits(owner: Owner) -> str:
+def _namespace_number(owner: Owner) -> str:
     return owner.namespace.strip("pid:[]")

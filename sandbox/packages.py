@@ -15,8 +15,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from fastslow.sandbox.base import Target
-from fastslow.sandbox.engine import OnProgress
 from fastslow.sandbox.errors import SandboxError
+from fastslow.sandbox.install import OnProgress
 from fastslow.sandbox.steps import ImageBuildFailed, run_step
 
 REQUIREMENTS = Path(__file__).parent / "guest/requirements.txt"
@@ -84,10 +84,10 @@ def requested(packages: Iterable[str]) -> tuple[str, ...]:
 
     InvalidImageRequest for what is not a package index's name: options, URLs, paths, markers.
     """
-    return tuple(sorted({_spelt(text) for text in packages}))
+    return tuple(sorted({_normalized(text) for text in packages}))
 
 
-def _spelt(text: str) -> str:
+def _normalized(text: str) -> str:
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:

@@ -1,6 +1,6 @@
 """Posture checks from inside: code in a session tries what it must not be able to do, and each attempt is reported.
 
-`fastslow sandbox probe` runs them. They say what holds on this machine, with this engine, kernel and runtime; they are
+`fastslow sandbox probe` runs them. They say what holds on this machine, with this daemon, kernel and runtime; they are
 no proof against what nobody has thought of.
 """
 
@@ -19,7 +19,7 @@ LONGEST = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PostureCheck:
     """One check. kind: what it is about. held: the attempt failed, as it should. evidence: what came of it."""
 
     kind: str
@@ -28,23 +28,23 @@ class Finding:
     evidence: str
 
 
-async def probe(session: Session) -> tuple[Finding, ...]:
+async def probe(session: Session) -> tuple[PostureCheck, ...]:
     """Try everything; SandboxError when the checks themselves could not be run."""
     execution = await session.run(CHECKS.read_text("utf-8"), seconds=SECONDS)
     if execution.status != "ok":
         raise SandboxError(f"the posture checks ended early: {execution.error or execution.status}")
     try:
         rows = json.loads(execution.stdout.splitlines()[-1])
-        findings = tuple(_finding(row) for row in rows)
+        checks = tuple(_check(row) for row in rows)
     except (IndexError, RecursionError, TypeError, ValueError) as error:
-        raise SandboxError(f"the posture checks gave no findings but {execution.stdout[-200:]!r}") from error
-    if not findings:  # nothing tried is nothing held
-        raise SandboxError("the posture checks gave no findings but an empty list")
-    return findings
+        raise SandboxError(f"the posture checks reported nothing but {execution.stdout[-200:]!r}") from error
+    if not checks:  # nothing tried is nothing held
+        raise SandboxError("the posture checks reported nothing but an empty list")
+    return checks
 
 
-def _finding(row: object) -> Finding:
+def _check(row: object) -> PostureCheck:
     match row:
         case [str(kind), str(name), bool(held), str(evidence)]:
-            return Finding(kind[:LONGEST], name[:LONGEST], held, evidence[:LONGEST])
-    raise ValueError(f"a finding is [kind, name, held, evidence], not {row!r:.200}")
+            return PostureCheck(kind[:LONGEST], name[:LONGEST], held, evidence[:LONGEST])
+    raise ValueError(f"a check is [kind, name, held, evidence], not {row!r:.200}")

@@ -197,6 +197,9 @@ class Sandbox(Protocol):
     @property
     def network(self) -> Network: ...
 
+    async def packages(self) -> tuple[str, ...]:
+        """What code can import besides the standard library, the most useful first; empty where nobody knows."""
+
     async def session(self, *, on_egress: OnEgress | None = None) -> Session:
         """Start a session; raises `SandboxError` with the remedy when it cannot.
 

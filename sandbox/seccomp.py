@@ -1,6 +1,6 @@
 """The system calls that code may make: an allow-list of what Python, bash and the data stack need, and no more.
 
-Docker's default profile forbids what is known to be dangerous to the host. It lets through, on Engine 20.10 and with
+Docker's default profile forbids what is known to be dangerous to the host. It lets through, on Docker 20.10 and with
 no network at all, io_uring, ptrace, splice, sockets of AF_VSOCK and AF_ALG, keyrings and more, each of which has been a
 way out of a container. Here everything that nothing needs is refused with EPERM; so is sendfile, which into a pipe is
 splice by another name, and which Python's copies do without. Calls of another architecture's table (i386, x32) end the
@@ -75,7 +75,7 @@ _ENOSYS = 38
 def profile(machine: str | None = None) -> dict[str, Any]:
     """The profile in Docker's JSON form, for `security_opt=["seccomp=<json>"]`.
 
-    machine: as `platform.machine()` says it, of the machine where the engine runs; None is this one. ValueError for
+    machine: as `platform.machine()` says it, of the machine where the daemon runs; None is this one. ValueError for
     one whose system calls are not known here.
     """
     machine = machine or platform.machine()

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fastslow.sandbox import stubs, wire
-from fastslow.sandbox.connection import ANSWER_SECONDS, CLOSED, Connection, Request
+from fastslow.sandbox.channel import ANSWER_SECONDS, CLOSED, Channel, PendingRequest
 from fastslow.sandbox.errors import SandboxError, SessionDied
+from fastslow.sandbox.execution import ExecutionBuilder
 from fastslow.sandbox.paths import is_canonical, workspace_path
-from fastslow.sandbox.report import Report
 from fastslow.sandbox.sandbox import Execution, FileInfo, HostFunction, OnCall, OnDisplay, OnOutput
 from fastslow.sandbox.wire import CHUNK, Frame, Message, ProtocolError
 
@@ -25,27 +25,27 @@ DIGEST = 64
 
 
 class DockerSession:
-    """`Session` over the connection to a container. Made by `DockerSandbox.session`, and by `fork`.
+    """`Session` over the channel to a container. Made by `DockerSandbox.session`, and by `fork`.
 
     number: which of the container's sessions; 0 is the first, and the container ends with it.
     """
 
-    def __init__(self, connection: Connection, number: int = 0, offered: frozenset[str] = frozenset()) -> None:
-        self.limits = connection.limits
-        self._connection = connection
+    def __init__(self, channel: Channel, number: int = 0, offered: frozenset[str] = frozenset()) -> None:
+        self.limits = channel.limits
+        self._channel = channel
         self._number = number
         self._offered = offered
         self._forks: list[DockerSession] = []
         self._turn = asyncio.Lock()
         self._closed = False
         self._running = 0  # the request under way that can be interrupted
-        self._owed: Request | None = None  # whose caller went away before its answer came
+        self._unanswered: PendingRequest | None = None  # whose caller went away before its answer came
         self._lost = False  # the variables, by code whose caller went away
 
     @property
     def alive(self) -> bool:
         """False once it is known that the session is over."""
-        return not self._closed and self._connection.alive
+        return not self._closed and self._channel.alive
 
     async def run(
         self,
@@ -57,15 +57,15 @@ class DockerSession:
         on_call: OnCall | None = None,
     ) -> Execution:
         """See `Session.run`."""
-        report = Report(self._connection, self._offered, on_output, on_display, on_call)
-        return await self._execute("run", code, seconds, report)
+        builder = ExecutionBuilder(self._channel, self._offered, on_output, on_display, on_call)
+        return await self._execute("run", code, seconds, builder)
 
     async def shell(
         self, command: str, *, seconds: float | None = None, on_output: OnOutput | None = None
     ) -> Execution:
         """See `Session.shell`."""
-        report = Report(self._connection, frozenset(), on_output, None, None)
-        return await self._execute("shell", command, seconds, report)
+        builder = ExecutionBuilder(self._channel, frozenset(), on_output, None, None)
+        return await self._execute("shell", command, seconds, builder)
 
     async def offer(self, functions: Sequence[HostFunction]) -> None:
         """See `Session.offer`."""
@@ -99,17 +99,17 @@ class DockerSession:
     async def put(self, path: str, data: bytes | Path) -> FileInfo:
         """See `Session.put`."""
         name = workspace_path(path)
-        with _opened(data, self.limits.upload) as (file, size):
-            async with self._moving():
+        with _open_upload(data, self.limits.upload) as (file, size):
+            async with self._exclusive_files():
                 return await self._put(name, file, size)
 
     async def get(self, path: str) -> bytes:
         """See `Session.get`."""
         name, content, final = workspace_path(path), bytearray(), False
-        async with self._moving():
+        async with self._exclusive_files():
             while not final:
                 fields = {"op": "get", "path": name, "offset": len(content), "length": CHUNK}
-                done = _granted(await self._connection.ask(fields, patience=FILE_SECONDS))
+                done = _check_granted(await self._channel.ask(fields, patience=FILE_SECONDS))
                 content += done.body
                 final = wire.flag(done.header, "final")
                 if len(content) > self.limits.upload:
@@ -126,31 +126,31 @@ class DockerSession:
                 raise ProtocolError("a list of files that is none, or too long")
             found.extend(_file(row) for row in rows)
 
-        async with self._moving():
-            request = self._connection.request(FILE_SECONDS, collect)
-            _granted(await self._connection.answer(request, {"op": "files"}))
+        async with self._exclusive_files():
+            request = self._channel.request(FILE_SECONDS, collect)
+            _check_granted(await self._channel.answer(request, {"op": "files"}))
         return tuple(sorted(found, key=lambda info: info.path))
 
     async def interrupt(self) -> None:
         """See `Session.interrupt`."""
         if self._running:
-            await self._connection.tell({"op": "interrupt", "id": self._running})
+            await self._channel.tell({"op": "interrupt", "id": self._running})
 
     async def aclose(self) -> None:
         """See `Session.aclose`."""
         if self._number == 0:
             self._closed = True
-            await self._connection.aclose()
+            await self._channel.aclose()
         elif not self._closed:
             self._closed = True
             for copy in self._forks:
                 await copy.aclose()
             with contextlib.suppress(SessionDied):
-                await self._connection.ask({"op": "drop", "session": self._number}, patience=ANSWER_SECONDS)
+                await self._channel.ask({"op": "drop", "session": self._number}, patience=ANSWER_SECONDS)
 
     async def _fork(self) -> DockerSession:
         async with self._exclusive():
-            copy = DockerSession(self._connection, self._connection.new_session(), self._offered)
+            copy = DockerSession(self._channel, self._channel.new_session(), self._offered)
             await self._ask("fork", new=copy._number)
             self._forks.append(copy)
             return copy
@@ -161,45 +161,45 @@ class DockerSession:
     async def _exclusive(self) -> AsyncIterator[None]:
         """The interpreter to oneself."""
         async with self._turn:
-            if self._owed is not None:
-                self._lost |= (await self._connection.settle(self._owed)).get("state") == "lost"
-                self._owed = None
-            async with self._sound():
+            if self._unanswered is not None:
+                self._lost |= (await self._channel.settle(self._unanswered)).get("state") == "lost"
+                self._unanswered = None
+            async with self._ending_on_nonsense():
                 yield
 
     @contextlib.asynccontextmanager
-    async def _moving(self) -> AsyncIterator[None]:
+    async def _exclusive_files(self) -> AsyncIterator[None]:
         """The workspace to oneself; code may run meanwhile."""
-        async with self._connection.files, self._sound():
+        async with self._channel.files, self._ending_on_nonsense():
             yield
 
     @contextlib.asynccontextmanager
-    async def _sound(self) -> AsyncIterator[None]:
+    async def _ending_on_nonsense(self) -> AsyncIterator[None]:
         """An answer that makes no sense ends all."""
         if self._closed and self._number:
             raise SessionDied(CLOSED)
-        await self._connection.check()
+        await self._channel.check()
         try:
             yield
         except ProtocolError as error:
-            raise await self._connection.break_off(error) from error
+            raise await self._channel.break_off(error) from error
 
-    async def _wait(self, request: Request, header: Message, body: bytes) -> Frame:
+    async def _wait(self, request: PendingRequest, header: Message, body: bytes) -> Frame:
         try:
-            return await self._connection.answer(request, {**header, "session": self._number}, body)
+            return await self._channel.answer(request, {**header, "session": self._number}, body)
         except BaseException:
-            self._owed = request  # until it is over in the guest, too, nothing else is begun there
+            self._unanswered = request  # until it is over in the guest, too, nothing else is begun there
             raise
 
     async def _ask(self, op: str, body: bytes = b"", **fields: object) -> Message:
         """Change the session's state. SandboxError where that cannot be, ValueError for what is not there."""
-        done = await self._wait(self._connection.request(FILE_SECONDS), {"op": op, **fields}, body)
+        done = await self._wait(self._channel.request(FILE_SECONDS), {"op": op, **fields}, body)
         if done.header["kind"] == "refused":
             missing, said = _refusal(done.header)
             raise ValueError(said) if missing else SandboxError(f"{op}: {said}")
         return done.header
 
-    async def _execute(self, op: str, code: str, seconds: float | None, report: Report) -> Execution:
+    async def _execute(self, op: str, code: str, seconds: float | None, builder: ExecutionBuilder) -> Execution:
         seconds = self.limits.seconds if seconds is None else seconds
         if not 0 < seconds <= 86_400:
             raise ValueError(f"seconds is a wall-clock limit above 0 and at most a day, got {seconds!r}")
@@ -207,7 +207,7 @@ class DockerSession:
         if len(body) > CHUNK:
             raise ValueError(f"code of at most {CHUNK:,} bytes can be run, got {len(body):,}; put it in a file")
         async with self._exclusive():
-            report.request = request = self._connection.request(seconds + ANSWER_SECONDS, report.feed)
+            builder.request = request = self._channel.request(seconds + ANSWER_SECONDS, builder.feed)
             self._running = request.number
             try:
                 done = await self._wait(request, {"op": op, "seconds": seconds}, body)
@@ -216,10 +216,10 @@ class DockerSession:
                 raise
             finally:
                 self._running = 0
-                await report.aclose()
+                await builder.aclose()
             if done.header["kind"] == "refused":
                 raise SandboxError(_refusal(done.header)[1])
-            execution = report.execution(done.header)
+            execution = builder.execution(done.header)
             if self._lost and execution.state == "kept":
                 execution = replace(execution, state="lost")
             self._lost = False
@@ -231,14 +231,14 @@ class DockerSession:
             data = await asyncio.to_thread(file.read, min(CHUNK, size - offset))
             final = offset + len(data) >= size or not data
             header = {"op": "put", "path": name, "offset": offset, "final": final}
-            done = _granted(await self._connection.ask(header, data, patience=FILE_SECONDS)).header
+            done = _check_granted(await self._channel.ask(header, data, patience=FILE_SECONDS)).header
             offset += len(data)
             if final:
                 return _file([name, done.get("size"), done.get("digest")])
 
 
 @contextlib.contextmanager
-def _opened(data: bytes | Path, limit: int) -> Iterator[tuple[BinaryIO, int]]:
+def _open_upload(data: bytes | Path, limit: int) -> Iterator[tuple[BinaryIO, int]]:
     """A readable file and its size; ValueError for one that is too large, before a byte of it is read."""
     if isinstance(data, bytes):
         _check_size("the data", len(data), limit)
@@ -265,7 +265,7 @@ def _refusal(message: Message) -> tuple[bool, str]:
     return message.get("reason") == "missing", wire.text(message, "text", 10_000)
 
 
-def _granted(frame: Frame) -> Frame:
+def _check_granted(frame: Frame) -> Frame:
     """The answer to a request about a file. ValueError or FileNotFoundError where the guest refuses."""
     if frame.header["kind"] == "refused":
         missing, said = _refusal(frame.header)

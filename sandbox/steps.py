@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from fastslow.sandbox.engine import OnProgress
 from fastslow.sandbox.errors import SandboxError
+from fastslow.sandbox.install import OnProgress
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,7 +48,7 @@ def from_thread(on_progress: OnProgress) -> OnProgress:
 
 
 async def in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Like `asyncio.to_thread`, but a process that ends does not wait for it: the Docker engine's answer can be minutes
+    """Like `asyncio.to_thread`, but a process that ends does not wait for it: the Docker daemon's answer can be minutes
     away, and it gives up what nobody listens to any more."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()

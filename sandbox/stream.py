@@ -1,6 +1,6 @@
-"""The channel to a container on an engine that shares no folder with us: its stdin, stdout and stderr, attached.
+"""Frames to and from a container on a daemon that shares no folder with us: its stdin, stdout and stderr, attached.
 
-The engine turns an HTTP connection into a stream of bytes (`POST /containers/<id>/attach`): what we write is stdin;
+The daemon turns an HTTP connection into a stream of bytes (`POST /containers/<id>/attach`): what we write is stdin;
 what comes is cut into pieces with eight bytes before each, stream (1 stdout, 2 stderr), three zeros, length.
 https://docs.docker.com/engine/api/v1.41/#operation/ContainerAttach
 """
@@ -13,8 +13,8 @@ import struct
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from fastslow.sandbox.errors import EngineMissing, SandboxError
-from fastslow.sandbox.wire import Channel
+from fastslow.sandbox.errors import DockerMissing, SandboxError
+from fastslow.sandbox.wire import FrameStream
 
 if TYPE_CHECKING:
     from docker.tls import TLSConfig
@@ -59,7 +59,7 @@ class Demultiplexed(asyncio.StreamReader):
         return found
 
 
-class Attached(Channel):
+class Attached(FrameStream):
     """Frames over the attached streams of a container, which may start after us."""
 
     def __init__(self, reader: Demultiplexed, writer: asyncio.StreamWriter) -> None:
@@ -73,9 +73,9 @@ class Attached(Channel):
 
 
 async def attach(base: str, tls: TLSConfig | None, container: str) -> Attached:
-    """Attach to a container of the engine at `base`, as `unix://…`, `tcp://…`, `http(s)://…`.
+    """Attach to a container of the daemon at `base`, as `unix://…`, `tcp://…`, `http(s)://…`.
 
-    Raises EngineMissing or SandboxError.
+    Raises DockerMissing or SandboxError.
     """
     request = (
         f"POST /containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\n"
@@ -90,11 +90,11 @@ async def attach(base: str, tls: TLSConfig | None, container: str) -> Attached:
     except (OSError, EOFError, asyncio.LimitOverrunError) as error:
         if writer is not None:
             writer.close()
-        raise EngineMissing(f"the Docker engine at {base!r} did not attach to the sandbox: {error!r}") from error
+        raise DockerMissing(f"the Docker daemon at {base!r} did not attach to the sandbox: {error!r}") from error
     if head.split(b" ", 2)[1:2] not in ([b"101"], [b"200"]):
         writer.close()
         said = head.splitlines()[0].decode("utf-8", "replace")
-        raise SandboxError(f"the Docker engine at {base!r} did not attach to the sandbox: {said}")
+        raise SandboxError(f"the Docker daemon at {base!r} did not attach to the sandbox: {said}")
     return Attached(Demultiplexed(reader), writer)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from fastslow.sandbox.sandbox import HostFunction
 
 # What the module's own source needs; `_call`, `_call_async` and `ToolError` are put there by the guest (calls.py).
-RESERVED = frozenset({"_call", "_call_async", "_given", "ToolError", "aio", "Any", "Literal"})
+RESERVED = frozenset({"_call", "_call_async", "_merged", "ToolError", "aio", "Any", "Literal"})
 HEAD = '''\
 """Functions of the host. Each also exists as `await tools.aio.<name>(…)`; a failed call raises `tools.ToolError`."""
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 
-def _given(required, optional):
+def _merged(required, optional):
     return required | {name: value for name, value in optional.items() if value is not None}
 '''
 TYPES = {
@@ -79,7 +79,7 @@ def _function(function: HostFunction, indent: str, define: str, call: str) -> st
     perhaps = [name for name in properties if name not in always]
     arguments = _dict(always)
     if perhaps:
-        arguments = f"_given({arguments}, {_dict(perhaps)})"
+        arguments = f"_merged({arguments}, {_dict(perhaps)})"
     lines = [
         f"{define} {signature(function)} -> Any:",
         f"    {_docstring(function, properties, indent + '    ')}",

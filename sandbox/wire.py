@@ -24,8 +24,8 @@ class ProtocolError(ValueError):
     """The guest sent something that it never would if it were ours."""
 
 
-class ChannelClosed(ConnectionError):
-    """The guest is gone."""
+class GuestGone(ConnectionError):
+    """Nobody is at the other end any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def stream(message: Message, key: str) -> Literal["stdout", "stderr"]:
     raise ProtocolError(f"{key!r} is neither stdout nor stderr")
 
 
-class Channel:
+class FrameStream:
     """Frames over one connection. `receive` may be cancelled at any point without losing a byte."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -106,15 +106,15 @@ class Channel:
         return not self._reader.at_eof() and not self._writer.is_closing()
 
     async def send(self, header: Message, body: bytes = b"") -> None:
-        """Raises ChannelClosed."""
+        """Raises GuestGone."""
         self._writer.write(encode(header, body))
         try:
             await self._writer.drain()
         except ConnectionError as error:
-            raise ChannelClosed from error
+            raise GuestGone from error
 
     async def receive(self) -> Frame:
-        """The next frame. Raises ChannelClosed or ProtocolError."""
+        """The next frame. Raises GuestGone or ProtocolError."""
         try:
             if self._lengths is None:
                 head, body = struct.unpack(">II", await self._reader.readexactly(8))
@@ -123,7 +123,7 @@ class Channel:
                 self._lengths = head, body
             whole = await self._reader.readexactly(sum(self._lengths))
         except (EOFError, ConnectionError) as error:
-            raise ChannelClosed from error
+            raise GuestGone from error
         head, self._lengths = self._lengths[0], None
         return Frame(decode(whole[:head]), whole[head:])
 

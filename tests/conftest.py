@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import pytest
 
 from fastslow.agent.engine.profiles import find_profile
+from fastslow.agent.managed_server import running_server, stop_server
 from fastslow.agent.serving.catalog import find_model
 from fastslow.agent.serving.fetch import fetch, weights_state
 from fastslow.agent.serving.install import install_engine
-from fastslow.agent.serving.process import running_server, stop_server
 from fastslow.agent.serving.start import start_server
 
 MODEL = "qwen2.5-coder-1.5b"

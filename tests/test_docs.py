@@ -24,34 +24,43 @@ from fastslow.sandbox import DummySandbox, Execution, Limits
 from fastslow.tools import Tool
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text("utf-8")
-ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+PAGES = {path.name: path.read_text("utf-8") for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))}
+README = PAGES["README.md"]
+
+
+def _blocks(page: str, language: str = "python") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGES[page], re.DOTALL | re.MULTILINE)
 
 
 def _calls(name: str, **arguments: Any) -> Reply:
     return Reply(calls=(ToolCall(f"call-{name}", name, json.dumps(arguments)),))
 
 
-# What the model says to each block of the README, in their order.
-REPLIES = [
-    [
-        _calls("exchange_rate", currency="USD"),
-        _calls("python", code="orders.revenue.sum() * 1.08"),
-        Reply("The total revenue is 108 USD."),
-    ],
-    [_calls("look_up", order=1207), _calls("answer", order=1207, refund=True, why="It was lost.")],
+_REVENUE = [
+    _calls("exchange_rate", currency="USD"),
+    _calls("python", code="orders.revenue.sum() * 1.08"),
+    Reply("The total revenue is 108 USD."),
+]
+_REFUND = [_calls("look_up", order=1207), _calls("answer", order=1207, refund=True, why="It was lost.")]
+# Each block of Python on these pages, and what the model says to it.
+BLOCKS = [
+    *zip(_blocks("README.md"), [_REVENUE], strict=True),
+    *zip(_blocks("python.md"), [_REVENUE, _REFUND], strict=True),
 ]
 
 
-@pytest.mark.parametrize(("block", "replies"), list(zip(BLOCKS, REPLIES, strict=True)), ids=("agent", "output"))
-def test_python_of_the_readme_runs(block: str, replies: list[Reply], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("block", "replies"), BLOCKS, ids=("front page", "agent", "output"))
+def test_python_of_the_pages_runs(block: str, replies: list[Reply], monkeypatch: pytest.MonkeyPatch) -> None:
+    def sandbox(limits: Limits = Limits()) -> DummySandbox:  # noqa: B008 - it is frozen
+        return DummySandbox([Execution("ok", value="108.0")], limits)
+
     model = ScriptedModel(replies)
     monkeypatch.setattr("fastslow.VLLM", lambda: model)
-    monkeypatch.setattr("fastslow.DockerSandbox", lambda limits: DummySandbox([Execution("ok", value="108.0")], limits))
+    monkeypatch.setattr("fastslow.DockerSandbox", sandbox)
+    monkeypatch.setattr("fastslow.agent.agent.DockerSandbox", sandbox)  # where none is passed
     monkeypatch.chdir(ROOT)
-    names: dict[str, Any] = {"__name__": "readme"}
-    exec(compile(block, "README.md", "exec"), names)
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(compile(block, "page", "exec"), names)
     result: Result = names["result"]
     assert result.exit is Exit.ANSWERED, result.reason
     model.assert_complete()
@@ -62,11 +71,11 @@ def test_python_of_the_readme_runs(block: str, replies: list[Reply], monkeypatch
         assert result.output == names["Verdict"](order=1207, refund=True, why="It was lost.")
 
 
-def _commands() -> Iterator[list[str]]:
-    """The words of each `fastslow …` of the README, in the text and in its blocks of shell."""
-    for inline in re.findall(r"(?<!`)`fastslow ([^`]+)`", README):
+def _commands(page: str) -> Iterator[list[str]]:
+    """The words of each `fastslow …` of a page, in the text and in its blocks of shell."""
+    for inline in re.findall(r"(?<!`)`fastslow ([^`]+)`", PAGES[page]):
         yield shlex.split(inline)
-    for block in re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE):
+    for block in _blocks(page, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("fastslow "):
                 yield shlex.split(line, comments=True)[1:]
@@ -76,33 +85,50 @@ def _leaves(group: TyperGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[str
     for name, command in group.commands.items():
         if isinstance(command, TyperGroup):
             yield from _leaves(command, (*path, name))
-        else:
+        if not isinstance(command, TyperGroup) or command.invoke_without_command:
             yield (*path, name)
 
 
-def test_every_command_of_the_readme_parses_and_none_is_missing() -> None:
+def _parsed(words: list[str]) -> tuple[str, ...]:
+    """The command that the words call, which must know all of them."""
     top = typer.main.get_command(app)
     assert isinstance(top, TyperGroup)
-    shown: set[tuple[str, ...]] = set()
-    for words in _commands():
-        path = tuple(words[: 2 if words[0] == "sandbox" else 1])
-        left = words[len(path) :]
-        command = top.commands[path[0]]
-        if isinstance(command, TyperGroup):
-            command = command.commands[path[1]]
-        if "<" in left:
-            left = left[: left.index("<")]
-        if path == ("run",) and left[:1] in ([], ["--json"]):
-            left = ["a task", *left]  # spoken of, not shown
-        command.make_context(" ".join(path), list(left))  # a usage error for what it does not know
-        shown.add(path)
-    assert shown == set(_leaves(top))
+    path, command = tuple(words[:1]), top.commands[words[0]]
+    if isinstance(command, TyperGroup) and words[1:2] and words[1] in command.commands:
+        path, command = tuple(words[:2]), command.commands[words[1]]
+    left = words[len(path) :]
+    if "<" in left:
+        left = left[: left.index("<")]
+    if path == ("run",) and left[:1] in ([], ["--json"], ["--approval"]):
+        left = ["a task", *left]  # spoken of, not shown
+    command.make_context(" ".join(path), list(left))  # a usage error for what it does not know
+    return path
+
+
+def test_every_command_is_in_the_table_of_commands() -> None:
+    top = typer.main.get_command(app)
+    assert isinstance(top, TyperGroup)
+    rows = re.findall(r"^\| `([a-z ]+)` \|[^|]+\| `fastslow ([^`]+)` \|$", PAGES["cli.md"], re.MULTILINE)
+    assert [" ".join(_parsed(shlex.split(example))) for _, example in rows] == [name for name, _ in rows]
+    assert {tuple(name.split()) for name, _ in rows} == set(_leaves(top))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if list(_commands(page))])
+def test_every_command_of_the_pages_parses(page: str) -> None:
+    for words in _commands(page):
+        _parsed(words)
+
+
+def test_pages_that_show_commands_are_read() -> None:
+    shown = [page for page in PAGES if list(_commands(page))]
+    assert {"README.md", "cli.md", "modes.md", "python.md", "runs.md", "sandbox.md", "server.md"} <= set(shown)
 
 
 def test_the_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE))
-    assert {"run", "test", "check"} <= named <= targets
+    named = {page: set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) for page, text in PAGES.items()}
+    assert {"run", "test-fast", "test", "check"} <= named["README.md"]
+    assert set().union(*named.values()) <= targets
 
 
 def test_the_first_command_is_make_run() -> None:
@@ -111,8 +137,43 @@ def test_the_first_command_is_make_run() -> None:
     assert first[1].startswith("make run")
 
 
+def test_the_front_page_is_short() -> None:
+    assert len(README.splitlines()) <= 120
+    assert len(re.findall(r"^!\[", README, re.MULTILINE)) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "page"),
+    [
+        ("32 of 40", "modes.md"),
+        ("21 without thinking", "performance.md"),
+        ("0.1 % by", "modes.md"),
+        ("9 of 12", "modes.md"),
+        ("2 of 12", "modes.md"),
+        ("20 of 30", "modes.md"),
+        ("122 attempts from inside fail", "sandbox.md"),
+        ("ixty hostile programs", "sandbox.md"),
+        ("2.8", "sandbox-benchmarks.md"),
+        ("201", "sandbox-benchmarks.md"),
+        ("292", "sandbox-benchmarks.md"),
+        ("1487", "sandbox-benchmarks.md"),
+        ("73 faults", "faults.md"),
+    ],
+)
+def test_what_the_front_page_counts_stands_in_the_page_that_measured_it(told: str, page: str) -> None:
+    assert told in README
+    assert told.replace("20 of 30", "| fastslow | 20 ") in " ".join(PAGES[page].split())
+
+
+def test_the_front_page_counts_the_goals_that_are_not_met() -> None:
+    sandbox = re.findall(r"\| no \|$", PAGES["sandbox-benchmarks.md"], re.MULTILINE)
+    loop = re.findall(r"\*\*no\*\* \|$", PAGES["loop-benchmarks.md"], re.MULTILINE)  # with a journal, as by default
+    assert (len(sandbox), len(loop)) == (4, 3)
+    assert "Four goals of speed and memory of the sandbox are not met, and three of the loop" in README
+
+
 def test_the_rules_of_the_modes_are_as_told() -> None:
-    rows = re.findall(r"^\| (\w+) \|[^|]+\| (\d+) \| (\d+) \|$", README, re.MULTILINE)
+    rows = re.findall(r"^\| (\w+) \|[^|]+\| (\d+) \| (\d+) \|$", PAGES["modes.md"], re.MULTILINE)
     assert {Kind(kind): int(budget) for kind, budget, _ in rows} == _budgets(ModePolicy())
     assert {Kind(kind): int(budget) for kind, _, budget in rows} == _budgets(ModePolicy(INSTRUCT.rules))
 
@@ -123,25 +184,31 @@ def _budgets(policy: ModePolicy) -> dict[Kind, int]:
 
 def test_the_limits_of_the_sandbox_are_as_told() -> None:
     limits = Limits()
-    safety = " ".join(README.split("## Safety")[1].split("## ")[0].split())
-    for told in (
+    told = " ".join(PAGES["sandbox.md"].split("## What code gets")[1].split("## ")[0].split())
+    for row in (
+        f"| memory, without swap | {limits.memory >> 30} GiB |",
+        f"| processors | {limits.cpus:g} |",
+        f"| processes | {limits.pids} |",
+        f"| time of a call | {limits.seconds:g} s |",
+        f"| each output stream of a call | {limits.output:,} bytes;",
+        f"| a file in or out | {limits.upload >> 20} MiB |",
+        f"| `/work` | {limits.disk >> 20} MiB |",
         f"`/work` ({limits.disk >> 20} MiB)",
-        f"{limits.memory >> 30} GiB of memory",
-        f"{limits.cpus:g} CPU",
-        f"{limits.pids} processes",
-        f"{limits.seconds:g} s and {limits.output:,} bytes",
-        f"{limits.upload >> 20} MiB a file",
     ):
-        assert told in safety
+        assert row in told, row
+    assert f"{limits.upload >> 20} MiB each" in PAGES["cli.md"]
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", *(f"docs/{name}.md" for name in ("approval", "architecture", "modes", "runs", "sandbox"))]
-)
-def test_links_lead_to_files(name: str) -> None:
-    page = ROOT / name
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
-        assert target.startswith("https://") or (page.parent / target).is_file(), target
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files(page: str) -> None:
+    folder = ROOT if (ROOT / page).is_file() else ROOT / "docs"
+    for target in re.findall(r"\]\(([^)#]+)\)", PAGES[page]):
+        assert target.startswith("https://") or (folder / target).is_file(), target
+
+
+def test_every_page_is_linked_from_the_front_page() -> None:
+    linked = {Path(target).name for target in re.findall(r"\]\(([^)#]+\.md)\)", README)}
+    assert linked == set(PAGES) - {"README.md"}
 
 
 def test_every_module_has_its_line_in_the_architecture() -> None:
@@ -151,13 +218,12 @@ def test_every_module_has_its_line_in_the_architecture() -> None:
         for path in ROOT.glob(f"{room}/**/*.py")
         if path.name != "__init__.py"
     }
-    assert set(re.findall(r"^\| `([a-z0-9_/]+\.py)` \|", ARCHITECTURE, re.MULTILINE)) == modules
+    assert set(re.findall(r"^\| `([a-z0-9_/]+\.py)` \|", PAGES["architecture.md"], re.MULTILINE)) == modules
 
 
 @pytest.mark.parametrize(("name", "least"), [("modes.md", 2), ("runs.md", 7), ("sandbox.md", 26)])
 def test_every_promise_names_a_test_that_exists(name: str, least: int) -> None:
-    page = (ROOT / "docs" / name).read_text("utf-8")
-    named = re.findall(r"`(tests/[a-z_/]+\.py)::(\w+)`", page)
+    named = re.findall(r"`(tests/[a-z_/]+\.py)::(\w+)`", PAGES[name])
     assert len(named) >= least
     for path, test in named:
         assert re.search(rf"^(async )?def {test}\(", (ROOT / path).read_text("utf-8"), re.MULTILINE), f"{path}::{test}"
@@ -165,8 +231,7 @@ def test_every_promise_names_a_test_that_exists(name: str, least: int) -> None:
 
 @pytest.mark.docker
 def test_python_of_the_sandbox_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (ROOT / "docs" / "sandbox.md").read_text("utf-8")
-    [block] = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    [block] = _blocks("sandbox.md")
     exec(compile(block, "sandbox.md", "exec"), {"__name__": "page"})
     said = capsys.readouterr().out
     assert "['text/html', 'text/plain']" in said
@@ -174,8 +239,7 @@ def test_python_of_the_sandbox_page_runs(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_python_of_the_modes_page_does_what_it_says() -> None:
-    page = (ROOT / "docs" / "modes.md").read_text("utf-8")
-    [block] = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    [block] = _blocks("modes.md")
     names: dict[str, Any] = {"__name__": "page"}
     exec(compile(block, "modes.md", "exec"), names)
     policy: ModePolicy = names["policy"]
@@ -187,8 +251,7 @@ def test_python_of_the_modes_page_does_what_it_says() -> None:
 
 
 def test_the_rules_of_the_approval_page_do_what_it_says(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "approval.md").read_text("utf-8")
-    [block] = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    [block] = _blocks("approval.md", "toml")
     (tmp_path / "rules.toml").write_text(block)
     approval = Approval.load(tmp_path / "rules.toml")
     assert len(approval.rules) == 5

@@ -12,7 +12,8 @@ import pytest
 import fastslow
 
 ROOT = Path(__file__).parent.parent
-PROMISED = """Agent Budget VLLM Mode ModePolicy ModeRule Kind Plan Result run_many tool Tool Toolbox DockerSandbox
+PROMISED = """RunOptions Agent Budget VLLM
+Mode ModePolicy ModeRule Kind Plan Result run_many tool Tool Toolbox DockerSandbox
 Limits Network ScriptedModel ReplayModel DummySandbox RunStarted TurnStarted TurnDelta TurnFinished PlanMade StepStarted
 StepFinished CallStarted CallOutput CallFinished Notice RunFinished"""
 SCRIPT = """

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from fastslow.tools.arguments import parse_arguments
-from fastslow.tools.errors import ArgumentError, ToolDefinitionError, ToolError
+from fastslow.tools.errors import ArgumentError, ToolDefinitionError, ToolError, ToolTimeout
 from fastslow.tools.function import tool
-from fastslow.tools.result import Returned, clip
+from fastslow.tools.result import Outcome, Status, clip
 from fastslow.tools.tool import Caller, Effect, Tool, caller
 from fastslow.tools.toolbox import Toolbox
+from fastslow.tools.toolset import Toolset
 
 __all__ = [
     "ArgumentError",
     "Caller",
     "Effect",
-    "Returned",
+    "Outcome",
+    "Status",
     "Tool",
     "ToolDefinitionError",
     "ToolError",
+    "ToolTimeout",
     "Toolbox",
+    "Toolset",
     "caller",
     "clip",
     "parse_arguments",

@@ -20,7 +20,7 @@ from fastslow.tools.tool import TIMEOUT, Effect, Tool
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
 def tool(
-    *, name: str | None = None, timeout: float | None = TIMEOUT, effect: Effect | None = None
+    *, name: str | None = None, timeout: float | None = TIMEOUT, effect: Effect = "outside"
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -28,7 +28,7 @@ def tool(
     *,
     name: str | None = None,
     timeout: float | None = TIMEOUT,
-    effect: Effect | None = None,
+    effect: Effect = "outside",
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a function: name, summary, type hints and `Args:` become what the model is told.
 
@@ -52,7 +52,7 @@ def tool(
     return _make(function, name, timeout, effect)
 
 
-def _make(function: Callable[..., Any], name: str | None, timeout: float | None, effect: Effect | None) -> Tool:
+def _make(function: Callable[..., Any], name: str | None, timeout: float | None, effect: Effect) -> Tool:
     if not callable(function) or isinstance(function, type):
         raise ToolDefinitionError(f"a tool is made of a function, got {function!r}; pass a function or a Tool")
     described = parse(inspect.getdoc(function) or "", style=DocstringStyle.GOOGLE)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, is_dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel
 from pydantic_core import to_json, to_jsonable_python
 
+from fastslow.sandbox.sandbox import State
 from fastslow.tools.lenient import without_surrogates
 
 NO_OUTPUT = "(no output)"
@@ -17,12 +18,33 @@ LIMIT = 8000  # characters of one result that the model is shown
 _AS_JSON = (dict, list, tuple, set, frozenset, bool, int, float, BaseModel)
 
 
+Status: TypeAlias = Literal["ok", "error", "refused", "denied", "timeout", "died", "in_doubt"]
+"""How a call ended. `ok`: it ran, whatever it found (an exit status is information). `error`: it could not do what it
+is for. `refused`: not run, as there is no such tool, the arguments do not fit, or nothing has changed since the same
+call failed. `denied`: not run, by a rule or a person. `timeout`: stopped at its limit. `died`: what ran it is gone.
+`in_doubt`: a crash came in its midst, and nobody knows whether it took effect."""
+
+
 @dataclass(frozen=True, slots=True)
-class Returned:
-    """What a call gave. text: for the model, of any length. data: for code, as JSON can hold it."""
+class Outcome:
+    """What a call gave.
+
+    text: for the model, of any length. data: for code, as JSON can hold it. exit_code: of a command, or of code that
+    ended its interpreter. silent: it ran and printed nothing. variables: what became of the interpreter's. written:
+    files that are new or changed, by their paths in the workspace.
+    """
 
     text: str
-    data: Any
+    status: Status = "ok"
+    data: Any = None
+    exit_code: int | None = None
+    silent: bool = False
+    variables: State = "kept"
+    written: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
 
 
 def clip(text: str, limit: int = LIMIT) -> str:

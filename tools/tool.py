@@ -9,15 +9,15 @@ import inspect
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from fastslow.sandbox.errors import SandboxError
-from fastslow.sandbox.sandbox import OnCall, OnDisplay, OnOutput
-from fastslow.tools.errors import ToolDefinitionError, ToolError
-from fastslow.tools.result import Returned, as_data, as_text
+from fastslow.sandbox.sandbox import OnCall, OnDisplay, OnOutput, Session
+from fastslow.tools.errors import ToolDefinitionError, ToolError, ToolTimeout
+from fastslow.tools.result import Outcome, as_data, as_text
 from fastslow.tools.schema import check_schema
 from fastslow.tools.strict import strict_form
 
@@ -27,14 +27,28 @@ Effect: TypeAlias = Literal["read", "sandbox", "outside"]
 """What a call may change: nothing at all; nothing but the sandbox, which goes with the run; anything else."""
 
 
+async def no_session() -> Session:
+    raise ToolError("There is no sandbox here, so neither code nor files can be used.")
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a tool may tell whoever runs it while it runs, and ask of it: output and displays as they come, and calls
-    that code makes of the host's functions."""
+    """What a tool may tell whoever runs it while it runs, and ask of it.
 
+    open_session: gives the sandbox's session, the same each time, and starts it at the first. seconds: the most that
+    one execution in it may take. Output and displays are told as they come; on_call answers calls that code makes of
+    the host's functions.
+    """
+
+    open_session: Callable[[], Awaitable[Session]] = no_session
+    seconds: float = TIMEOUT
     on_output: OnOutput | None = None
     on_display: OnDisplay | None = None
     on_call: OnCall | None = None
+
+    def limit(self, wanted: float) -> float:
+        """Seconds that an execution gets which wants so many."""
+        return min(wanted, self.seconds) if wanted > 0 else self.seconds
 
 
 caller: ContextVar[Caller] = ContextVar("caller", default=Caller())  # noqa: B039 - it is frozen
@@ -52,9 +66,9 @@ class Tool:
         server is sent its strict form (`spec`).
     handler: called as `handler(**arguments)`; sync (then in a thread of its own) or async.
     timeout: seconds that one call may take, None for tools that keep to a limit of their own.
-    effect: what a call may change. `"read"` and `"sandbox"` are never asked about, and run again where a crash left it
-        open whether they ran; `"outside"` asks first. None, not said: the tool is allowed, since somebody passed it in,
-        and is never run again without being sure.
+    effect: what a call may change; what is not said counts as `"outside"`, which asks first (see `Approval`).
+    repeatable: whether a call may be made again where a crash left it open whether it ran; by itself what the effect
+        says: not `"outside"`.
     spec: the tool as an element of a request's `tools`; always the same object, so do not change it. size: its
         characters as JSON.
     """
@@ -64,7 +78,8 @@ class Tool:
     parameters: Mapping[str, Any]
     handler: Callable[..., Any] = field(repr=False)
     timeout: float | None = TIMEOUT
-    effect: Effect | None = None
+    effect: Effect = "outside"
+    repeatable: bool | None = None
     spec: dict[str, Any] = field(init=False, repr=False, compare=False)
     size: int = field(init=False, repr=False, compare=False)
 
@@ -82,6 +97,8 @@ class Tool:
             raise ToolDefinitionError(
                 f"tool {self.name!r} needs a timeout over 0 seconds or None, got {self.timeout!r}"
             )
+        if self.repeatable is None:
+            object.__setattr__(self, "repeatable", self.effect != "outside")
         check_schema(self.name, self.parameters)
         parameters, strict = strict_form(self.parameters)
         function = {
@@ -105,22 +122,17 @@ class Tool:
         handler: Callable[..., Any],
         *,
         timeout: float | None = TIMEOUT,
-        effect: Effect | None = None,
+        effect: Effect = "outside",
     ) -> Tool:
         """A tool from a raw JSON schema. Raises ToolDefinitionError."""
         return cls(name, description, parameters, handler, timeout, effect)
 
-    @property
-    def repeatable(self) -> bool:
-        """Whether a second call does no harm where nobody knows how far the first one came."""
-        return self.effect in ("read", "sandbox")
-
     async def run(self, arguments: Mapping[str, Any]) -> str:
-        """`call`, and of what it gave the text."""
+        """`call`, and the text of what it gave."""
         return (await self.call(arguments)).text
 
-    async def call(self, arguments: Mapping[str, Any]) -> Returned:
-        """Run the body with valid arguments.
+    async def call(self, arguments: Mapping[str, Any]) -> Outcome:
+        """Run the body with valid arguments. A body may return an `Outcome` that says more than a value does.
 
         Raises ToolError for whatever goes wrong inside of it, written for the model; `SandboxError` passes
         through, as then the sandbox failed and not the tool.
@@ -129,12 +141,12 @@ class Tool:
         try:
             async with scope:
                 value = await self._run_body(arguments)
-                return Returned(as_text(value), as_data(value))
+                return value if isinstance(value, Outcome) else Outcome(as_text(value), data=as_data(value))
         except (ToolError, SandboxError):
             raise
         except (Exception, SystemExit) as error:
             if scope.expired():
-                raise ToolError(
+                raise ToolTimeout(
                     f"{self.name} was stopped after {self.timeout:g} seconds; do less in one call."
                 ) from error
             raise ToolError(f"{self.name} failed: {_said(error)}") from error

@@ -1,4 +1,4 @@
-"""Every HTTP exchange with a server, written to a file of JSON lines, and played back to the same client.
+"""HTTP cassettes: every exchange with a server in a file of JSON lines, played back to the same client.
 
 One line an exchange: `{"method", "path", "request", "status", "type", "body"}`; request is the JSON that was
 sent, body the text that came back, event streams included. Headers are not kept, so no key is.
@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 
 
-class RecordingTransport(httpx.AsyncBaseTransport):
-    """Passes requests on to another transport and appends each finished exchange to a file."""
+class CassetteRecorder(httpx.AsyncBaseTransport):
+    """Passes requests on to another transport and appends each finished exchange to a cassette."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport, path: Path) -> None:
         self._inner = inner
@@ -62,8 +62,8 @@ class _Tee(httpx.AsyncByteStream):
             file.write(line)
 
 
-class ReplayTransport(httpx.AsyncBaseTransport):
-    """Answers from a recording: with the exchange of the very same request, else with the path's next."""
+class CassettePlayer(httpx.AsyncBaseTransport):
+    """Answers from a cassette: with the exchange of the very same request, else with the path's next."""
 
     def __init__(self, path: Path) -> None:
         lines = path.read_text("utf-8").split("\n")

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from fastslow.agent.engine.cassette import RecordingTransport
+from fastslow.agent.engine.cassette import CassetteRecorder
 from fastslow.agent.engine.connection import Connection, decode
 from fastslow.agent.engine.fenced import STOP, stops_at_opening
 from fastslow.agent.engine.mend import count_usage, mend, needs_raw
@@ -27,11 +27,11 @@ from fastslow.agent.engine.schedule import CONCURRENCY, Scheduler
 from fastslow.agent.engine.types import Delta, Finish, Reply, Request
 from fastslow.agent.engine.wire import (
     call_block,
-    chances_of,
     encode_choice,
     encode_history,
     encode_request,
     first_words,
+    logprobs_of,
     most_tokens,
     template_kwargs,
 )
@@ -48,7 +48,7 @@ COUNT_SECONDS = 5.0  # for the count of tokens behind a whole answer; it goes ou
 
 
 @dataclass(frozen=True, slots=True)
-class _Served:
+class _ServerFacts:
     """What is known of the server after `connect`."""
 
     model: str
@@ -108,17 +108,17 @@ class VLLM:
         probe: bool = True,
         record: str | Path | None = None,
     ) -> None:
-        self._reach = Reach(base_url, self._open)
-        self._wanted = model
+        self._reach = Reach(base_url, self._open_connection)
+        self._model_asked = model
         self._key = api_key
-        self._profile = _named(profile) if isinstance(profile, str) else profile
+        self._profile = _profile_named(profile) if isinstance(profile, str) else profile
         self._timeout = timeout
         self._retries = retries
         self._probing = probe
         self._record = record
         self._scheduler = Scheduler(concurrency)
-        self._ranks = True  # whether the server takes a priority, as far as is known
-        self._served: _Served | None = None
+        self._takes_priority = True  # whether the server takes a priority, as far as is known
+        self._served: _ServerFacts | None = None
         self._ids: dict[str, tuple[int, ...]] = {}
         self._served_by: Connection | None = None
 
@@ -130,24 +130,24 @@ class VLLM:
     @property
     def model(self) -> str:
         """The served id; what was asked for, or empty, before `connect`."""
-        return self._served.model if self._served else self._wanted or ""
+        return self._served.model if self._served else self._model_asked or ""
 
     @property
     def profile(self) -> Profile:
-        return self._known.profile
+        return self._facts.profile
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What the probe saw; empty when none ran."""
-        return self._known.findings
+        return self._facts.findings
 
     @property
     def context(self) -> int:
         """Tokens that prompt and answer may have together."""
-        return self._known.context
+        return self._facts.context
 
     @property
-    def _known(self) -> _Served:
+    def _facts(self) -> _ServerFacts:
         if self._served is None:
             raise ConfigurationError("nothing is known about the server yet; call `await engine.connect()` first")
         return self._served
@@ -160,15 +160,15 @@ class VLLM:
         server = await self._reach.server()
         async with server.lock:
             if self._served_by is not server:
-                self._served, self._served_by = await self._find(server), server
-        return self._known.notices
+                self._served, self._served_by = await self._identify(server), server
+        return self._facts.notices
 
     async def probe(self) -> tuple[Finding, ...]:
         """Probe anew, whatever is on disk."""
         server = await self._reach.server()
         async with server.lock:
-            self._served, self._served_by = await self._find(server, fresh=True), server
-        return self._known.findings
+            self._served, self._served_by = await self._identify(server, fresh=True), server
+        return self._facts.findings
 
     async def aclose(self) -> None:
         self._served_by = None
@@ -189,14 +189,14 @@ class VLLM:
             retries = Retries(self._retries, PATIENCE if self._retries else 0)
             turn = _Turn(request, retries, time.monotonic())
             while not turn.done:
-                async with aclosing(self._try(turn)) as deltas:
+                async with aclosing(self._attempt(turn)) as deltas:
                     async for delta in deltas:
                         if delta.kind == "thinking" or not call_block(self.profile, request):
                             yield delta
             reply = await self._reply(turn)
         yield reply
 
-    async def _try(self, turn: _Turn) -> AsyncGenerator[Delta, None]:
+    async def _attempt(self, turn: _Turn) -> AsyncGenerator[Delta, None]:
         """Ask once. The turn is done then, unless something failed that another try may mend."""
         await self.connect()
         server, received = await self._reach.server(), Received()
@@ -204,7 +204,7 @@ class VLLM:
         body = await self._body(turn)
         try:
             async with aclosing(server.stream(f"{server.url}/chat/completions", body)) as chunks:
-                while (together := await self._next(chunks, server, received)) is not None:
+                while (together := await self._next_chunks(chunks, server, received)) is not None:
                     for chunk in together:
                         for delta in received.feed(chunk):
                             yield delta
@@ -212,17 +212,17 @@ class VLLM:
                 raise TryAgain(EngineUnreachable(f"the server at {server.url} ended its answer too early"))
         except TryAgain as failure:
             if not received.whole:  # else only its count of tokens is missing
-                await self._again(turn, server, failure)
+                await self._wait_to_retry(turn, server, failure)
                 return
         except EngineRefused as error:
             if "priority" not in body or "priority" not in str(error).lower():
                 raise
-            self._ranks = False
+            self._takes_priority = False
             return
         text = f"{received.reasoning}\n{first_words(turn.request, self.profile)}{received.content}"
         turn.stops = turn.done = received.stop_string != STOP or not stops_at_opening(text)
 
-    async def _next(
+    async def _next_chunks(
         self, chunks: AsyncGenerator[list[Mapping[str, Any]], None], server: Connection, received: Received
     ) -> list[Mapping[str, Any]] | None:
         """The next pieces of an answer, None at its end. The first may take long, as the server may have a queue."""
@@ -234,13 +234,13 @@ class VLLM:
                 return await anext(chunks, None)
         except TimeoutError:
             if not flows:
-                raise server.silent(seconds) from None
+                raise server.silence_error(seconds) from None
             text = f"the server at {server.url} fell silent for {seconds:g} s in the middle of an answer; see its log"
             raise TryAgain(EngineUnreachable(text), stalled=True) from None
 
-    async def _again(self, turn: _Turn, server: Connection, failure: TryAgain) -> None:
+    async def _wait_to_retry(self, turn: _Turn, server: Connection, failure: TryAgain) -> None:
         """Wait until another try makes sense. Raises the failure's error when none does."""
-        if isinstance(failure.error, EngineUnreachable) and await self._reach.follow(server):
+        if isinstance(failure.error, EngineUnreachable) and await self._reach.follow_restart(server):
             turn.notes.append("The model server was started again; the run goes on there.")
         await turn.retries.wait(failure)
         if turn.received.started:
@@ -248,12 +248,12 @@ class VLLM:
 
     async def _body(self, turn: _Turn) -> dict[str, Any]:
         """What is sent; built anew for each try, as a server that was started again may have another context."""
-        served, request = self._known, turn.request
-        profile, left = served.profile, await self._left(request)
+        served, request = self._facts, turn.request
+        profile, left = served.profile, await self._room_left(request)
         tags = call_block(profile, request) or ()
-        ids = {tag: known[0] for tag in tags if len(known := await self._tokens(tag)) == 1}
+        ids = {tag: known[0] for tag in tags if len(known := await self._token_ids(tag)) == 1}
         body = encode_request(request, profile, served.model, left, served.budgeted, ids)
-        if request.mode.thinks and self._ranks:
+        if request.mode.thinks and self._takes_priority:
             # Lower ones go first. Without --scheduling-policy priority vLLM 0.32 takes no notice of it (tried), while
             # its description of the field announces an error.
             body["priority"] = 1
@@ -268,7 +268,7 @@ class VLLM:
         if repeated:
             received.finish = "length"  # it is cut off in the same way
             notes.append("The model went round in circles, so the server ended the answer.")
-        reply = mend(received, turn.request, self.profile, await self._raw(received))
+        reply = mend(received, turn.request, self.profile, await self._raw_text(received))
         thinking = await self._count_thinking(received, reply)
         usage = count_usage(received, thinking, time.monotonic() - turn.started)
         finish: Finish = "repetition" if repeated else reply.finish
@@ -278,18 +278,18 @@ class VLLM:
         """See `Engine.choose`. The choices' first tokens are all that is looked at."""
         await self.connect()
         started = time.monotonic()
-        tokens = {choice: (*await self._tokens(choice), 0)[0] for choice in choices}
+        tokens = {choice: (*await self._token_ids(choice), 0)[0] for choice in choices}
         async with self._scheduler.turn(thinks=False):
             answer = await self._ask("/v1/chat/completions", encode_choice(request, self.profile, tokens))
-        chances = chances_of(answer, tokens)
-        if not chances:
-            return Reply(notes=("The server cannot tell the chances of single tokens, so the task was not looked at.",))
+        logprobs = logprobs_of(answer, tokens)
+        if not logprobs:
+            return Reply(notes=("The server gives no log probabilities of tokens, so the task was not looked at.",))
         received = Received()
         received.feed(answer)
         usage = count_usage(received, 0, time.monotonic() - started)
-        return Reply(max(chances, key=lambda choice: chances[choice]), usage=usage, chances=chances)
+        return Reply(max(logprobs, key=lambda choice: logprobs[choice]), usage=usage, logprobs=logprobs)
 
-    async def _tokens(self, text: str) -> tuple[int, ...]:
+    async def _token_ids(self, text: str) -> tuple[int, ...]:
         """The ids of a text's tokens; none where the server does not tell."""
         if text not in self._ids:
             answer = await self._ask("/tokenize", {"prompt": text, "add_special_tokens": False})
@@ -299,7 +299,7 @@ class VLLM:
 
     async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
         """Tokens of a prompt as the server's template renders it. Raises EngineRefused without /tokenize."""
-        served, server = self._known, await self._reach.server()
+        served, server = self._facts, await self._reach.server()
         body: dict[str, Any] = {
             "model": served.model,
             "messages": encode_history(messages, served.profile),
@@ -309,9 +309,9 @@ class VLLM:
             body["tools"] = [tool.spec for tool in tools]
         return as_count((await server.post(f"{server.root}/tokenize", body)).get("count"))
 
-    async def _left(self, request: Request) -> int:
+    async def _room_left(self, request: Request) -> int:
         """Tokens of the context behind the prompt; counted on the server only when it may be tight."""
-        context, profile = self._known.context, self._known.profile
+        context, profile = self._facts.context, self._facts.profile
         wanted = request.mode.budget + (request.answer_tokens or profile.answer_tokens)
         if not context or most_tokens(request) + wanted <= context:
             return wanted
@@ -322,7 +322,7 @@ class VLLM:
         except (EngineRefused, EngineUnreachable):
             return wanted  # the server itself will say whether it fits
 
-    async def _raw(self, received: Received) -> str:
+    async def _raw_text(self, received: Received) -> str:
         """The generated text before any parser touched it, when it is needed and the server can tell."""
         if not received.token_ids or not needs_raw(received):
             return ""
@@ -347,7 +347,7 @@ class VLLM:
 
     # --- first contact ---------------------------------------------------------------------------
 
-    def _open(self, address: str) -> Connection:
+    def _open_connection(self, address: str) -> Connection:
         return Connection(
             address,
             api_key=self._key or os.environ.get("FASTSLOW_API_KEY"),
@@ -358,36 +358,36 @@ class VLLM:
 
     def _transport(self) -> httpx.AsyncBaseTransport | None:
         """How to reach the server, where httpx's own way is not it."""
-        return RecordingTransport(httpx.AsyncHTTPTransport(), Path(self._record)) if self._record else None
+        return CassetteRecorder(httpx.AsyncHTTPTransport(), Path(self._record)) if self._record else None
 
-    async def _find(self, server: Connection, fresh: bool = False) -> _Served:
+    async def _identify(self, server: Connection, fresh: bool = False) -> _ServerFacts:
         """Ask the server what it serves, and prove it."""
         listed = decode(await server.get(f"{server.url}/models", min(self._retries, FIRST_RETRIES))).get("data")
         models = {as_text(as_mapping(m).get("id")): as_mapping(m) for m in (listed if isinstance(listed, list) else [])}
-        record = self._reach.managed
-        name = self._wanted or (record.served_name if record else "")
+        managed = self._reach.managed
+        name = self._model_asked or (managed.served_name if managed else "")
         name = name or (next(iter(models)) if len(models) == 1 else "")
         if name not in models:
             ids = ", ".join(models) or "nothing"
             asked = f"the model {name!r} is not served" if name else f"{len(models)} models are served"
             raise ConfigurationError(f"{asked} at {server.url}; pass one of: {ids}")
-        managed = find_profile(record.profile) if record else None
-        profile = self._profile or managed or _profile_of(name, as_text(models[name].get("root")))
+        started_with = find_profile(managed.profile) if managed else None
+        profile = self._profile or started_with or _profile_of(name, as_text(models[name].get("root")))
         if self._profile is None and (path := overlay_path(name)).exists():
             profile = replace(profile, rules=(*load_rules(path), *profile.rules))
         context = as_count(models[name].get("max_model_len"))
         if not self._probing:
-            return _Served(name, profile, context)
+            return _ServerFacts(name, profile, context)
         key = await identity(server, name, profile)
         findings = None if fresh else load(key) if key else (UNKNOWN,)
         if findings is None:
             findings = await probe(server, name, profile, context)
             if key:
                 save(key, findings)
-        return _Served(name, profile, context, findings)
+        return _ServerFacts(name, profile, context, findings)
 
 
-def _named(name: str) -> Profile:
+def _profile_named(name: str) -> Profile:
     profile = find_profile(name)
     if profile.name != name:
         raise ConfigurationError(f"no profile is named {name!r}; the names are {', '.join(p.name for p in PROFILES)}")

@@ -44,7 +44,7 @@ class Clients:
         self._busy: dict[httpx.AsyncClient, int] = {}
 
     @contextmanager
-    def one(self) -> Iterator[httpx.AsyncClient]:
+    def client(self) -> Iterator[httpx.AsyncClient]:
         """The first client with room, so that few requests use few connections over and over."""
         client = next((each for each, busy in self._busy.items() if busy < SHARED), None) or self._make()
         self._busy[client] = self._busy.get(client, 0) + 1
@@ -108,9 +108,9 @@ class Connection:
         seconds = min(ANSWER_SECONDS, self.timeout)
         while True:
             try:
-                with self._clients.one() as client:
+                with self._clients.client() as client:
                     async with asyncio.timeout(seconds):
-                        response = await client.request(method, url, content=_encoded(body), headers=_JSON)
+                        response = await client.request(method, url, content=_encode(body), headers=_JSON)
                 self._check(response.status_code, response.headers, response.content)
             except TimeoutError:
                 await retries.wait(TryAgain(EngineUnreachable(f"{url} gave no answer within {seconds:g} s")))
@@ -130,15 +130,15 @@ class Connection:
         """
         try:
             async with AsyncExitStack() as stack:
-                client = stack.enter_context(self._clients.one())
-                sent = client.stream("POST", url, content=_encoded(body), headers=_JSON)
+                client = stack.enter_context(self._clients.client())
+                sent = client.stream("POST", url, content=_encode(body), headers=_JSON)
                 response = await stack.enter_async_context(sent)
                 if not response.is_success:
-                    self._check(response.status_code, response.headers, await _beginning(response))
+                    self._check(response.status_code, response.headers, await _error_body(response))
                 kind = response.headers.get("content-type", "")
                 parts = await stack.enter_async_context(aclosing(self._parts(response)))
                 if "text/event-stream" not in kind:
-                    yield [self._whole(kind, b"".join([part async for part in parts]))]
+                    yield [self._unstreamed(kind, b"".join([part async for part in parts]))]
                     return
                 said = await stack.enter_async_context(aclosing(events(parts)))
                 async for together in said:
@@ -161,10 +161,10 @@ class Connection:
                 raise EngineUnreachable(f"the server at {self.url} sent {LARGEST:,} bytes and came to no end")
             yield part
 
-    def _whole(self, kind: str, body: bytes) -> Mapping[str, Any]:
+    def _unstreamed(self, kind: str, body: bytes) -> Mapping[str, Any]:
         """The answer of a server that does not stream."""
         if not as_mapping(_json(body)):
-            text = _clipped(body.decode("utf-8", "replace"))
+            text = _clip(body.decode("utf-8", "replace"))
             raise TryAgain(
                 EngineUnreachable(f"{self.url} sent {kind or 'something'} where JSON or events were expected: {text}")
             )
@@ -177,17 +177,17 @@ class Connection:
             raise TryAgain(EngineUnreachable(f"the server at {self.url} broke off in the middle of an event"))
         if told := chunk.get("error"):
             code = as_count(as_mapping(told).get("code"))
-            self._refuse(code if 400 <= code < 600 else 500, _told(chunk) or str(told))
+            self._raise_for_status(code if 400 <= code < 600 else 500, _error_message(chunk) or str(told))
         return chunk
 
     def _check(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         if not 200 <= status < 300:
-            message = _told(as_mapping(_json(body))) or body.decode("utf-8", "replace")
-            self._refuse(status, message, _retry_after(headers.get("retry-after", "")))
+            message = _error_message(as_mapping(_json(body))) or body.decode("utf-8", "replace")
+            self._raise_for_status(status, message, _retry_after(headers.get("retry-after", "")))
 
-    def _refuse(self, status: int, message: str, pause: float | None = None) -> NoReturn:
+    def _raise_for_status(self, status: int, message: str, pause: float | None = None) -> NoReturn:
         """Raise what an error answer means."""
-        message = _clipped(message)
+        message = _clip(message)
         if self._key:
             message = message.replace(self._key, "[key]")
         if any(text in message for text in _OVERFLOW):
@@ -208,15 +208,15 @@ class Connection:
             raise TryAgain(refused, pause, away=status in _AWAY)
         raise refused
 
-    def silent(self, seconds: float) -> EngineUnreachable:
+    def silence_error(self, seconds: float) -> EngineUnreachable:
         """The error of a server that takes a request and does not begin to answer. It is not asked again."""
         return EngineUnreachable(f"the server at {self.url} said nothing for {seconds:g} s; pass a larger timeout")
 
     def _failure(self, error: httpx.HTTPError) -> TryAgain:
         """What a transport's failure means."""
         if isinstance(error, httpx.ReadTimeout):
-            raise self.silent(self.timeout) from error
-        told = _clipped(f"{type(error).__name__}: {error}".rstrip(": "))
+            raise self.silence_error(self.timeout) from error
+        told = _clip(f"{type(error).__name__}: {error}".rstrip(": "))
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             remedy = "start one with `fastslow up`, or pass the address of yours"
             text = f"no server answers at {self.url} ({told}); {remedy}"
@@ -242,24 +242,24 @@ def _json(text: bytes) -> Any:
         return None
 
 
-def _encoded(body: Mapping[str, Any] | None) -> bytes | None:
+def _encode(body: Mapping[str, Any] | None) -> bytes | None:
     """JSON in UTF-8, also of texts that hold half a surrogate pair, as broken tools and files yield them."""
     if body is None:
         return None
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def _told(body: Mapping[str, Any]) -> str:
+def _error_message(body: Mapping[str, Any]) -> str:
     """The message of an error's body: vLLM's `{"error": {"message"}}`, or those that proxies and older servers send."""
     error = body.get("error")
     return as_text(as_mapping(error).get("message")) or as_text(error) or as_text(body.get("message"))
 
 
-def _clipped(text: str) -> str:
+def _clip(text: str) -> str:
     return " ".join(text.split())[:500]
 
 
-async def _beginning(response: httpx.Response) -> bytes:
+async def _error_body(response: httpx.Response) -> bytes:
     """The text of an error as far as it comes soon: its status is known already."""
     body = b""
     with suppress(TimeoutError, httpx.HTTPError):

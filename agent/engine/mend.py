@@ -42,12 +42,14 @@ def mend(received: Received, request: Request, profile: Profile, raw: str = "") 
         text = opened + text
     reasoning, content = _split(received.reasoning, text, request, profile, notes)
     calls = _mend_calls(received.calls, raw, request, profile, cut, notes)
+    dropped = [call.name for call in received.calls if not _is_whole(call)] if cut else []
     if fences_code(profile, request.tools):
-        reasoning, content = _reopened(reasoning, content)
+        reasoning, content = _move_code_out_of_thoughts(reasoning, content)
     if not calls and request.schema is None:
-        content, calls = _find_calls(content, reasoning, request, profile, cut, notes)
+        content, calls, lost = _find_calls(content, reasoning, request, profile, cut, notes)
+        dropped += lost
     if not content and not calls and not cut:
-        content = _answer_in(raw, request, profile)
+        content = _visible_answer(raw, request, profile)
         if content:
             notes.append("The server gave no text; it was read again from the tokens.")
     if calls and calls[0].form == "native":
@@ -57,6 +59,7 @@ def mend(received: Received, request: Request, profile: Profile, raw: str = "") 
         reasoning=(opened + reasoning).strip() if reasoning.strip() else "",
         calls=_with_unique_ids(calls, request),
         finish="length" if cut else "stop",
+        dropped=tuple(name for name in dropped if name),
         notes=tuple(notes),
     )
 
@@ -79,7 +82,7 @@ def _split(reasoning: str, content: str, request: Request, profile: Profile, not
     return reasoning, content
 
 
-def _reopened(reasoning: str, content: str) -> tuple[str, str]:
+def _move_code_out_of_thoughts(reasoning: str, content: str) -> tuple[str, str]:
     """Code that was begun in the thoughts stands whole in the answer: they may end within a block, for their budget or
     for the stop string."""
     block, fence = first_block(reasoning), _FENCE.search(content)
@@ -100,7 +103,7 @@ def _split_tags(text: str, profile: Profile, request: Request) -> tuple[str, str
     return "", text
 
 
-def _answer_in(raw: str, request: Request, profile: Profile) -> str:
+def _visible_answer(raw: str, request: Request, profile: Profile) -> str:
     """The visible part of a generated text; a thinking turn that never closed its thoughts has none."""
     if request.mode.thinks and profile.tags[1] not in raw:
         return ""
@@ -112,7 +115,7 @@ def _mend_calls(
 ) -> list[ToolCall]:
     """The calls that the server's parser gave; those that it damaged are read again from the raw text."""
     names = {tool.name for tool in request.tools}
-    whole = [ToolCall(call.id, _name(call.name, names), call.arguments) for call in parsed if _is_whole(call)]
+    whole = [ToolCall(call.id, _tool_name(call.name, names), call.arguments) for call in parsed if _is_whole(call)]
     broken = [call for call in parsed if not _is_whole(call)]
     if not broken and (whole or not raw):
         return whole
@@ -126,11 +129,11 @@ def _mend_calls(
         return found
     # Nothing better is known: the arguments stay as they came, and the tool's error text tells the model.
     return whole + [
-        ToolCall(call.id, _name(call.name, names), call.arguments.strip() or "{}") for call in broken if call.name
+        ToolCall(call.id, _tool_name(call.name, names), call.arguments.strip() or "{}") for call in broken if call.name
     ]
 
 
-def _name(said: str, names: Collection[str]) -> str:
+def _tool_name(said: str, names: Collection[str]) -> str:
     """The tool that is meant: Kimi's parser leaves `functions.f:0` as it stands, others leave blanks."""
     bare = re.sub(r":\d{1,9}\Z", "", said.strip().removeprefix("functions."))
     return bare if bare in names and said not in names else said
@@ -142,26 +145,28 @@ def _is_whole(call: ReceivedCall) -> bool:
 
 def _find_calls(
     content: str, reasoning: str, request: Request, profile: Profile, cut: bool, notes: list[str]
-) -> tuple[str, list[ToolCall]]:
-    """Calls that stand in the text: as a code block, or in the call syntax, unseen by the server."""
+) -> tuple[str, list[ToolCall], list[str]]:
+    """Calls that stand in the text: as a code block, or in the call syntax, unseen by the server; the text without
+    them; and of an answer that was cut off the name of the call that is not whole."""
     runs = fences_code(profile, request.tools) and request.force != NO_CALL  # an answer may show code
     block = first_block(content) if runs else None
     if block and _is_json(block):
         block = None
     rest, found = _recover(content[: block.start] if block else content, request, profile)
-    if found and not cut:
+    lost = [call.name for call in found if cut and not is_object(call.arguments)]
+    if found := [call for call in found if not cut or is_object(call.arguments)]:
         if not call_block(profile, request):
             notes.append(f"{_count(found)} found again in the content.")
-        return rest, found
+        return rest, found, lost
     if block and block.code.strip() and (block.closed or not cut):
         arguments = json.dumps({"code": block.code}, ensure_ascii=False)
-        return content[: block.end], [ToolCall("", CODE_TOOL, arguments, form="fenced")]
+        return content[: block.end], [ToolCall("", CODE_TOOL, arguments, form="fenced")], []
     if content.strip() or cut:
-        return content, []
+        return content, [], [*lost, *([CODE_TOOL] if block else [])]
     _, found = _recover(reasoning, request, profile)
     if found:
         notes.append(f"{_count(found)} found again in the reasoning.")
-    return content, found
+    return content, found, []
 
 
 def _recover(text: str, request: Request, profile: Profile) -> tuple[str, list[ToolCall]]:

@@ -12,7 +12,7 @@ import httpx
 from fastslow.agent.engine.connection import Connection
 from fastslow.agent.engine.retries import PATIENCE
 from fastslow.agent.errors import ConfigurationError, EngineDied, EngineUnreachable
-from fastslow.agent.serving.process import ServerRecord, log_tail, running_server, server_status
+from fastslow.agent.managed_server import ServerInfo, log_tail, running_server, server_status
 
 RESTART_SECONDS = 30.0  # for somebody to start the managed server again, once it ended
 
@@ -21,12 +21,12 @@ class Reach:
     """The way to one server, over one connection for each event loop.
 
     base_url: None takes FASTSLOW_BASE_URL, else the managed server. open_: makes a connection to an address.
-    managed: the record of the managed server, where that is the one.
+    managed: what is known of the managed server, where that is the one.
     """
 
     def __init__(self, base_url: str | None, open_: Callable[[str], Connection]) -> None:
         self.base_url = base_url
-        self.managed: ServerRecord | None = None
+        self.managed: ServerInfo | None = None
         self.connection: Connection | None = None
         self._open = open_
         self._left_behind: list[Connection] = []  # to servers that ended; calls that fail may still use them
@@ -40,29 +40,29 @@ class Reach:
                 self.connection = self._open(address)
         return self.connection
 
-    async def follow(self, server: Connection) -> bool:
+    async def follow_restart(self, server: Connection) -> bool:
         """Whether the managed server was started anew, maybe at another port, so that the next try goes there.
 
         Raises EngineDied when it ended and nobody does that within 30 seconds, or serves another model then.
         """
-        record = self.managed
-        if record is None:
+        ended = self.managed
+        if ended is None:
             return False
         async with server.lock:
             if self.connection is not server:
                 return True
-            while (found := await asyncio.to_thread(server_status)).record != record:
+            while (found := await asyncio.to_thread(server_status)).server != ended:
                 server.gone = server.gone or time.monotonic()
-                other = found.record
-                if other and (other.model, other.profile) != (record.model, record.profile):
-                    raise _died(record, f"and one of {other.served_name} was started in its place")
+                other = found.server
+                if other and (other.model, other.profile) != (ended.model, ended.profile):
+                    raise _server_died(ended, f"and one of {other.served_name} was started in its place")
                 if other and found.healthy:
                     self._left_behind.append(server)
                     self.connection, self.managed = None, other
                     return True
                 limit = PATIENCE if other else RESTART_SECONDS
                 if time.monotonic() - server.gone > limit:
-                    raise _died(record, f"and no other answered within {limit:g} s")
+                    raise _server_died(ended, f"and no other answered within {limit:g} s")
                 await asyncio.sleep(RESTART_SECONDS / 30)
         return False
 
@@ -76,7 +76,7 @@ class Reach:
         """The address that was passed, or that of the environment, or of the managed server."""
         base_url = self.base_url or os.environ.get("FASTSLOW_BASE_URL")
         if base_url:
-            return _checked(base_url)
+            return _check_url(base_url)
         self.managed = running_server()
         if self.managed is None:
             raise EngineUnreachable(
@@ -86,12 +86,12 @@ class Reach:
         return self.managed.base_url
 
 
-def _died(record: ServerRecord, then: str) -> EngineDied:
-    text = f"the model server ended while it was needed, {then}; see {record.log}; start it with `fastslow up`"
-    return EngineDied(text, log=log_tail(record))
+def _server_died(server: ServerInfo, then: str) -> EngineDied:
+    text = f"the model server ended while it was needed, {then}; see {server.log}; start it with `fastslow up`"
+    return EngineDied(text, log=log_tail(server))
 
 
-def _checked(base_url: str) -> str:
+def _check_url(base_url: str) -> str:
     """A base URL that can be asked; a bare host gets the `/v1` that vLLM serves."""
     try:
         url = httpx.URL(base_url)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import httpx
 
-from fastslow.agent.engine.cassette import ReplayTransport
+from fastslow.agent.engine.cassette import CassettePlayer
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.profiles import Profile, Sampling
 from fastslow.agent.engine.types import Delta, Reply, Request
@@ -83,7 +83,7 @@ class ScriptedModel:
         async for item in self.stream(request):
             if isinstance(item, Reply):
                 reply = item
-        return reply if reply.chances or not reply.content else replace(reply, chances={reply.content: 0.0})
+        return reply if reply.logprobs or not reply.content else replace(reply, logprobs={reply.content: 0.0})
 
     async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
         said = encode_history(messages, self.profile)
@@ -106,7 +106,7 @@ class ReplayModel(VLLM):
 
     def __init__(self, path: str | Path, *, model: str | None = None, profile: Profile | str | None = None) -> None:
         super().__init__("http://replay.invalid/v1", model, profile=profile, retries=0, probe=False)
-        self._replay = ReplayTransport(Path(path))
+        self._replay = CassettePlayer(Path(path))
 
     def _transport(self) -> httpx.AsyncBaseTransport | None:
         return self._replay

@@ -77,9 +77,10 @@ class Reply:
     finish: `"length"` means cut off, and so does `"repetition"`, by the server because the text went round in circles:
     the content is no answer then, and half a call was dropped.
 
-    chances: of what the model was to choose from (`Engine.choose`), the logarithm of each one's probability. Of those
+    logprobs: of what the model was to choose from (`Engine.choose`), the logarithm of each one's probability. Of those
     that begin with the same token the first stands for all.
 
+    dropped: names of calls that were not whole when the reply was cut off; they are not among `calls`.
     `notes` says what had to be mended on the way, one sentence each ("1 call was found again in the content").
     """
 
@@ -88,8 +89,9 @@ class Reply:
     calls: tuple[ToolCall, ...] = ()
     finish: Finish = "stop"
     usage: Usage = field(default_factory=Usage)
+    dropped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    chances: Mapping[str, float] = field(default_factory=dict)
+    logprobs: Mapping[str, float] = field(default_factory=dict)
 
 
 class Engine(Protocol):

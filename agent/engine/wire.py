@@ -78,7 +78,7 @@ def _encode_assistant(message: Assistant, renders_calls: bool, replay: bool) -> 
     encoded: dict[str, Any] = {"role": "assistant", "content": content}
     if calls:
         encoded["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _sendable(call)}}
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _valid_arguments(call)}}
             for call in calls
         ]
     if replay and message.reasoning:
@@ -86,7 +86,7 @@ def _encode_assistant(message: Assistant, renders_calls: bool, replay: bool) -> 
     return encoded
 
 
-def _sendable(call: ToolCall) -> str:
+def _valid_arguments(call: ToolCall) -> str:
     """Arguments as the model wrote them, or `{}`: bad ones make servers answer 400 for ever.
 
     vLLM shows the model `{}` in their place anyway, so the error text of the tool result must quote them.
@@ -96,7 +96,7 @@ def _sendable(call: ToolCall) -> str:
 
 
 def _call_text(call: ToolCall) -> str:
-    return f'<tool_call>\n{{"name": {json.dumps(call.name)}, "arguments": {_sendable(call)}}}\n</tool_call>'
+    return f'<tool_call>\n{{"name": {json.dumps(call.name)}, "arguments": {_valid_arguments(call)}}}\n</tool_call>'
 
 
 def _no_json(constant: str) -> None:
@@ -128,7 +128,7 @@ def encode_request(
     Raises ContextOverflow when there is no room for an answer.
     """
     thinks = request.mode.thinks and profile.switch != "none"
-    budget, max_tokens = _room(request, profile, left)
+    budget, max_tokens = _token_limits(request, profile, left)
     sampling = profile.think if thinks else profile.fast
     body: dict[str, Any] = {
         "model": model,
@@ -152,9 +152,9 @@ def encode_request(
         body["bad_words"] = [END_OF_TEXT] if thinks else list(profile.tags)
     if request.tools:
         body["tools"] = [tool.spec for tool in request.tools]
-        body["tool_choice"] = _choice(request, profile)
+        body["tool_choice"] = _tool_choice(request, profile)
     if block := call_block(profile, request):
-        body |= {"tool_choice": "none", "structured_outputs": {"structural_tag": _calls(request, block, ids)}}
+        body |= {"tool_choice": "none", "structured_outputs": {"structural_tag": _call_grammar(request, block, ids)}}
     if request.schema is not None:
         schema = {"name": "answer", "schema": dict(request.schema), "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -164,7 +164,7 @@ def encode_request(
 
 
 def encode_choice(request: Request, profile: Profile, tokens: Mapping[str, int]) -> dict[str, Any]:
-    """The body that asks for one token, the first of a tool's name in a call, and for the chances of some."""
+    """The body that asks for one token, the first of a tool's name in a call, and for the log probabilities of some."""
     lead = f"{profile.block[0] if profile.block else ''}\n{CALL}"
     body: dict[str, Any] = {
         "messages": encode_history((*request.messages, Assistant(lead)), profile),
@@ -181,9 +181,9 @@ def encode_choice(request: Request, profile: Profile, tokens: Mapping[str, int])
     return body
 
 
-def chances_of(answer: Mapping[str, Any], tokens: Mapping[str, int]) -> dict[str, float]:
+def logprobs_of(answer: Mapping[str, Any], tokens: Mapping[str, int]) -> dict[str, float]:
     """What the answer to `encode_choice` says of each choice; empty where it says nothing of one of them. Of choices
-    that begin with the same token the first stands for all, so that the chances can be summed."""
+    that begin with the same token the first stands for all, so that the probabilities can be summed."""
     try:
         told = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
         by_text = {str(each["token"]): float(each["logprob"]) for each in told}
@@ -215,7 +215,7 @@ def call_block(profile: Profile, request: Request) -> tuple[str, str] | None:
     return profile.block if request.force == ANY else None
 
 
-def _choice(request: Request, profile: Profile) -> str | dict[str, Any]:
+def _tool_choice(request: Request, profile: Profile) -> str | dict[str, Any]:
     """`none` keeps the tools in the prompt, and so its prefix, while none may be called."""
     if request.schema is not None or request.force == NO_CALL:
         return "none"
@@ -226,7 +226,7 @@ def _choice(request: Request, profile: Profile) -> str | dict[str, Any]:
     return {"type": "function", "function": {"name": request.force}}
 
 
-def _calls(request: Request, block: tuple[str, str], ids: Mapping[str, int]) -> str:
+def _call_grammar(request: Request, block: tuple[str, str], ids: Mapping[str, int]) -> str:
     """The grammar of a block of calls, one a line; its parts are those of `xgrammar.structural_tag` (0.2).
 
     vLLM's own for `required` has one call in a block and nothing between two blocks, so a model that writes further
@@ -256,7 +256,7 @@ def _text(value: str) -> dict[str, str]:
     return {"type": "const_string", "value": value}
 
 
-def _room(request: Request, profile: Profile, left: int) -> tuple[int, int]:
+def _token_limits(request: Request, profile: Profile, left: int) -> tuple[int, int]:
     """Thinking budget and `max_tokens` that fit into what is left; thoughts give way before the answer."""
     answer = request.answer_tokens or profile.answer_tokens
     if left < min(answer, LEAST_ANSWER):

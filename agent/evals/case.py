@@ -19,10 +19,10 @@ class Case:
     """A task of a suite, and how its result is judged.
 
     id: stable, and unique in its suite. group: what is reported together. task: the user's words.
-    more: what the user wants then, one after the other, each in a run that follows the one before.
+    follow_ups: what the user wants then, one after the other, each in a run that follows the one before.
     files: given to the run, by name. tools: makes those that are offered beside the built-in ones, anew each time that
     the case is run, so that a handler may keep what it was told. sandboxed: whether code may run.
-    over: says of the events so far that nothing after them matters, so that the run is left there.
+    stop_when: says of the events so far that nothing after them matters, so that the run is ended there.
     """
 
     suite: str
@@ -33,5 +33,5 @@ class Case:
     files: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
     tools: Callable[[], tuple[Tool, ...]] = tuple
     sandboxed: bool = True
-    more: tuple[str, ...] = ()
-    over: Callable[[Sequence[Event]], bool] | None = None
+    follow_ups: tuple[str, ...] = ()
+    stop_when: Callable[[Sequence[Event]], bool] | None = None

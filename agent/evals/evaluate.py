@@ -21,7 +21,7 @@ from fastslow.agent.modes import ModePolicy
 from fastslow.agent.record.journal import Journal
 from fastslow.sandbox import Sandbox
 
-LEFT = "left as soon as it was decided"
+ENDED_EARLY = "left as soon as it was decided"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ async def evaluate(
 
 async def _measure(setting: Setting, case: Case, arm: Arm, repeat: int) -> Row:
     with tempfile.TemporaryDirectory(prefix="fastslow-eval-") as folder:
-        result = await _carry_out(setting, case, arm, Path(folder))
+        result = await _run_case(setting, case, arm, Path(folder))
         wrong = await asyncio.to_thread(case.judge, result)  # one of them asks a program
     return measured(case, arm.name, repeat, setting.seed, setting.engine.model, result, wrong)
 
 
-async def _carry_out(setting: Setting, case: Case, arm: Arm, folder: Path) -> Result:
-    files = _written(case.files, folder)
+async def _run_case(setting: Setting, case: Case, arm: Arm, folder: Path) -> Result:
+    files = _write_files(case.files, folder)
     journal = Journal(folder / "runs.db")
     agent = Agent(
         engine=setting.engine,
@@ -78,20 +78,22 @@ async def _carry_out(setting: Setting, case: Case, arm: Arm, folder: Path) -> Re
         policy=arm.policy,
         budget=setting.budget,
         out=folder / "out",
-        journal=journal if case.more else None,
+        journal=journal if case.follow_ups else None,
     )
     with closing(journal):
-        result = await _one(agent, case, case.task, files)
-        for task in case.more:
+        result = await _run_task(agent, case, case.task, files)
+        for task in case.follow_ups:
             if result.exit is not Exit.ANSWERED:
                 break
-            then = await _one(agent, case, task, after=result.run)
+            then = await _run_task(agent, case, task, after=result.run)
             events, seconds = (*result.events, *then.events), result.seconds + then.seconds
             result = replace(then, events=events, seconds=seconds)
     return result
 
 
-async def _one(agent: Agent, case: Case, task: str, files: Sequence[Path] = (), after: str | None = None) -> Result:
+async def _run_task(
+    agent: Agent, case: Case, task: str, files: Sequence[Path] = (), after: str | None = None
+) -> Result:
     started = time.monotonic()
     said: list[Event] = []
     async with aclosing(agent.stream(task, files=files, after=after)) as events:
@@ -99,17 +101,17 @@ async def _one(agent: Agent, case: Case, task: str, files: Sequence[Path] = (), 
             if isinstance(event, RunFinished):
                 return event.result
             said.append(event)
-            if case.over and case.over(said):
+            if case.stop_when and case.stop_when(said):
                 break
-    return _left(said, time.monotonic() - started)
+    return _ended_early(said, time.monotonic() - started)
 
 
-def _written(files: Mapping[str, bytes], folder: Path) -> list[Path]:
+def _write_files(files: Mapping[str, bytes], folder: Path) -> list[Path]:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return [folder / name for name in files]
 
 
-def _left(said: Sequence[Event], seconds: float) -> Result:
+def _ended_early(said: Sequence[Event], seconds: float) -> Result:
     """The result of a run that was not waited for, as nothing behind this point matters."""
-    return Result("", "", None, None, (), {}, Exit.ANSWERED, LEFT, seconds, tuple(said))
+    return Result("", "", None, None, (), {}, Exit.ANSWERED, ENDED_EARLY, seconds, tuple(said))

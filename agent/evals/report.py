@@ -76,7 +76,7 @@ def _case_by_case(rows: Sequence[Row]) -> list[str]:
             (two.seconds, one.seconds),
         )
         told = (f"{a / b:.1f} times" if a and b else "-" for a, b in times)
-        chance = f"{pairs.chance:.0%}" if pairs.chance >= 0.005 else "under 1%"
+        chance = f"{pairs.p_value:.0%}" if pairs.p_value >= 0.005 else "under 1%"
         only = (str(pairs.only_one), str(pairs.only_other), chance)
         lines.append((other, str(one.success.of), *only, *told))
     return ["\n## Case by case\n\n", markdown(lines)]

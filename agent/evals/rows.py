@@ -87,8 +87,8 @@ def measured(case: Case, arm: str, repeat: int, seed: int, model: str, result: R
 
 
 def _unfit(event: CallFinished) -> bool:
-    """Whether a call was refused for its name or its arguments."""
-    return not event.ok and event.content.startswith(("There is no tool named", "The arguments "))
+    """Whether a call was not run for its name or its arguments."""
+    return event.status == "refused"
 
 
 def read(path: Path) -> list[Row]:
@@ -177,7 +177,7 @@ class Pairs:
     only_other: int
 
     @property
-    def chance(self) -> float:
+    def p_value(self) -> float:
         """How often chance alone makes so large a difference."""
         return sign_test(self.only_one, self.only_other)
 

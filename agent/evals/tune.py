@@ -14,13 +14,14 @@ from fastslow.agent.modes import Kind, ModePolicy, ModeRule
 BASE = "profile"
 BRIEF = 32  # tokens: a line that names the tool and its arguments (Qwen2.5-1.5B: 44 % to 64 %, arXiv 2604.02155)
 CHEAPER = 0.8  # of the tokens, where success is the same
-SURE = 0.05  # a difference that chance makes less often than this is one
+SIGNIFICANT = 0.05  # a difference that chance makes less often than this is one
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Comparison:
     """What a candidate came to. better, worse: cases that it alone did right, and that the profile's rules alone did.
-    chance: how often chance makes such a difference. more: cases that would tell it from chance; None where it did."""
+    p_value: how often chance makes such a difference. cases_needed: how many would tell it from chance; None where
+    these did."""
 
     rule: ModeRule
     right: int
@@ -30,17 +31,17 @@ class Finding:
     base_tokens: float
     better: int
     worse: int
-    chance: float
-    more: int | None
+    p_value: float
+    cases_needed: int | None
     taken: bool
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         told = (
             f"{self.right} of {self.of} right at {self.tokens:.0f} tokens a run; the profile's rules {self.base_right} "
-            f"at {self.base_tokens:.0f}; chance makes such a difference in {self.chance:.0%}"
+            f"at {self.base_tokens:.0f}; chance makes such a difference in {self.p_value:.0%}"
         )
-        return f"{told}, {self.more} cases would tell" if self.more else told
+        return f"{told}, {self.cases_needed} cases would tell" if self.cases_needed else told
 
 
 def candidates(profile: Profile) -> dict[str, ModeRule | None]:
@@ -60,14 +61,14 @@ def arms(profile: Profile) -> tuple[Arm, ...]:
     )
 
 
-def findings(profile: Profile, rows: Sequence[Row]) -> list[Finding]:
+def comparisons(profile: Profile, rows: Sequence[Row]) -> list[Comparison]:
     """What each candidate came to; of those for one kind at most one is taken."""
     by_arm = grouped(rows, "arm")
     base = by_arm.get(BASE, [])
     found = [
-        _compared(rule, base, by_arm[name]) for name, rule in candidates(profile).items() if rule and name in by_arm
+        _compare(rule, base, by_arm[name]) for name, rule in candidates(profile).items() if rule and name in by_arm
     ]
-    best: dict[Kind, Finding] = {}
+    best: dict[Kind, Comparison] = {}
     for each in found:
         held = best.get(each.rule.kind)
         if each.taken and (held is None or (each.right, -each.tokens) > (held.right, -held.tokens)):
@@ -75,23 +76,23 @@ def findings(profile: Profile, rows: Sequence[Row]) -> list[Finding]:
     return [replace(each, taken=best.get(each.rule.kind) is each) for each in found]
 
 
-def tuned(found: Sequence[Finding]) -> tuple[ModeRule, ...]:
+def chosen_rules(found: Sequence[Comparison]) -> tuple[ModeRule, ...]:
     """The rules to write down, each with its figures."""
-    return tuple(ModeRule(each.rule.kind, each.rule.budget, each.told) for each in found if each.taken)
+    return tuple(ModeRule(each.rule.kind, each.rule.budget, each.summary) for each in found if each.taken)
 
 
-def _compared(rule: ModeRule, base: Sequence[Row], rows: Sequence[Row]) -> Finding:
+def _compare(rule: ModeRule, base: Sequence[Row], rows: Sequence[Row]) -> Comparison:
     pairs = paired(base, rows)
     theirs, mine, better, worse = pairs.one, pairs.other, pairs.only_other, pairs.only_one
     tokens, base_tokens = mine.thinking + mine.answer, theirs.thinking + theirs.answer
-    chance, of = pairs.chance, mine.success.of
-    taken = (better > worse and chance < SURE) or (better >= worse and tokens <= CHEAPER * base_tokens)
-    more = None if chance < SURE else _needed(better, worse, of)
+    p_value, of = pairs.p_value, mine.success.of
+    taken = (better > worse and p_value < SIGNIFICANT) or (better >= worse and tokens <= CHEAPER * base_tokens)
+    cases_needed = None if p_value < SIGNIFICANT else _cases_needed(better, worse, of)
     right, base_right = mine.success.right, theirs.success.right
-    return Finding(rule, right, of, base_right, tokens, base_tokens, better, worse, chance, more, taken)
+    return Comparison(rule, right, of, base_right, tokens, base_tokens, better, worse, p_value, cases_needed, taken)
 
 
-def _needed(better: int, worse: int, of: int) -> int | None:
+def _cases_needed(better: int, worse: int, of: int) -> int | None:
     """Cases that would show a difference of this size in 4 of 5 tries (Miettinen 1968); None for no difference."""
     if better == worse:
         return None

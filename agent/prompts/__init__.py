@@ -8,10 +8,16 @@ from string import Template
 
 
 @cache
-def _template(name: str) -> Template:
-    return Template((files(__package__) / f"{name}.txt").read_text("utf-8").strip())
+def template(name: str) -> str:
+    """The text of a file, its blanks open."""
+    return (files(__package__) / f"{name}.txt").read_text("utf-8").strip()
+
+
+def fill(text: str, **blanks: object) -> str:
+    """A text with its blanks filled; KeyError for a blank left open."""
+    return Template(text).substitute(blanks)
 
 
 def prompt(name: str, **blanks: object) -> str:
-    """The text of a file with its blanks filled; KeyError for a blank left open."""
-    return _template(name).substitute(blanks)
+    """`fill` of a file."""
+    return fill(template(name), **blanks)

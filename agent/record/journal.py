@@ -11,7 +11,8 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,17 +20,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TextIO
 
-from fastslow.agent.errors import JournalBroken, RunBusy, RunUnknown
+from fastslow.agent.errors import JournalBroken, RunBusy, RunFollowed, RunUnknown
 from fastslow.agent.events import Event, Exit, RunFinished, RunResumed, RunStarted, TurnFinished, TurnStarted
 from fastslow.agent.folders import state_folder
 from fastslow.agent.record.jsonl import from_json, to_json
 
-SCHEMA = 2  # of the tables and of the events in them; raised with each change that older code cannot read
+SCHEMA = 3  # of the tables and of the events in them; raised with each change that older code cannot read
+INCREMENTAL = 2  # SQLite's number of the mode in which free pages go back to the disk without a copy of the file
 BUSY_SECONDS = 30.0  # how long to wait for another process that writes
 _TABLES = """
 CREATE TABLE runs (
-    run TEXT PRIMARY KEY, task TEXT NOT NULL, model TEXT NOT NULL, parent TEXT, started REAL NOT NULL, exit TEXT
+    run TEXT PRIMARY KEY, task TEXT NOT NULL, model TEXT NOT NULL, forked TEXT NOT NULL, after TEXT NOT NULL,
+    parent TEXT NOT NULL, key TEXT NOT NULL, started REAL NOT NULL, exit TEXT
 );
+CREATE INDEX keys ON runs (key);
 CREATE TABLE events (
     run TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, event TEXT NOT NULL,
     PRIMARY KEY (run, number)
@@ -39,6 +43,12 @@ CREATE TABLE files (
 );
 CREATE TABLE contents (digest TEXT PRIMARY KEY, content BLOB NOT NULL);
 """
+_DELETE_RUN = (
+    "DELETE FROM events WHERE run = ?",
+    "DELETE FROM files WHERE run = ?",
+    "DELETE FROM runs WHERE run = ?",
+)
+_DELETE_UNUSED_CONTENTS = "DELETE FROM contents WHERE digest NOT IN (SELECT digest FROM files WHERE digest IS NOT NULL)"
 
 
 def default_path() -> Path:
@@ -48,7 +58,8 @@ def default_path() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A row of `fastslow runs`. exit: None while it runs, or after it was killed. parent: what it was forked from."""
+    """A row of `fastslow runs`. exit: None while it runs, or after it was killed. forked: the run that it was forked
+    from. after: the run that it follows. parent: the run in whose call it was carried out. Each `""` for none."""
 
     run: str
     task: str
@@ -56,7 +67,9 @@ class RunInfo:
     started: datetime
     exit: Exit | None
     running: bool
-    parent: str | None
+    forked: str = ""
+    after: str = ""
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +148,9 @@ class Journal:
                         self._begin(database, event, inputs)
                     case RunFinished() | RunResumed():
                         end = event.result.exit if isinstance(event, RunFinished) else None
-                        database.execute("UPDATE runs SET exit = ? WHERE run = ?", (end, run))
+                        known = database.execute("UPDATE runs SET exit = ? WHERE run = ?", (end, run)).rowcount
+                        if not known:
+                            raise RunUnknown(f"run {run} was removed from the journal meanwhile; start the task anew")
             number += 1
 
         return write
@@ -154,13 +169,23 @@ class Journal:
 
     def runs(self) -> tuple[RunInfo, ...]:
         """All runs, the latest first."""
-        rows = self._read("SELECT run, task, model, started, exit, parent FROM runs ORDER BY started DESC, run DESC")
+        rows = self._read(
+            "SELECT run, task, model, started, exit, forked, after, parent FROM runs ORDER BY started DESC, run DESC"
+        )
         try:
             return tuple(
                 RunInfo(
-                    run, task, model, datetime.fromtimestamp(at, UTC), Exit(end) if end else None, self._held(run), up
+                    run=run,
+                    task=task,
+                    model=model,
+                    started=datetime.fromtimestamp(at, UTC),
+                    exit=Exit(end) if end else None,
+                    running=self._held(run),
+                    forked=forked,
+                    after=after,
+                    parent=parent,
                 )
-                for run, task, model, at, end, up in rows
+                for run, task, model, at, end, forked, after, parent in rows
             )
         except (ValueError, TypeError) as error:
             raise self._broken(error) from error
@@ -177,6 +202,11 @@ class Journal:
             some = ", ".join(matching[:5])
             raise RunUnknown(f"{len(matching)} runs begin with {name!r}, such as {some}; write more of the id")
         raise RunUnknown(f"no run {name!r} in {self.path}; `fastslow runs` lists them")
+
+    def keyed(self, key: str) -> str | None:
+        """The run that has a key, the latest of several."""
+        rows = self._read("SELECT run FROM runs WHERE key = ? ORDER BY started DESC, run DESC", key)
+        return str(rows[0][0]) if key and rows else None
 
     def read(self, run: str) -> Written:
         """All of a run. RunUnknown, JournalBroken."""
@@ -210,12 +240,57 @@ class Journal:
             raise ValueError(f"run {run} has the turns {', '.join(map(str, sorted(turns))) or '(none)'}, got {turn}")
         first = replace(_started(run, events), run=new)
         with self._transaction() as database:
-            self._begin(database, first, (), parent=run)
+            self._begin(database, first, (), forked=run)
             database.execute("INSERT INTO events VALUES (?, 1, ?, ?)", (new, time.time(), _encoded(first)))
             copied = "SELECT ?, number, at, event FROM events WHERE run = ? AND number > 1 AND number < ?"
             database.execute(f"INSERT INTO events {copied}", (new, run, turns[turn]))
             kept = "SELECT ?, number, path, digest FROM files WHERE run = ? AND number < ?"
             database.execute(f"INSERT INTO files {kept}", (new, run, turns[turn]))
+
+    # --- removing --------------------------------------------------------------------------------
+
+    def remove(self, runs: Collection[str]) -> None:
+        """Remove runs, and the files that no other run has; `shrink` gives their space back to the disk.
+
+        All of them or none. Raises RunUnknown, RunBusy where one is being carried out, and RunFollowed where a run that
+        stays follows one. A fork is a copy: it needs nothing of its parent.
+        """
+        gone = set(runs)
+        with self._transaction() as database:
+            self.check_removable(gone)
+            for delete in _DELETE_RUN:
+                database.executemany(delete, [(run,) for run in gone])
+            database.execute(_DELETE_UNUSED_CONTENTS)
+
+    def check_removable(self, gone: set[str]) -> None:
+        """Raises what `remove` would."""
+        known = self.runs()
+        if unknown := gone - {info.run for info in known}:
+            raise RunUnknown(f"no run {min(unknown)!r} in {self.path}; `fastslow runs` lists them")
+        if busy := [info.run for info in known if info.run in gone and info.running]:
+            raise RunBusy(f"run {busy[0]} is being carried out; wait for it, or stop it first")
+        followers: list[str] = []
+        for info in reversed(known):  # the oldest first: one that follows a follower comes behind it
+            if info.run not in gone and info.after in {*gone, *followers}:
+                followers.append(info.run)
+        if followers:
+            every = " ".join([*sorted(gone), *followers])
+            raise RunFollowed(
+                "runs that stay follow what would be removed, and could be neither resumed nor replayed without it: "
+                f"{', '.join(followers)}; to remove them too: fastslow runs rm {every}"
+            )
+
+    def shrink(self) -> int:
+        """Give the space of what was removed back to the disk, instead of to later runs; how many bytes that were."""
+        before = self._size()
+        [[mode]] = self._read("PRAGMA auto_vacuum")
+        try:
+            # Run to its end by this alone: `execute` takes the first of its steps, which frees one page.
+            self._open().executescript("PRAGMA incremental_vacuum" if mode == INCREMENTAL else "VACUUM")
+        except sqlite3.Error as error:
+            raise self._broken(error) from error
+        self._read("PRAGMA wal_checkpoint(TRUNCATE)")
+        return max(0, before - self._size())  # another process may be writing
 
     def close(self) -> None:
         if self._database is not None:
@@ -223,6 +298,10 @@ class Journal:
             self._database = None
 
     # --- the file --------------------------------------------------------------------------------
+
+    def _size(self) -> int:
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def _workspace(self, run: str) -> Mapping[str, bytes | None] | None:
         [[number]] = self._read("SELECT max(number) FROM files WHERE run = ? AND path = ''", run)
@@ -243,11 +322,15 @@ class Journal:
             lock.unlink(missing_ok=True)  # left behind by a process that was killed
         return False
 
-    def _begin(
-        self, database: sqlite3.Connection, first: RunStarted, inputs: Sequence[Path], parent: str | None = None
-    ) -> None:
-        row = (first.run, first.task, first.model, parent, time.time())
-        database.execute("INSERT INTO runs (run, task, model, parent, started) VALUES (?, ?, ?, ?, ?)", row)
+    def _begin(self, database: sqlite3.Connection, first: RunStarted, inputs: Sequence[Path], forked: str = "") -> None:
+        if first.after and not database.execute("SELECT 1 FROM runs WHERE run = ?", (first.after,)).fetchone():
+            raise RunUnknown(f"run {first.after}, which the task follows, was removed from the journal meanwhile")
+        key = "" if forked else first.key  # a fork is another run than the one that its key asks for
+        row = (first.run, first.task, first.model, forked, first.after, first.parent, key, time.time())
+        database.execute(
+            "INSERT INTO runs (run, task, model, forked, after, parent, key, started) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            row,
+        )
         files = [(first.run, 0, path.name, _store(database, path.read_bytes())) for path in inputs]
         database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", files)
 
@@ -290,9 +373,14 @@ class Journal:
                 database.close()
                 raise
             self._database = database
+            # Agents keep a journal open for the next run; with the last of them its connection goes, and not at the
+            # exit of a process, which may be a fork that shares it.
+            weakref.finalize(self, database.close).atexit = False
         return self._database
 
     def _prepare(self, database: sqlite3.Connection) -> None:
+        database.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")  # of a new file, and of an older one at its next VACUUM
+        database.execute("PRAGMA secure_delete = FAST")  # removed rows are overwritten; free pages go with `shrink`
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("BEGIN IMMEDIATE")
@@ -309,7 +397,7 @@ class Journal:
             )
 
     def _broken(self, error: Exception) -> JournalBroken:
-        if "full" in str(error):
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             remedy = "free some space on its disk, then go on with `fastslow resume`"
         elif isinstance(error, sqlite3.OperationalError):  # it may pass: locked, no rights, no such folder
             remedy = "look after the file, then go on with `fastslow resume`"

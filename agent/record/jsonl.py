@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import to_jsonable_python
 
 from fastslow.agent.events import CallDisplay, Event, Result
 from fastslow.agent.modes import Mode
@@ -82,4 +83,6 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    return str(value) if isinstance(value, str | Path) else value
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value) if isinstance(value, str | Path) else to_jsonable_python(value, fallback=str)

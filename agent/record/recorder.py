@@ -36,10 +36,6 @@ E = TypeVar("E", bound=Event)
 Key = tuple[object, ...]
 
 PASSING = (TurnDelta, CallOutput)  # whole in what follows them
-IN_DOUBT = (
-    "This call was started, and then the run was interrupted: nobody knows whether it took effect. It was not run "
-    "again. Find out whether it did before you repeat it."
-)
 
 
 class Recorder:

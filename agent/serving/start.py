@@ -1,6 +1,6 @@
 """Starts a vLLM server of our own, detached, and waits until it answers.
 
-It listens on the loopback interface only. `process.py` finds it again and stops it.
+It listens on the loopback interface only. `managed_server.py` finds it again and stops it.
 """
 
 from __future__ import annotations
@@ -21,32 +21,20 @@ import psutil
 from fastslow.agent.engine.profiles import Profile
 from fastslow.agent.errors import ConfigurationError, EngineDied, EngineError
 from fastslow.agent.folders import state_folder
-from fastslow.agent.serving.catalog import ENGINE_MEMORY, ModelEntry
-from fastslow.agent.serving.diagnose import explain_death
-from fastslow.agent.serving.install import engine_python
-from fastslow.agent.serving.machine import GIB, Machine, Progress, only_one, this_machine
-from fastslow.agent.serving.process import (
-    ServerRecord,
-    ServerStatus,
+from fastslow.agent.managed_server import (
+    ServerInfo,
     health_url,
     is_healthy,
     log_file,
     log_tail,
-    running_server,
     server_status,
     stop_server,
-    write_record,
+    write_server_info,
 )
-
-__all__ = [
-    "ServerRecord",
-    "ServerStatus",
-    "log_tail",
-    "running_server",
-    "server_status",
-    "start_server",
-    "stop_server",
-]
+from fastslow.agent.serving.catalog import ENGINE_MEMORY, ModelEntry
+from fastslow.agent.serving.diagnose import explain_death
+from fastslow.agent.serving.install import engine_python
+from fastslow.agent.serving.machine import GIB, Machine, Progress, only_one, this_machine
 
 START_LIMIT = 1800.0  # seconds; a 32B model read from a slow disk takes several minutes
 CONCURRENT_CONTEXTS = 4  # full contexts that the key-value cache holds without a GPU: branches run side by side
@@ -71,7 +59,7 @@ async def start_server(
     *,
     port: int | None = None,
     extra_flags: Sequence[str] = (),
-) -> ServerRecord:
+) -> ServerInfo:
     """Serve the entry's weights (see `fetch`) with the engine environment (see `install_engine`).
 
     Returns when the server answers; a server that already serves this is returned at once, one that serves
@@ -79,7 +67,7 @@ async def start_server(
     the port is taken, EngineError if memory is short. Cancelling stops what was started.
     """
     async with only_one("server start", on_progress):
-        old = (await asyncio.to_thread(server_status)).record
+        old = (await asyncio.to_thread(server_status)).server
         if old and _serves(old, entry, profile, extra_flags, port) and is_healthy(old):
             return old
         if old:
@@ -87,7 +75,7 @@ async def start_server(
             await asyncio.to_thread(stop_server, old)
         command = _command(entry, profile, this_machine(), _usable_port(port))
         process = _spawn([*command, *extra_flags])
-        record = ServerRecord(
+        server = ServerInfo(
             pid=process.pid,
             started=psutil.Process(process.pid).create_time(),
             base_url=f"http://127.0.0.1:{command[command.index('--port') + 1]}/v1",
@@ -97,15 +85,15 @@ async def start_server(
             extra_flags=tuple(extra_flags),
             log=str(log_file()),
         )
-        write_record(record)
+        write_server_info(server)
         try:
-            await _until_healthy(process, record, on_progress)
+            await _until_healthy(process, server, on_progress)
         except BaseException:
-            await asyncio.to_thread(stop_server, record)
+            await asyncio.to_thread(stop_server, server)
             process.poll()
             raise
-    process.returncode = 0  # it is the record's now: Popen would warn that it still runs
-    return record
+    process.returncode = 0  # Popen would warn that it still runs
+    return server
 
 
 def _command(entry: ModelEntry, profile: Profile, machine: Machine, port: int) -> list[str]:
@@ -179,33 +167,33 @@ def _spawn(command: list[str]) -> subprocess.Popen[bytes]:
         )
 
 
-async def _until_healthy(process: subprocess.Popen[bytes], record: ServerRecord, on_progress: Progress) -> None:
+async def _until_healthy(process: subprocess.Popen[bytes], server: ServerInfo, on_progress: Progress) -> None:
     begun = time.monotonic()
     async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
         while time.monotonic() - begun < START_LIMIT:
             if (status := process.poll()) is not None:
-                log = log_tail(record, 200)
-                raise EngineDied(explain_death(status, log, record.log), log=log_tail(record, 15))
+                log = log_tail(server, 200)
+                raise EngineDied(explain_death(status, log, server.log), log=log_tail(server, 15))
             try:
-                if (await client.get(health_url(record))).status_code == 200:
+                if (await client.get(health_url(server))).status_code == 200:
                     return
             except httpx.HTTPError:
                 pass  # not listening yet
-            said = LOG_LINE.findall(log_tail(record, 30))
+            said = LOG_LINE.findall(log_tail(server, 30))
             on_progress(f"starting vLLM: {said[-1].strip()[:110]}" if said else "starting vLLM", None)
             await asyncio.sleep(0.5)
     raise EngineDied(
-        f"the model server did not answer within {START_LIMIT:.0f} s; see {record.log}", log=log_tail(record)
+        f"the model server did not answer within {START_LIMIT:.0f} s; see {server.log}", log=log_tail(server)
     )
 
 
-def _serves(record: ServerRecord, entry: ModelEntry, profile: Profile, flags: Sequence[str], port: int | None) -> bool:
-    same = (record.model, record.profile, record.extra_flags) == (
+def _serves(server: ServerInfo, entry: ModelEntry, profile: Profile, flags: Sequence[str], port: int | None) -> bool:
+    same = (server.model, server.profile, server.extra_flags) == (
         str(entry.folder),
         profile.name,
         tuple(flags),
     )
-    return same and port in (None, httpx.URL(record.base_url).port)
+    return same and port in (None, httpx.URL(server.base_url).port)
 
 
 def _usable_port(port: int | None) -> int:
@@ -216,12 +204,12 @@ def _usable_port(port: int | None) -> int:
             probe.bind(("127.0.0.1", port or 0))
         except OSError as error:
             raise ConfigurationError(
-                f"port {port} cannot be used ({error.strerror}{_holder(port)}); give another, or none"
+                f"port {port} cannot be used ({error.strerror}{_port_owner(port)}); give another, or none"
             ) from error
         return int(probe.getsockname()[1])
 
 
-def _holder(port: int | None) -> str:
+def _port_owner(port: int | None) -> str:
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,) and connection.pid:
             return f": {psutil.Process(connection.pid).name()}, pid {connection.pid}, has it"

@@ -30,7 +30,7 @@ from fastslow.agent.evals.case import Case
 from fastslow.agent.evals.report import page, picture, summaries
 from fastslow.agent.evals.rows import Row, append, grouped, read
 from fastslow.agent.evals.suites import SUITES
-from fastslow.agent.serving.start import running_server
+from fastslow.agent.managed_server import running_server
 from fastslow.sandbox import DockerSandbox, SandboxError
 
 
@@ -81,14 +81,14 @@ async def measure(options: argparse.Namespace, cases: Sequence[Case], contenders
                 row = await bench.row(case, makers.get(contender.name))
             append(path, row)
             count += 1
-            _tell(row, f"{count}/{len(open_)}")
+            _print_row(row, f"{count}/{len(open_)}")
 
         async with asyncio.TaskGroup() as group:
             for case, contender in open_:
                 group.create_task(one(case, contender))
 
 
-def _tell(row: Row, count: str) -> None:
+def _print_row(row: Row, count: str) -> None:
     mark = "✓" if row.right else "✗"
     text = f"{mark} {count:9} {row.arm:18} {row.case:28} {row.turns:2} turns {row.seconds:6.1f} s  {row.wrong[:100]}"
     print(text, file=sys.stderr, flush=True)
@@ -128,7 +128,7 @@ def main() -> None:
         if (server := running_server()) is None:
             raise SystemExit("no model server is known: start one with `fastslow up`, or pass --base-url")
         options.base_url = server.base_url
-    cases = [case for case in SUITES[options.suite](options.seed) if not case.more][: options.n]  # one task each
+    cases = [case for case in SUITES[options.suite](options.seed) if not case.follow_ups][: options.n]  # one task each
     contenders = chosen(options.only)
     stopped: BaseExceptionGroup[BaseException] | None = None
     try:

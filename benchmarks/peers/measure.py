@@ -19,7 +19,7 @@ from fastslow import Budget
 from fastslow.agent.engine.types import Engine
 from fastslow.agent.errors import EngineUnreachable
 from fastslow.agent.evals.case import Case
-from fastslow.agent.evals.evaluate import LEFT, Arm, Setting, evaluate
+from fastslow.agent.evals.evaluate import ENDED_EARLY, Arm, Setting, evaluate
 from fastslow.agent.evals.rows import Row
 from fastslow.agent.events import Exit
 from fastslow.agent.workspace import Given, Workspace, described
@@ -54,19 +54,19 @@ class Bench:
 
     async def row(self, case: Case, worker: Worker | None) -> Row:
         """One run: ours without a worker. Raises EngineUnreachable where it failed since the model's server is gone."""
-        row = await (self._other(worker, case) if worker else self._ours(case))
+        row = await (self._measure_other(worker, case) if worker else self._measure_ours(case))
         if row.exit != Exit.ANSWERED and not await self.loopback.healthy():
             raise EngineUnreachable("the model's server does not answer any more")
         return row
 
-    async def _ours(self, case: Case) -> Row:
+    async def _measure_ours(self, case: Case) -> Row:
         """Through the public API, as `fastslow eval` does it."""
         budget = Budget(turns=self.limits.turns, seconds=self.limits.seconds)
         setting = Setting(self.engine, self.sandbox, budget, self.seed)
         async with aclosing(evaluate(setting, [case], [Arm(OURS.name)])) as rows:
             return await anext(rows)
 
-    async def _other(self, worker: Worker, case: Case) -> Row:
+    async def _measure_other(self, worker: Worker, case: Case) -> Row:
         async with AsyncExitStack() as stack:
             files = [Given(name, content) for name, content in case.files.items()]
             workspace, tools = None, case.tools()
@@ -94,7 +94,7 @@ class Bench:
             "model": self.engine.model,
             "task": f"{case.task}\n\nFiles:\n{described(files)}" if files else case.task,
             "system": IN_SANDBOX if case.sandboxed else SYSTEM,
-            "tools": [_told(tool) for tool in run.tools],
+            "tools": [_schema_of(tool) for tool in run.tools],
             "in_sandbox": case.sandboxed,
         }
         try:
@@ -108,7 +108,7 @@ class Bench:
         finally:
             del self.loopback.runs[id_]
         if run.decided.is_set():
-            return "", Exit.ANSWERED, LEFT
+            return "", Exit.ANSWERED, ENDED_EARLY
         if run.requests > run.most:
             return answer, Exit.BUDGET, f"no answer after {run.most} requests"
         return (answer, Exit.FAILED, error) if error else (answer, Exit.ANSWERED, "")
@@ -127,5 +127,5 @@ class Bench:
             await asyncio.gather(carried, decided, return_exceptions=True)
 
 
-def _told(tool: Tool) -> dict[str, object]:
+def _schema_of(tool: Tool) -> dict[str, object]:
     return {"name": tool.name, "description": tool.description, "parameters": tool.parameters}

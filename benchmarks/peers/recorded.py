@@ -101,7 +101,7 @@ class Run:
     def settle(self) -> None:
         """See whether the run is over: where the first call of one of the case's tools is all that counts."""
         names = {tool.name for tool in self.tools}
-        if self.case.over and any(call.name in names for turn in self.turns for call in turn.calls):
+        if self.case.stop_when and any(call.name in names for turn in self.turns for call in turn.calls):
             self.decided.set()
 
     def _events(self) -> list[Event]:

@@ -24,9 +24,9 @@ from benchmarks.environments import alone, environment
 from benchmarks.sandbox import prepare, report
 from benchmarks.sandbox.contender import PEERS, ROOT, Contender, Peer
 from benchmarks.sandbox.floors import floors
-from benchmarks.sandbox.ours import round_of_ours
-from benchmarks.sandbox.shared import GIVE_UP, Measured, visit
-from fastslow.sandbox import EngineFacts, docker_client, engine_facts
+from benchmarks.sandbox.ours import measure_ours
+from benchmarks.sandbox.shared import GIVE_UP, Measured, measure_contender
+from fastslow.sandbox import DockerFacts, docker_client, docker_facts
 
 PAGE = ROOT / "docs/sandbox-benchmarks.md"
 PEERS_EVERY = 2  # rounds; theirs take longer
@@ -52,10 +52,10 @@ def measure(
     for number in range(rounds):
         turns: list[tuple[str, Callable[[], None]]] = [
             ("floors", lambda: floors(image, measured)),
-            ("ours alone", lambda: asyncio.run(round_of_ours(client, image, measured))),
+            ("ours alone", lambda: asyncio.run(measure_ours(client, image, measured))),
         ]
         for contender in [ours, *(peers if number % PEERS_EVERY == 0 else [])]:
-            turns.append((contender.name, lambda each=contender: visit(each, client, image, measured)))  # type: ignore[misc]
+            turns.append((contender.name, lambda each=contender: measure_contender(each, client, image, measured)))  # type: ignore[misc]
         first = number % len(turns)
         for name, turn in [*turns[first:], *turns[:first]]:
             progress.update(bar, description=f"round {number + 1} of {rounds}: {name}")
@@ -64,13 +64,13 @@ def measure(
     return measured
 
 
-def facts(engine: EngineFacts, load: float, contenders: Sequence[Contender]) -> tuple[str, ...]:
+def facts(docker: DockerFacts, load: float, contenders: Sequence[Contender]) -> tuple[str, ...]:
     now = os.getloadavg()[0]
     versions = [version for contender in contenders for version in contender.versions]
     return (
-        f"{os.cpu_count()} processors ({_processor()}), {engine.memory >> 30} GiB, Linux {platform.release()}, "
+        f"{os.cpu_count()} processors ({_processor()}), {docker.memory >> 30} GiB, Linux {platform.release()}, "
         f"Python {platform.python_version()}",
-        f"Docker {engine.version}, {engine.storage_driver}, cgroup v{engine.cgroup}",
+        f"Docker {docker.version}, {docker.storage_driver}, cgroup v{docker.cgroup}",
         f"load average {load:.1f} before and {now:.1f} after (the benchmark itself makes about 1)",
         ", ".join(versions),
     )
@@ -100,7 +100,7 @@ def run(rounds: int, names: Sequence[str], console: Console) -> report.Report:
             measured = measure(client, image, contenders[0], contenders[1:], rounds, progress)
             return report.Report(
                 date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-                facts=facts(engine_facts(client), load, contenders),
+                facts=facts(docker_facts(client), load, contenders),
                 gave_up=GIVE_UP,
                 contenders=tuple(contender.name for contender in contenders),
                 series=measured.series(),

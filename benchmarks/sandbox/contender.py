@@ -79,11 +79,11 @@ class Contender:
         self.versions: tuple[str, ...] = tuple(self._line()["versions"])
 
     def start(self, image: str) -> Answer:
-        return self._must({"op": "start", "image": image})
+        return self._send_or_fail({"op": "start", "image": image})
 
     def run(self, code: str, seconds: float = 60.0, limit: float = 90.0) -> Answer:
         """Run code; raises for what the contender raises, but not for a timeout at `limit`."""
-        return self._must({"op": "run", "code": code, "seconds": seconds, "limit": limit})
+        return self._send_or_fail({"op": "run", "code": code, "seconds": seconds, "limit": limit})
 
     def begin(self, code: str, seconds: float, limit: float) -> None:
         """Run code without waiting; `answer` is next."""
@@ -93,14 +93,14 @@ class Contender:
         return Answer(**self._line())
 
     def stop(self) -> Answer:
-        return self._must({"op": "stop"})
+        return self._send_or_fail({"op": "stop"})
 
     def close(self) -> None:
         self._process.kill()  # some keep threads that never end
         self._process.communicate()
         self._said.close()
 
-    def _must(self, request: Mapping[str, Any]) -> Answer:
+    def _send_or_fail(self, request: Mapping[str, Any]) -> Answer:
         self._send(request)
         answer = self.answer()
         if answer.error and answer.error != "timeout":

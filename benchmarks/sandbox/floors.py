@@ -1,4 +1,4 @@
-"""What the machine and the engine cost without any library."""
+"""What the machine and Docker cost without any library."""
 
 from __future__ import annotations
 

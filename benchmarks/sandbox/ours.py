@@ -31,7 +31,7 @@ WORK = "sum(number * number for number in range(100_000))"
 STANDBY_SECONDS = 0.2  # a session makes its standby copy when it has been idle; not to be measured with the next thing
 
 
-async def round_of_ours(client: DockerClient, image: str, measured: Measured) -> None:
+async def measure_ours(client: DockerClient, image: str, measured: Measured) -> None:
     async with _sandbox(image, pool=2) as sandbox:
         await _starts(sandbox, measured)
     async with _sandbox(image, Limits(memory=3 << 30)) as sandbox:
@@ -55,13 +55,13 @@ async def _sandbox(image: str, limits: Limits | None = None, pool: int = 0) -> A
 
 async def _starts(sandbox: DockerSandbox, measured: Measured) -> None:
     await (await sandbox.session()).aclose()
-    for row, code in (("warm", PRINT), ("stack_session", STACK), ("warm", PRINT), ("stack_session", STACK)):
+    for metric, code in (("warm", PRINT), ("stack_session", STACK), ("warm", PRINT), ("stack_session", STACK)):
         while sandbox.ready < 2:
             await asyncio.sleep(0.05)
         began = time.perf_counter()
         session = await sandbox.session()
         execution = await session.run(code)
-        measured.add(row, OURS, 1000 * (time.perf_counter() - began))
+        measured.add(metric, OURS, 1000 * (time.perf_counter() - began))
         assert execution.status == "ok", execution
         await session.aclose()
 
@@ -91,13 +91,13 @@ async def _memory_of_forks(session: DockerSession, client: DockerClient, image: 
 
 
 async def _forks(session: DockerSession, measured: Measured) -> None:
-    for row, megabytes in (("fork", 0), ("fork_100", 100), ("fork_1000", 1000)):
+    for metric, megabytes in (("fork", 0), ("fork_100", 100), ("fork_1000", 1000)):
         await session.run(f"heap = bytearray(b'x') * ({megabytes} << 20)")
         for _ in range(3):
             await asyncio.sleep(STANDBY_SECONDS)
             began = time.perf_counter()
             copy = await session.fork()
-            measured.add(row, OURS, 1000 * (time.perf_counter() - began))
+            measured.add(metric, OURS, 1000 * (time.perf_counter() - began))
             await copy.aclose()
 
 

@@ -15,7 +15,7 @@ FLOOR = "floor"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Metric:
     """A quantity, in ms unless its title says otherwise. rising: more is better.
 
     goal: what we set ourselves for the median; goal_p95: for the 95th percentile.
@@ -28,40 +28,40 @@ class Row:
     rising: bool = False
 
 
-ROWS = (
-    Row("warm", "first result, warm pool", goal=3, goal_p95=10),
-    Row("cold", "first result, cold", goal=350),
-    Row("later", "later `print(1+1)`", goal=0.3),
-    Row("stack", "import numpy, pandas, matplotlib in a started sandbox"),
-    Row("stack_session", "session with numpy, pandas, matplotlib, from the pool", goal=15),
-    Row("fork", "fork of a session", goal=10),
-    Row("fork_100", "fork of a session with 100 MB", goal=10),
-    Row("fork_1000", "fork of a session with 1 GB"),
-    Row("flood", "10 MB of stdout", goal=25),
-    Row("call", "call of a host function from code", goal=0.2),
-    Row("loop", "a loop is gone, after its deadline", goal=100),
-    Row("loop_next", "next call after the loop"),
-    Row("stubborn", "a loop that ignores SIGINT and SIGTERM is gone", goal=100),
-    Row("stubborn_next", "next call after that one"),
-    Row("stop", "end of a sandbox"),
-    Row("memory", "idle sandbox after a first call, MB", goal=12),
-    Row("memory_pool", "idle sandbox of a pool of four, data stack loaded, MB", goal=12),
-    Row("memory_fork", "each further session (fork), MB"),
-    Row("refill", "refill of the pool, containers a second", goal=4, rising=True),
-    Row("refill_ready", "the same, with their data stack loaded", rising=True),
-    Row("slowdown", "a live session's work takes longer meanwhile, by %", goal=20),
-    Row("floor_run", "floor: `docker run --rm --network none … true`"),
-    Row("floor_exec", "floor: `docker exec … true`"),
-    Row("floor_pipe", "floor: `print(1+1)` by a process of the host, through pipes"),
-    Row("floor_fork", "floor: fork of a small process, and its end"),
+METRICS = (
+    Metric("warm", "first result, warm pool", goal=3, goal_p95=10),
+    Metric("cold", "first result, cold", goal=350),
+    Metric("later", "later `print(1+1)`", goal=0.3),
+    Metric("stack", "import numpy, pandas, matplotlib in a started sandbox"),
+    Metric("stack_session", "session with numpy, pandas, matplotlib, from the pool", goal=15),
+    Metric("fork", "fork of a session", goal=10),
+    Metric("fork_100", "fork of a session with 100 MB", goal=10),
+    Metric("fork_1000", "fork of a session with 1 GB"),
+    Metric("flood", "10 MB of stdout", goal=25),
+    Metric("call", "call of a host function from code", goal=0.2),
+    Metric("loop", "a loop is gone, after its deadline", goal=100),
+    Metric("loop_next", "next call after the loop"),
+    Metric("stubborn", "a loop that ignores SIGINT and SIGTERM is gone", goal=100),
+    Metric("stubborn_next", "next call after that one"),
+    Metric("stop", "end of a sandbox"),
+    Metric("memory", "idle sandbox after a first call, MB", goal=12),
+    Metric("memory_pool", "idle sandbox of a pool of four, data stack loaded, MB", goal=12),
+    Metric("memory_fork", "each further session (fork), MB"),
+    Metric("refill", "refill of the pool, containers a second", goal=4, rising=True),
+    Metric("refill_ready", "the same, with their data stack loaded", rising=True),
+    Metric("slowdown", "a live session's work takes longer meanwhile, by %", goal=20),
+    Metric("floor_run", "floor: `docker run --rm --network none … true`"),
+    Metric("floor_exec", "floor: `docker exec … true`"),
+    Metric("floor_pipe", "floor: `print(1+1)` by a process of the host, through pipes"),
+    Metric("floor_fork", "floor: fork of a small process, and its end"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What one contender showed for one row. inf: it never happened. note: why there are no samples, or too few."""
+    """What one contender showed for one metric. inf: it never happened. note: why there are no samples, or too few."""
 
-    row: str
+    metric: str
     contender: str
     samples: tuple[float, ...]
     note: str = ""
@@ -86,11 +86,11 @@ class Report:
     contenders: tuple[str, ...]
     series: tuple[Series, ...]
 
-    def find(self, row: str, contender: str) -> Series | None:
-        return next((one for one in self.series if (one.row, one.contender) == (row, contender)), None)
+    def find(self, metric: str, contender: str) -> Series | None:
+        return next((one for one in self.series if (one.metric, one.contender) == (metric, contender)), None)
 
     def to_json(self) -> str:
-        return json.dumps({**asdict(self), "rows": [asdict(row) for row in ROWS]}, indent=1)
+        return json.dumps({**asdict(self), "metrics": [asdict(metric) for metric in METRICS]}, indent=1)
 
 
 def number(value: float) -> str:
@@ -115,21 +115,21 @@ def cell(series: Series | None) -> str:
     return median if median == p95 else f"{median} ({p95})"
 
 
-def verdict(row: Row, series: Series | None) -> str:
+def verdict(metric: Metric, series: Series | None) -> str:
     """Whether our goal is met: yes, no, or nothing where there is none."""
-    if row.goal is None:
+    if metric.goal is None:
         return ""
     if series is None or not series.samples:
         return "not measured"
-    met = series.median >= row.goal if row.rising else series.median <= row.goal
-    return "yes" if met and (row.goal_p95 is None or series.p95 <= row.goal_p95) else "no"
+    met = series.median >= metric.goal if metric.rising else series.median <= metric.goal
+    return "yes" if met and (metric.goal_p95 is None or series.p95 <= metric.goal_p95) else "no"
 
 
-def goal(row: Row) -> str:
-    if row.goal is None:
+def goal(metric: Metric) -> str:
+    if metric.goal is None:
         return ""
-    sign = "≥" if row.rising else "≤"
-    return f"{sign} {row.goal:g}" + (f", p95 {sign} {row.goal_p95:g}" if row.goal_p95 else "")
+    sign = "≥" if metric.rising else "≤"
+    return f"{sign} {metric.goal:g}" + (f", p95 {sign} {metric.goal_p95:g}" if metric.goal_p95 else "")
 
 
 Lines = list[list[str]]
@@ -138,17 +138,17 @@ Lines = list[list[str]]
 
 def side_by_side(report: Report) -> Lines:
     """What all can do."""
-    found = [[row.title, *(cell(report.find(row.key, name)) for name in report.contenders)] for row in ROWS]
+    found = [[metric.title, *(cell(report.find(metric.key, name)) for name in report.contenders)] for metric in METRICS]
     return [["ms, median (p95)", *report.contenders], *(line for line in found if any(line[2:]))]
 
 
 def against_goals(report: Report) -> Lines:
     """Ours, with the goals, then the floors."""
     lines = [["ms, median (p95)", OURS, "goal", "met"]]
-    for row in ROWS:
-        series = report.find(row.key, FLOOR if row.key.startswith("floor") else OURS)
+    for metric in METRICS:
+        series = report.find(metric.key, FLOOR if metric.key.startswith("floor") else OURS)
         if series is not None:
-            lines.append([row.title, cell(series), goal(row), verdict(row, series)])
+            lines.append([metric.title, cell(series), goal(metric), verdict(metric, series)])
     return lines
 
 
@@ -168,8 +168,8 @@ def markdown(lines: Lines) -> str:
 
 def notes(report: Report) -> list[str]:
     """What went wrong, by contender."""
-    titles = {row.key: row.title for row in ROWS}
-    return [f"{one.contender}, {titles[one.row]}: {one.note}" for one in report.series if one.note]
+    titles = {metric.key: metric.title for metric in METRICS}
+    return [f"{one.contender}, {titles[one.metric]}: {one.note}" for one in report.series if one.note]
 
 
 def page(report: Report) -> str:
@@ -224,7 +224,7 @@ Numbers of other runs, machines or hours are not comparable with these.
 - **Idle sandbox of a pool**: the mean of its four containers, which share what they read from files only.
 - **Refill**: until four containers run again after four were taken; then the same while a session works all the time,
   for how much longer its work (a sum in plain Python) takes.
-- **Floors** are what the machine and the engine take without any library.
+- **Floors** are what the machine and Docker take without any library.
 
 ## What did not work
 

@@ -47,25 +47,25 @@ class Measured:
         self._samples: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
         self._notes: dict[tuple[str, str], str] = {}
 
-    def add(self, row: str, contender: str, *samples: float) -> None:
-        self._samples[row, contender] += samples
+    def add(self, metric: str, contender: str, *samples: float) -> None:
+        self._samples[metric, contender] += samples
 
-    def note(self, row: str, contender: str, text: str) -> None:
-        self._notes.setdefault((row, contender), text.splitlines()[0] if text else "no reason given")
+    def note(self, metric: str, contender: str, text: str) -> None:
+        self._notes.setdefault((metric, contender), text.splitlines()[0] if text else "no reason given")
 
     def series(self) -> tuple[Series, ...]:
         keys = dict.fromkeys([*self._samples, *self._notes])
         return tuple(Series(*key, tuple(self._samples.get(key, ())), self._notes.get(key, "")) for key in keys)
 
 
-def visit(contender: Contender, client: DockerClient, image: str, measured: Measured) -> None:
+def measure_contender(contender: Contender, client: DockerClient, image: str, measured: Measured) -> None:
     """One round of one contender, from its start to its end; what fails is noted."""
     name = contender.name
-    row = "cold"
+    metric = "cold"
     try:
         started, first = contender.start(image), contender.run(PRINT)
         _expect(first.head, "2\n")
-        measured.add(row, name, started.ms + first.ms)
+        measured.add(metric, name, started.ms + first.ms)
         container = processes.newest(client, image)
         processes.rest(container)
         steps: dict[str, Callable[[], object]] = {
@@ -76,10 +76,10 @@ def visit(contender: Contender, client: DockerClient, image: str, measured: Meas
             "loop": lambda: _runaway(contender, "loop", "pass", image, measured),
             "stubborn": lambda: _runaway(contender, "stubborn", IGNORE, image, measured),
         }
-        for row in steps:
-            steps[row]()
+        for metric in steps:
+            steps[metric]()
     except (ContenderFailed, LookupError, PermissionError, ValueError) as error:
-        measured.note(row, name, str(error))
+        measured.note(metric, name, str(error))
     _end(contender, client, image, measured)
 
 
@@ -91,7 +91,7 @@ def _flood(contender: Contender, measured: Measured) -> None:
         measured.note("flood", contender.name, f"{answer.bytes} bytes came back")
 
 
-def _runaway(contender: Contender, row: str, ignore: str, image: str, measured: Measured) -> None:
+def _runaway(contender: Contender, metric: str, ignore: str, image: str, measured: Measured) -> None:
     """Let code run past its deadline; where the next call fails, go on in a new sandbox."""
     mark = f"loop-{secrets.token_hex(4)}"
     contender.begin(RUNAWAY.format(ignore=ignore, mark=mark), DEADLINE, DEADLINE + GIVE_UP)
@@ -99,14 +99,14 @@ def _runaway(contender: Contender, row: str, ignore: str, image: str, measured: 
     answer = contender.answer()
     if not seen:
         raise ValueError(f"the loop was not seen to run: {answer.error or answer.head}")
-    measured.add(row, contender.name, max(0.0, 1000 * (ended - answer.began - DEADLINE)))
+    measured.add(metric, contender.name, max(0.0, 1000 * (ended - answer.began - DEADLINE)))
     try:
         following = contender.run(PRINT, GIVE_UP, GIVE_UP)
         _expect(following.head, "2\n")
-        measured.add(f"{row}_next", contender.name, following.ms)
+        measured.add(f"{metric}_next", contender.name, following.ms)
     except (ContenderFailed, ValueError) as error:
-        measured.add(f"{row}_next", contender.name, math.inf)
-        measured.note(f"{row}_next", contender.name, str(error))
+        measured.add(f"{metric}_next", contender.name, math.inf)
+        measured.note(f"{metric}_next", contender.name, str(error))
         contender.stop()
         contender.start(image)
         contender.run(PRINT)

@@ -16,7 +16,7 @@ from fastslow.agent.transcript import ToolCall
 from fastslow.tools import tool
 
 _numbers = count(1)
-WEAK = replace(SCRIPTED, name="weak", plan="late", step="output", evidence=True, plan_verbs=("Find", "Plot"))
+WEAK = replace(SCRIPTED, name="weak", strategy="guided")
 
 
 def says(content: str, **fields: Any) -> Reply:
@@ -33,7 +33,7 @@ def plan(*steps: str | dict[str, Any], goal: str = "the goal") -> Reply:
     return calls(("plan", {"goal": goal, "steps": listed}))
 
 
-@tool
+@tool(effect="read")
 def add(a: int, b: int) -> int:
     """Add two numbers.
 
@@ -44,7 +44,7 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-@tool
+@tool(effect="read")
 def fail(why: str) -> str:
     """Fail always.
 

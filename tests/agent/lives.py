@@ -18,10 +18,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from fastslow import Agent, Approval, Journal, Rule, ScriptedModel
+from fastslow import Agent, Approval, ApprovalRule, Journal, ScriptedModel
+from fastslow.agent.calls import IN_DOUBT
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import Event
-from fastslow.agent.record.recorder import IN_DOUBT
 from fastslow.agent.transcript import ToolCall, ToolResult
 from fastslow.sandbox import DockerSandbox
 from fastslow.tools import Tool, tool
@@ -38,22 +38,19 @@ def model(request: Request) -> Reply:
     last = request.messages[-1]
     if not isinstance(last, ToolResult):
         return call("plan", goal="post", steps=[{"do": "1"}, {"do": "2", "after": []}, {"do": "3"}])
+    told = [m.content for m in request.messages if isinstance(m, ToolResult)]
     if last.name == "plan" and "Step 3" in last.content and "Result" in last.content:
         return call("look")
-    if last.name == "plan":
-        found = re.search(r"tep (\d) of 3", last.content)
-        assert found, last.content
-        return call("post", line=found[1])
-    step = [m.content for m in request.messages if isinstance(m, ToolResult) and m.name == "plan"][-1]
-    if "Step 3" in step and "Result" in step:
+    mine = re.findall(r"Do step (\d) of 3", "\n".join(told))
+    if not mine or any("All steps have ended" in text for text in told):
         return Reply(f"Posted: {last.content}")
-    mine = re.search(r"tep (\d) of 3", step)
-    assert mine, step
+    if f"Do step {mine[-1]} of 3" in last.content:
+        return call("post", line=mine[-1])
     if last.content == IN_DOUBT:
         return call("look")
-    if last.name == "look" and mine[1] not in last.content:
-        return call("post", line=mine[1])
-    return Reply(f"posted {mine[1]}")
+    if last.name == "look" and mine[-1] not in last.content:
+        return call("post", line=mine[-1])
+    return Reply(f"posted {mine[-1]}")
 
 
 def code_model(request: Request) -> Reply:
@@ -120,10 +117,10 @@ def life(folder: Path, at: int, where: str, docker: bool) -> None:
         tools=[] if docker else tools(folder / "world", kill),
         sandbox=DockerSandbox() if docker else None,
         journal=journal,
-        approval=Approval((Rule("allow"),)),
+        approval=Approval((ApprovalRule("allow"),)),
         out=folder / "out",
     )
-    result = agent.run_sync(**({"resume": known[0].run} if known else {"task": "Post three lines."}))
+    result = asyncio.run(agent.resume(known[0].run)) if known else agent.run_sync("Post three lines.")
     made = {path.name: path.read_text() for path in result.files}
     told = {"exit": result.exit, "answer": result.answer, "reason": result.reason, "made": made}
     (folder / "end").write_text(json.dumps(told))

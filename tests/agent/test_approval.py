@@ -8,10 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastslow import Agent, Answer, Approval, ConfigurationError, Exit, Journal, Question, Result, Rule, ScriptedModel
+from fastslow import (
+    Agent,
+    Answer,
+    Approval,
+    ApprovalRule,
+    ConfigurationError,
+    Exit,
+    Journal,
+    Question,
+    Result,
+    ScriptedModel,
+)
 from fastslow.agent.approval import PREVIEW, Ask, preview
 from fastslow.agent.engine.types import Reply
 from fastslow.agent.events import CallFinished, CallStarted, Consent
@@ -24,7 +35,9 @@ def made(effect: Effect | None, name: str = "post") -> Tool:
     return Tool.from_schema(name, "Does something.", schema, lambda **_: "done", effect=effect)
 
 
-def decides(rules: list[Rule], arguments: dict[str, Any], effect: Effect | None = None, attended: bool = True) -> str:
+def decides(
+    rules: list[ApprovalRule], arguments: dict[str, Any], effect: Effect | None = None, attended: bool = True
+) -> str:
     return Approval(tuple(rules)).judge(made(effect), arguments, attended=attended).decide
 
 
@@ -39,28 +52,28 @@ def test_without_rules_only_what_reaches_outside_is_asked_about(effect: Effect |
 
 
 def test_the_strictest_rule_counts_whatever_their_order() -> None:
-    allow, ask, deny = Rule("allow"), Rule("ask"), Rule("deny", tool="po*")
+    allow, ask, deny = ApprovalRule("allow"), ApprovalRule("ask"), ApprovalRule("deny", tool="po*")
     assert decides([allow, ask, deny], {}) == decides([deny, ask, allow], {}) == "deny"
     assert decides([allow, ask], {}) == "ask"
-    assert decides([Rule("deny", tool="other"), allow], {}, "outside") == "allow"
+    assert decides([ApprovalRule("deny", tool="other"), allow], {}, "outside") == "allow"
 
 
 @pytest.mark.parametrize(
     ("rule", "arguments", "matches"),
     [
-        (Rule("deny", effect="outside"), {}, False),
-        (Rule("deny", attended=True), {}, True),
-        (Rule("deny", attended=False), {}, False),
-        (Rule("deny", arguments={"to": "*@example.org"}), {"to": "a@example.org"}, True),
-        (Rule("deny", arguments={"to": "*@example.org"}), {"to": "a@example.com"}, False),
-        (Rule("deny", arguments={"to": "*"}), {}, False),
-        (Rule("deny", arguments={"count": "1[0-9]"}), {"count": 12}, True),
-        (Rule("deny", path="/etc/*"), {"path": "/work/../etc/passwd"}, True),
-        (Rule("deny", path="/etc/*"), {"text": "/etc/passwd"}, False),
-        (Rule("deny", path="*"), {"path": 3}, False),
+        (ApprovalRule("deny", effect="outside"), {}, False),
+        (ApprovalRule("deny", attended=True), {}, True),
+        (ApprovalRule("deny", attended=False), {}, False),
+        (ApprovalRule("deny", arguments={"to": "*@example.org"}), {"to": "a@example.org"}, True),
+        (ApprovalRule("deny", arguments={"to": "*@example.org"}), {"to": "a@example.com"}, False),
+        (ApprovalRule("deny", arguments={"to": "*"}), {}, False),
+        (ApprovalRule("deny", arguments={"count": "1[0-9]"}), {"count": 12}, True),
+        (ApprovalRule("deny", path="/etc/*"), {"path": "/work/../etc/passwd"}, True),
+        (ApprovalRule("deny", path="/etc/*"), {"text": "/etc/passwd"}, False),
+        (ApprovalRule("deny", path="*"), {"path": 3}, False),
     ],
 )
-def test_what_a_rule_matches(rule: Rule, arguments: dict[str, Any], matches: bool) -> None:
+def test_what_a_rule_matches(rule: ApprovalRule, arguments: dict[str, Any], matches: bool) -> None:
     assert (decides([rule], arguments) == "deny") is matches
 
 
@@ -68,19 +81,19 @@ def test_what_a_rule_matches(rule: Rule, arguments: dict[str, Any], matches: boo
     "path", ["../secret", "data/../../secret", "/etc/passwd", "~/.ssh/id_rsa", "/data/../etc/passwd", "", "."]
 )
 def test_an_allowed_folder_is_not_left(path: str) -> None:
-    rules = [Rule("ask"), Rule("allow", path="/data/*")]
-    assert decides([Rule("allow", path="/data/*")], {"path": path}, "outside") == "ask"
+    rules = [ApprovalRule("ask"), ApprovalRule("allow", path="/data/*")]
+    assert decides([ApprovalRule("allow", path="/data/*")], {"path": path}, "outside") == "ask"
     assert decides(rules, {"path": path}) == "ask"
 
 
 def test_a_link_out_of_an_allowed_folder_is_seen_through(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc")
-    rule = Rule("allow", path=f"{tmp_path}/*")
+    rule = ApprovalRule("allow", path=f"{tmp_path}/*")
     assert decides([rule], {"path": f"{tmp_path}/a"}, "outside") == "allow"
     assert decides([rule], {"path": f"{tmp_path}/link/passwd"}, "outside") == "ask"
     both = {"source": f"{tmp_path}/a", "target": "/etc/a"}
     assert decides([rule], both, "outside") == "ask", "all paths must fit what allows"
-    assert decides([Rule("deny", path="/etc/*")], both) == "deny", "one that fits is enough for what denies"
+    assert decides([ApprovalRule("deny", path="/etc/*")], both) == "deny", "one that fits is enough for what denies"
 
 
 HOSTILE = [
@@ -104,20 +117,21 @@ HOSTILE = [
 
 @pytest.mark.parametrize("command", HOSTILE)
 def test_an_allowed_command_allows_nothing_else_beside_it(command: str) -> None:
-    rule = Rule("allow", arguments={"command": "git *"})
+    rule = ApprovalRule("allow", arguments={"command": "git *"})
     assert decides([rule], {"command": "git status -sb"}, "outside") == "allow"
     assert decides([rule], {"command": command}, "outside") == "ask"
 
 
 @pytest.mark.parametrize("command", ["rm -rf x", "true && rm -rf x", "echo $(rm -rf x)", "(rm  -rf x)", "a|rm -rf x;b"])
 def test_a_denied_command_is_denied_in_any_part(command: str) -> None:
-    assert decides([Rule("deny", arguments={"command": "rm -rf*"})], {"command": command}) == "deny"
+    assert decides([ApprovalRule("deny", arguments={"command": "rm -rf*"})], {"command": command}) == "deny"
 
 
+@settings(deadline=None)  # it starts a shell, which waits where the machine is busy
 @given(st.text(alphabet="git ;&|<>`$(){}!'\"\\\n\t#*?[]~ax-./=", max_size=20))
 def test_what_an_allow_rule_lets_through_is_one_command_for_a_real_shell(rest: str) -> None:
     command = f"git {rest}"
-    if decides([Rule("allow", arguments={"command": "git *"})], {"command": command}, "outside") != "allow":
+    if decides([ApprovalRule("allow", arguments={"command": "git *"})], {"command": command}, "outside") != "allow":
         return
     # The shell is asked what it would run: `git` is a function that counts itself, all else is not found.
     script = f"PATH=; git() {{ echo ran; }}; set -o noglob\n{command}\n"
@@ -136,8 +150,8 @@ def test_rules_come_from_a_file(tmp_path: Path) -> None:
     )
     assert Approval.load(path) == Approval(
         (
-            Rule("deny", tool="send_*", reason="no mail"),
-            Rule("ask", arguments={"command": "git push*"}, attended=True),
+            ApprovalRule("deny", tool="send_*", reason="no mail"),
+            ApprovalRule("ask", arguments={"command": "git push*"}, attended=True),
         )
     )
 
@@ -229,7 +243,7 @@ async def test_nobody_there_means_no_and_says_how_to_allow_it() -> None:
     [content] = told(result)
     assert "This call is not allowed: post reaches outside of the sandbox" in content
     assert 'decide = "allow", tool = "post"' in content
-    allowed = Approval((Rule("allow", tool="post"),))
+    allowed = Approval((ApprovalRule("allow", tool="post"),))
     await world.run(calls(post("a")), says("done"), approval=allowed)
     assert world.posted == ["a"]
 
@@ -268,7 +282,7 @@ async def test_a_stopped_run_asks_again_and_an_answer_outlives_a_crash(tmp_path:
     agent = Agent(
         engine=ScriptedModel([says("done")]), tools=[world.tool], sandbox=None, ask=world.ask, journal=journal
     )
-    result = await agent.run(resume="last")
+    result = await agent.resume("last")
     assert (result.exit, world.posted) == (Exit.ANSWERED, ["a", "b"])
     assert [question.arguments["line"] for question in world.asked] == ["a", "b", "b"]
 
@@ -279,7 +293,7 @@ async def test_a_call_that_was_allowed_before_a_crash_is_not_asked_about_again(t
         await world.run(calls(post("a")), ask=world.ask, journal=Dies(tmp_path / "runs.db", CallStarted))
     journal = Journal(tmp_path / "runs.db")
     agent = Agent(engine=ScriptedModel([says("done")]), tools=[world.tool], sandbox=None, journal=journal)
-    assert (await agent.run(resume="last")).exit is Exit.ANSWERED
+    assert (await agent.resume("last")).exit is Exit.ANSWERED
     assert (len(world.asked), world.posted) == (1, ["a"])
 
 
@@ -292,14 +306,14 @@ async def test_a_person_decides_on_a_call_in_doubt(tmp_path: Path) -> None:
         agent = Agent(
             engine=ScriptedModel([says("done")]), tools=[world.tool], sandbox=None, ask=world.ask, journal=Journal(path)
         )
-        await agent.run(resume="last")
+        await agent.resume("last")
         assert world.posted == posted
         assert "may have taken effect already" in world.asked[1].reason
 
 
 async def test_a_rule_denies_without_a_question() -> None:
     world = World()
-    rules = Approval((Rule("deny", arguments={"line": "*secret*"}, reason="no secrets"), Rule("allow")))
+    rules = Approval((ApprovalRule("deny", arguments={"line": "*secret*"}, reason="no secrets"), ApprovalRule("allow")))
     result = await world.run(calls(post("my secret")), calls(post("b")), says("x"), ask=world.ask, approval=rules)
     assert world.posted == ["b"]
     assert told(result)[0].startswith("This call is not allowed: no secrets. It was not run.")

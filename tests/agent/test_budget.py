@@ -131,7 +131,7 @@ def test_a_near_limit_is_told_once_to_each_branch() -> None:
 
 
 def test_a_small_limit_of_turns_is_told_while_there_is_one_left() -> None:
-    part = Ledger(Budget()).step()
+    part = Ledger(Budget(step=StepBudget(turns=8))).step()
     for _ in range(6):
         part.add(FAST, says("x"))
     assert part.warning() == ""
@@ -180,7 +180,7 @@ async def run(
     return await agent.run("the task"), model
 
 
-@tool
+@tool(effect="read")
 async def wait(seconds: float) -> str:
     """Wait.
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,7 @@ from fastslow.sandbox import DockerSandbox, Limits, Network
 from fastslow.tools import Tool, tool
 
 
-@tool
+@tool(effect="read")
 def price(item: str, count: int = 1) -> dict[str, float]:
     """The price of some items.
 
@@ -28,7 +27,7 @@ def price(item: str, count: int = 1) -> dict[str, float]:
     return {"total": 2.5 * count}
 
 
-@tool
+@tool(effect="read")
 async def late(seconds: float) -> float:
     """Wait.
 
@@ -156,11 +155,7 @@ async def test_displays_are_events_and_the_model_sees_text() -> None:
 
 
 async def test_nothing_is_told_of_functions_where_there_are_none() -> None:
-    from fastslow.tools.builtin import sandbox_tools
-
-    async def never() -> Any:
-        raise AssertionError
+    from fastslow.tools.builtin import builtin_tools, host_functions
 
     odd = Tool.from_schema("odd-name", "Odd.", {"type": "object", "properties": {}}, lambda: None)
-    plain = {one.name: one.description for one in sandbox_tools(never)}
-    assert {one.name: one.description for one in sandbox_tools(never, [odd])} == plain
+    assert builtin_tools(host_functions([odd])) == builtin_tools()

@@ -15,7 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastslow import Agent, Budget, Exit, Journal, ScriptedModel, StepBudget
-from fastslow.agent.compaction import CUTS, ERRORS, LATELY, RECENT, STAND_IN, Folded, Shorter, compact, stream_fitting
+from fastslow.agent.compaction import (
+    CUTS,
+    ERROR_WINDOW,
+    ERRORS,
+    RECENT,
+    STAND_IN,
+    Folded,
+    ShorterHistory,
+    compact,
+    stream_fitting,
+)
 from fastslow.agent.engine.scripted import SCRIPTED
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.engine.wire import encode_history, size
@@ -231,7 +241,7 @@ def test_any_history_becomes_a_valid_shorter_one(history: tuple[Message, ...], t
         assert shorter == history
     results = [m for m in history if isinstance(m, ToolResult)]
     left = {m.call_id: m for m in shorter if isinstance(m, ToolResult)}
-    errors = [m for m in results[-LATELY:] if not m.ok][-ERRORS:]
+    errors = [m for m in results[-ERROR_WINDOW:] if not m.ok][-ERRORS:]
     unread = [m for m in history[-3:] if isinstance(m, ToolResult) and _same_turn(m, results[-1])]
     spared = [
         *results[-RECENT:],
@@ -278,7 +288,7 @@ async def test_a_prompt_that_leaves_room_is_sent_as_it_is() -> None:
 async def test_a_prompt_that_is_too_long_is_made_half_as_long_first() -> None:
     model = ScriptedModel([says("ok")], context=8192)
     first, *_ = await fitted(model, Request(old_work(12)))
-    assert isinstance(first, Shorter)
+    assert isinstance(first, ShorterHistory)
     assert first.before > 8192
     assert 1500 < first.after <= 8192 // 2
     assert model.requests[0].messages == first.transcript.messages
@@ -291,14 +301,14 @@ async def test_room_is_for_thoughts_as_well() -> None:
     for mode, fits in ((FAST, True), (Mode(4000), False)):
         model = ScriptedModel([says("ok")], context=20_000, profile=tight)
         items = await fitted(model, replace(request, mode=mode))
-        assert isinstance(items[0], Shorter) is not fits
+        assert isinstance(items[0], ShorterHistory) is not fits
 
 
 async def test_thoughts_that_are_not_sent_cost_nothing() -> None:
     request = Request(tuple(replace(m, reasoning="z" * 9000) if isinstance(m, Assistant) else m for m in old_work(12)))
     model = ScriptedModel([says("ok")], context=8192)
     first, *_ = await fitted(model, request)
-    assert isinstance(first, Shorter)
+    assert isinstance(first, ShorterHistory)
     assert 1500 < first.after <= 8192 // 2
 
 
@@ -329,7 +339,7 @@ async def test_a_server_that_cannot_count_is_estimated() -> None:
 
     model = Silent([says("ok")], context=8192)
     first, *_ = await fitted(model, Request(old_work(12)))
-    assert isinstance(first, Shorter)
+    assert isinstance(first, ShorterHistory)
     assert model.requests[0].counted is None
     assert total(model.requests[0].messages) < 8192 * 4 * 0.6
 
@@ -347,7 +357,7 @@ async def test_a_server_with_less_room_than_it_says_gets_a_shorter_prompt_once(c
     model = ScriptedModel([refuse, says("ok")], context=context or 10**6)
     before = await model.count(request.messages)
     first, *_ = await fitted(model, request)
-    assert isinstance(first, Shorter)
+    assert isinstance(first, ShorterHistory)
     assert first.after < before / 2
     model.assert_complete()
     with pytest.raises(ContextOverflow, match="too long for me"):
@@ -370,7 +380,7 @@ TURNS = 200
 CONTEXT = 8192
 
 
-@tool
+@tool(effect="read")
 def read(page: int) -> str:
     """Read a page.
 
@@ -436,7 +446,7 @@ async def test_a_resumed_run_is_shortened_anew_and_a_replay_needs_no_context(tmp
     run = journal.runs()[0].run
     before = [event for event in journal.read(run).events if isinstance(event, Compacted)]
     model = ScriptedModel([*pages[11:], says("Done.")], context=CONTEXT)
-    result = await Agent(engine=model, tools=[read], sandbox=None, journal=journal).run(resume=run)
+    result = await Agent(engine=model, tools=[read], sandbox=None, journal=journal).resume(run)
     assert result.answer == "Done."
     shortened = [event for event in result.events if isinstance(event, Compacted)]
     assert shortened[0].before > CONTEXT, "what was said before comes back whole, and is shortened at once"

@@ -32,7 +32,7 @@ def _counting(seen: list[str]) -> Callable[[FrameType, str, Any], None]:
 async def test_from_run_to_a_tools_body() -> None:
     depth: list[str] = []
 
-    @tool
+    @tool(effect="read")
     async def look() -> str:
         """Look."""
         frame: FrameType | None = sys._getframe()

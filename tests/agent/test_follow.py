@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from fastslow import Agent, Approval, ConfigurationError, Exit, Journal, Rule, RunUnknown, ScriptedModel
+from fastslow import Agent, Approval, ApprovalRule, ConfigurationError, Exit, Journal, RunUnknown, ScriptedModel
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import CallFinished, RunStarted, TurnStarted
 from fastslow.agent.transcript import Assistant, Message, System, ToolResult, User
@@ -21,7 +22,7 @@ def journal(tmp_path: Path) -> Journal:
 
 
 def agent(journal: Journal | None, *script: Any, **options: Any) -> Agent:
-    options = {"sandbox": None, "tools": (add, fail), "approval": Approval((Rule("allow"),)), **options}
+    options = {"sandbox": None, "tools": (add, fail), "approval": Approval((ApprovalRule("allow"),)), **options}
     return Agent(engine=ScriptedModel(script), journal=journal, **options)
 
 
@@ -54,10 +55,13 @@ async def test_the_model_is_told_what_was_said(journal: Journal) -> None:
 
 
 async def test_an_answer_that_was_given_by_the_tool_is_told_once(journal: Journal) -> None:
-    await agent(journal, calls(("answer", {"text": "It is 3."}))).run("What is 1 + 2?")
+    class Sum(BaseModel):
+        total: int
+
+    await agent(journal, calls(("answer", {"total": 3}))).run("What is 1 + 2?", output=Sum)
     asked = Asked()
     await agent(journal, asked).run("Is that so?", after="last")
-    assert asked.messages[1:] == (User("What is 1 + 2?"), Assistant("It is 3."), User("Is that so?"))
+    assert asked.messages[1:] == (User("What is 1 + 2?"), Assistant('{"total": 3}'), User("Is that so?"))
 
 
 async def test_a_plan_is_told_with_what_came_of_it_and_without_its_steps(journal: Journal) -> None:
@@ -120,7 +124,7 @@ async def test_it_is_resumed_and_replayed_like_any_run(journal: Journal, tmp_pat
     with pytest.raises(SystemError):
         await agent(journal, calls(("python", {"code": "y = x"})), crash, sandbox=again).run("Set y.", after="last")
     asked, sandbox = Asked(), DummySandbox([Execution("ok"), Execution("ok"), Execution("ok", stdout="1")])
-    result = await agent(journal, calls(("python", {"code": "y"})), asked, sandbox=sandbox).run(resume="last")
+    result = await agent(journal, calls(("python", {"code": "y"})), asked, sandbox=sandbox).resume("last")
     assert result.exit is Exit.ANSWERED
     assert sandbox.ran == ["x = 1", "y = x", "y"]
     assert [m.content for m in asked.messages if isinstance(m, User)] == ["Set x.", "Set y."]
@@ -148,5 +152,5 @@ async def test_what_nothing_can_follow(journal: Journal) -> None:
     assert failed.exit is Exit.FAILED
     with pytest.raises(ConfigurationError, match=f"go on with it: fastslow resume {failed.run}"):
         await agent(journal).run("And?", after="last")
-    with pytest.raises(ConfigurationError, match="pass one of them"):
-        await agent(journal).run(after="last", resume="last")
+    with pytest.raises(ConfigurationError, match="not both"):
+        await agent(journal).run("And?", after="last", history=[User("Hi")])

@@ -11,7 +11,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,20 @@ import pytest
 from fastslow import (
     Agent,
     Approval,
+    ApprovalRule,
     Budget,
     ConfigurationError,
     Exit,
     Journal,
     JournalBroken,
-    Rule,
     RunBusy,
     RunUnknown,
     ScriptedModel,
 )
+from fastslow.agent.calls import IN_DOUBT
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import CallFinished, CallStarted, Notice, RunFinished, RunResumed, TurnFinished, TurnStarted
 from fastslow.agent.modes import FAST
-from fastslow.agent.record.recorder import IN_DOUBT
 from fastslow.agent.surfaces.cli import runs as commands
 from fastslow.agent.transcript import ToolCall, ToolResult
 from fastslow.sandbox import DummySandbox, Execution
@@ -49,7 +49,7 @@ def journal(tmp_path: Path) -> Journal:
 
 
 def agent(journal: Journal | None, *script: Any, tools: tuple[Tool, ...] = (add, fail), **options: Any) -> Agent:
-    options = {"sandbox": None, "approval": Approval((Rule("allow"),)), **options}
+    options = {"sandbox": None, "approval": Approval((ApprovalRule("allow"),)), **options}
     return Agent(engine=ScriptedModel(script), tools=tools, journal=journal, **options)
 
 
@@ -87,7 +87,7 @@ def test_a_run_killed_at_any_write_ends_the_same_and_does_nothing_twice(where: l
 async def test_what_was_paid_for_is_not_asked_again(journal: Journal) -> None:
     run = await crashed(journal, calls(("add", {"a": 1, "b": 2})), calls(("add", {"a": 3, "b": 4})))
     again = agent(journal, says("10"))
-    result = await again.run(resume=run)
+    result = await again.resume(run)
     assert (result.run, result.answer, result.exit) == (run, "10", Exit.ANSWERED)
     [request] = again.engine.requests  # type: ignore[attr-defined]
     assert [m.content for m in request.messages if isinstance(m, ToolResult)] == ["3", "7"]
@@ -101,8 +101,8 @@ async def test_nothing_is_written_twice(journal: Journal) -> None:
     run = await crashed(journal, plan("a", {"do": "b", "after": []}), says("A"), says("B"))
     for _ in range(3):
         with pytest.raises(SystemError):
-            await agent(journal, crash).run(resume=run)
-    await agent(journal, says("done")).run(resume=run)
+            await agent(journal, crash).resume(run)
+    await agent(journal, says("done")).resume(run)
     written = journal.read(run)
     kinds = Counter(type(event) for event in written.events)
     assert (kinds[TurnFinished], kinds[CallStarted], kinds[CallFinished]) == (4, 1, 1)
@@ -116,7 +116,7 @@ def look() -> str:
     return "seen"
 
 
-@pytest.mark.parametrize(("effect", "runs"), [("read", 2), ("sandbox", 2), ("outside", 1), (None, 1)])
+@pytest.mark.parametrize(("effect", "runs"), [("read", 2), ("sandbox", 2), ("outside", 1)])
 async def test_a_call_in_doubt_runs_again_only_where_that_does_no_harm(tmp_path: Path, effect: Any, runs: int) -> None:
     ran = []
 
@@ -130,7 +130,7 @@ async def test_a_call_in_doubt_runs_again_only_where_that_does_no_harm(tmp_path:
     with pytest.raises(SystemError):
         await agent(dying, calls(("touch", {})), tools=(touch,)).run("the task")
     again = agent(Journal(dying.path), says("done"), tools=(touch,))
-    result = await again.run(resume="last")
+    result = await again.resume("last")
     assert len(ran) == runs
     [finished] = [event for event in result.events if isinstance(event, CallFinished)]
     assert finished.content == ("touched" if runs == 2 else IN_DOUBT)
@@ -140,7 +140,7 @@ async def test_a_call_in_doubt_runs_again_only_where_that_does_no_harm(tmp_path:
 async def test_a_model_that_looked_may_repeat_a_call_in_doubt(tmp_path: Path) -> None:
     ran = []
 
-    @tool
+    @tool(effect="outside")
     def touch() -> str:
         """Touch."""
         ran.append(1)
@@ -150,7 +150,7 @@ async def test_a_model_that_looked_may_repeat_a_call_in_doubt(tmp_path: Path) ->
     with pytest.raises(SystemError):
         await agent(dying, calls(("touch", {})), tools=(touch, look)).run("the task")
     script = calls(("look", {})), calls(("touch", {})), says("done")
-    result = await agent(Journal(dying.path), *script, tools=(touch, look)).run(resume="last")
+    result = await agent(Journal(dying.path), *script, tools=(touch, look)).resume("last")
     assert [e.content for e in result.events if isinstance(e, CallFinished)] == [IN_DOUBT, "seen", "touched"]
     assert len(ran) == 2
 
@@ -167,7 +167,7 @@ async def test_files_and_variables_are_there_again(journal: Journal, tmp_path: P
     second = DummySandbox([Execution("ok"), Execution("error"), Execution("ok", stdout="three")])
     out = tmp_path / "out"
     script = calls(("read_file", {"path": "orders.csv"})), calls(("python", {"code": "x"})), says("done")
-    result = await agent(journal, *script, sandbox=second, out=out).run(resume="last")
+    result = await agent(journal, *script, sandbox=second, out=out).resume("last")
     assert second.ran == ["x = 1", "x = 2; 1/0", "x"]
     contents = [e.content for e in result.events if isinstance(e, CallFinished)]
     assert contents[3:] == ["a,b\n1,2", "three"]
@@ -179,7 +179,7 @@ async def test_variables_that_cannot_be_had_again_are_told_as_gone(journal: Jour
     await crashed(journal, calls(("python", {"code": "x = 1"})), sandbox=first)
     second = DummySandbox([Execution("error"), Execution("ok", stdout="two"), Execution("ok", stdout="three")])
     script = calls(("python", {"code": "y"})), calls(("python", {"code": "z"})), says("done")
-    result = await agent(journal, *script, sandbox=second).run(resume="last")
+    result = await agent(journal, *script, sandbox=second).resume("last")
     _, told, after = [e.content for e in result.events if isinstance(e, CallFinished)]
     assert told.startswith("two\n(The interpreter was started anew: variables and imports are gone")
     assert after == "three"
@@ -195,14 +195,14 @@ async def test_code_that_called_tools_is_not_run_for_its_variables(journal: Jour
         TurnFinished("", 1, FAST, Reply(calls=(call,))),
         CallStarted("", call, {"code": code}),
         CallStarted("", called, {"a": 1, "b": 2}, "c1"),
-        CallFinished("", "c1.1", "add", True, "3", 0.0, "c1"),
-        CallFinished("", "c1", "python", True, "3", 0.0),
+        CallFinished("", "c1.1", "add", "ok", "3", 0.0, "c1"),
+        CallFinished("", "c1", "python", "ok", "3", 0.0),
     ):
         write(event)
     journal.save(run, {}, {})
     sandbox = DummySandbox([Execution("ok", stdout="new")])
     script = calls(("python", {"code": "y"})), says("done")
-    result = await agent(journal, *script, sandbox=sandbox).run(resume=run)
+    result = await agent(journal, *script, sandbox=sandbox).resume(run)
     assert sandbox.ran == ["y"]
     told = [e for e in result.events if isinstance(e, CallFinished)]
     assert [e.call_id for e in told[:2]] == ["c1.1", "c1"]
@@ -226,7 +226,7 @@ async def test_a_cancelled_run_goes_on(journal: Journal) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert journal.runs()[0].exit is Exit.CANCELLED
-    result = await agent(journal, says("3")).run(resume="last")
+    result = await agent(journal, says("3")).resume("last")
     assert (result.answer, result.exit) == ("3", Exit.ANSWERED)
 
 
@@ -236,10 +236,10 @@ async def test_a_run_out_of_budget_gets_it_once_more(journal: Journal) -> None:
 
     adding = [calls(("add", {"a": 1, "b": n})) for n in range(6)]
     assert (await some(*adding[:2]).run("the task")).exit is Exit.BUDGET
-    assert (await some(*adding[2:4]).run(resume="last")).exit is Exit.BUDGET
+    assert (await some(*adding[2:4]).resume("last")).exit is Exit.BUDGET
     with pytest.raises(SystemError):
-        await some(adding[4], crash).run(resume="last")
-    result = await some(says("done")).run(resume="last")
+        await some(adding[4], crash).resume("last")
+    result = await some(says("done")).resume("last")
     assert (result.answer, result.exit) == ("done", Exit.ANSWERED)
     assert sum(row.turns for row in result.usage.values()) == 6
 
@@ -247,7 +247,7 @@ async def test_a_run_out_of_budget_gets_it_once_more(journal: Journal) -> None:
 async def test_an_answered_run_is_only_told_again(journal: Journal) -> None:
     first = await agent(journal, calls(("add", {"a": 1, "b": 2})), says("3")).run("the task")
     rows = len(journal.read(first.run).events)
-    again = await agent(journal).run(resume=first.run)
+    again = await agent(journal).resume(first.run)
     assert (again.answer, again.exit, again.seconds) == ("3", Exit.ANSWERED, first.seconds)
     assert again.usage == first.usage
     assert len(journal.read(first.run).events) == rows
@@ -259,7 +259,7 @@ async def test_two_cannot_carry_out_one_run(journal: Journal) -> None:
     with journal.hold(run):
         assert other.runs()[0].running
         with pytest.raises(RunBusy, match=run):
-            await agent(other, says("x")).run(resume=run)
+            await agent(other, says("x")).resume(run)
     assert not other.runs()[0].running
     held = f"with Journal({str(journal.path)!r}).hold({run!r}): print(1, flush=True); input()"
     code = f"from fastslow import Journal\n{held}"
@@ -267,10 +267,10 @@ async def test_two_cannot_carry_out_one_run(journal: Journal) -> None:
     assert process.stdout
     assert await process.stdout.readline() == b"1\n"
     with pytest.raises(RunBusy):
-        await agent(journal, says("x")).run(resume=run)
+        await agent(journal, says("x")).resume(run)
     process.kill()
     await process.wait()
-    assert (await agent(journal, says("x")).run(resume=run)).answer == "x"
+    assert (await agent(journal, says("x")).resume(run)).answer == "x"
     assert not list(journal.path.with_name("runs.db.running").iterdir())
 
 
@@ -281,18 +281,15 @@ async def test_one_of_two_that_start_at_once_goes_on(journal: Journal) -> None:
         await asyncio.sleep(0.1)
         return says("x")
 
-    ends = await asyncio.gather(*(agent(journal, slow).run(resume=run) for _ in range(5)), return_exceptions=True)
+    ends = await asyncio.gather(*(agent(journal, slow).resume(run) for _ in range(5)), return_exceptions=True)
     assert Counter(type(end) for end in ends)[RunBusy] == 4
 
 
-async def test_a_task_or_a_run_but_not_both(journal: Journal) -> None:
-    for arguments in ({}, {"task": "t", "resume": "r"}):
-        with pytest.raises(ConfigurationError, match="pass one of them"):
-            await agent(journal).run(**arguments)
+async def test_a_run_that_nobody_knows_cannot_go_on(journal: Journal) -> None:
     with pytest.raises(ConfigurationError, match="keeps no journal"):
-        await agent(None).run(resume="last")
+        await agent(None).resume("last")
     with pytest.raises(RunUnknown, match="`fastslow runs` lists them"):
-        await agent(journal).run(resume="20200101")
+        await agent(journal).resume("20200101")
 
 
 # --- fork and replay ---------------------------------------------------------------------------------
@@ -301,13 +298,13 @@ async def test_a_task_or_a_run_but_not_both(journal: Journal) -> None:
 async def test_a_fork_goes_another_way_from_a_turn_on(journal: Journal) -> None:
     first = await agent(journal, calls(("add", {"a": 1, "b": 2})), calls(("add", {"a": 3, "b": 4})), says("7")).run("t")
     journal.fork(first.run, 2, "fork")
-    assert journal.runs()[0].parent == first.run
+    assert journal.runs()[0].forked == first.run
     other = agent(journal, says("only 3"))
-    result = await other.run(resume="fork")
+    result = await other.resume("fork")
     assert (result.run, result.answer) == ("fork", "only 3")
     [request] = other.engine.requests  # type: ignore[attr-defined]
     assert [m.content for m in request.messages if isinstance(m, ToolResult)] == ["3"]
-    assert (await agent(journal).run(resume=first.run)).answer == "7"
+    assert (await agent(journal).resume(first.run)).answer == "7"
     with pytest.raises(ValueError, match="has the turns 1, 2, 3, got 9"):
         journal.fork(first.run, 9, "other")
 
@@ -369,7 +366,7 @@ async def test_a_run_goes_on_where_the_default_journal_cannot_be(monkeypatch: py
 
 
 def test_a_newer_file_is_left_alone(journal: Journal) -> None:
-    with sqlite3.connect(journal.path) as database:
+    with closing(sqlite3.connect(journal.path)) as database, database:
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(JournalBroken, match="the format 99"):
         journal.runs()
@@ -403,13 +400,13 @@ async def test_a_damaged_run_is_told_and_can_be_forked_before_the_damage(
     journal: Journal, damage: str, said: str
 ) -> None:
     run = (await agent(journal, calls(("add", {"a": 1, "b": 2})), says("3")).run("t")).run
-    with sqlite3.connect(journal.path) as database:
+    with closing(sqlite3.connect(journal.path)) as database, database:
         database.execute(damage)
     with pytest.raises(JournalBroken, match=said.replace("the-run", run)):
         journal.runs() if "UPDATE runs" in damage else journal.read(run)
     if "number > 4" in damage:
         journal.fork(run, 1, "fork")
-        assert (await agent(journal, says("3")).run(resume="fork")).answer == "3"
+        assert (await agent(journal, says("3")).resume("fork")).answer == "3"
 
 
 async def test_the_command_does_not_go_on_without_the_tools_of_a_run(
@@ -419,7 +416,7 @@ async def test_the_command_does_not_go_on_without_the_tools_of_a_run(
     budget = Budget(turns=1)
     run = (await Agent(engine=engine, tools=[add], sandbox=None, journal=journal, budget=budget).run("t")).run
     monkeypatch.setattr(commands, "Journal", lambda: Journal(journal.path))
-    with pytest.raises(ConfigurationError, match=f"tools of its own, add, .*{run}"):
+    with pytest.raises(ConfigurationError, match=f"given tools in Python, add, .*{run}"):
         commands.resume("last", None)
 
 
@@ -427,7 +424,7 @@ async def test_hostile_text_is_kept(journal: Journal) -> None:
     text = "half \ud83d a pair, \x00, \u2028, \x1b[31m"
     first = await agent(journal, says(text)).run("t")
     assert first.answer == text.strip()
-    assert (await agent(journal).run(resume="last")).answer == text.strip().replace("\ud83d", "?")
+    assert (await agent(journal).resume("last")).answer == text.strip().replace("\ud83d", "?")
 
 
 @pytest.fixture
@@ -463,7 +460,7 @@ async def test_a_full_disk_ends_the_run_with_one_clear_reason_and_it_goes_on_lat
         """Do nothing."""
         return "fine"
 
-    again = await agent(journal, says("done"), tools=(now_fine,)).run(resume="last")
+    again = await agent(journal, says("done"), tools=(now_fine,)).resume("last")
     assert (again.exit, again.answer) == (Exit.ANSWERED, "done")
     journal.close()
 
@@ -471,6 +468,6 @@ async def test_a_full_disk_ends_the_run_with_one_clear_reason_and_it_goes_on_lat
 async def test_notices_are_said_once(journal: Journal) -> None:
     reply = says("3", notes=("mended",))
     run = await crashed(journal, calls(("add", {"a": 1, "b": 2}), notes=("mended",)))
-    result = await agent(journal, reply).run(resume=run)
+    result = await agent(journal, reply).resume(run)
     assert [e.text for e in result.events if isinstance(e, Notice)] == ["mended", "mended"]
     assert sum(isinstance(e, Notice) for e in journal.read(run).events) == 2

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from fastslow import VLLM, Agent, Exit, Result, ScriptedModel, Task, run_many
+from fastslow import VLLM, Agent, Exit, Result, RunOptions, ScriptedModel, Task, run_many
 from fastslow.agent.engine import retries
 from fastslow.agent.engine.types import Request
 from fastslow.agent.errors import EngineUnreachable
@@ -136,7 +136,7 @@ async def test_256_runs_at_once_on_a_server_that_fails(monkeypatch: pytest.Monke
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0.01)
     sums = list[int]()
 
-    @tool
+    @tool(effect="read")
     async def add(a: int, b: int) -> int:
         """Add two numbers.
 
@@ -219,7 +219,7 @@ async def test_nothing_is_left_of_a_run_that_ended(busy: Busy) -> None:
 
 async def test_one_bad_task_ends_no_other(busy: Busy, tmp_path: Path) -> None:
     agent = agent_of(busy)
-    bad = [Task("b", (tmp_path / "absent.csv",)), Task("c", (tmp_path,)), "d\ud800"]
+    bad = [Task("b", RunOptions(files=[tmp_path / "absent.csv"])), Task("c", RunOptions(files=[tmp_path])), "d\ud800"]
     results = dict([item async for item in run_many(agent, ["a", *bad, "e"], concurrency=2)])
     await agent.aclose()
     assert [results[n].exit for n in (0, 4)] == [Exit.ANSWERED] * 2
@@ -257,7 +257,7 @@ async def test_each_task_has_a_folder_of_its_own_for_what_it_makes(tmp_path: Pat
     agent = Agent(engine=ScriptedModel(script * 2), sandbox=DummySandbox(), out=tmp_path / "out", journal=None)
     source = tmp_path / "in.txt"
     source.write_text("x")
-    tasks = [Task("a", (source,)), Task("b", (source,))]
+    tasks = [Task(name, RunOptions(files=[source])) for name in "ab"]
     results = [result async for _, result in run_many(agent, tasks, concurrency=1)]
     assert [result.files for result in results] == [(tmp_path / "out" / str(n) / "out.txt",) for n in (0, 1)]
     assert agent.out == tmp_path / "out"

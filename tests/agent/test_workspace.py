@@ -22,8 +22,11 @@ from tests.agent.helpers import calls, says
 class BrokenSandbox(DummySandbox):
     """A sandbox whose engine is gone."""
 
+    tries = 0
+
     async def session(self, **_: object) -> object:  # type: ignore[override]
-        raise SandboxError("no Docker engine answers; start it")
+        self.tries += 1
+        raise SandboxError("no Docker daemon answers; start it")
 
 
 async def test_files_go_in_and_what_was_made_comes_out(tmp_path: Path) -> None:
@@ -47,14 +50,16 @@ async def test_code_runs_in_the_sandbox_and_its_failure_is_told() -> None:
     assert result.exit is Exit.ANSWERED
 
 
-async def test_a_sandbox_that_cannot_start_ends_the_run_with_the_remedy() -> None:
-    model = ScriptedModel([calls(("python", {"code": "1"}))])
-    result = await Agent(engine=model, sandbox=BrokenSandbox()).run("compute")
+async def test_a_sandbox_that_cannot_start_ends_the_run_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastslow.agent.workspace.PAUSES", (0.01, 0.02, 0.03))
+    model, sandbox = ScriptedModel([calls(("python", {"code": "1"}))]), BrokenSandbox()
+    result = await Agent(engine=model, sandbox=sandbox).run("compute")
     assert result.exit is Exit.FAILED
     assert "start it" in result.reason
+    assert sandbox.tries == 5  # one ahead of its need, then one before and one behind each pause
 
 
-@tool
+@tool(effect="read")
 def dump(megabytes: float) -> str:
     """Give much text.
 

@@ -117,7 +117,7 @@ async def test_calls_that_stand_in_code_or_text_are_counted_where_they_are_carri
 
 
 async def test_a_run_is_left_behind_the_calls_that_count() -> None:
-    run = Run(case(over=lambda _: False), case().tools(), most=9)
+    run = Run(case(stop_when=lambda _: False), case().tools(), most=9)
     async with recorded(run, says("", ("treble", "{}")), says("", ("double", '{"x": 1}'))) as (client, asked):
         statuses = [(await client.post("/v1/chat/completions", json=REQUEST)).status_code for _ in range(3)]
     assert statuses == [200, 200, 400]

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.sandbox import report
-from benchmarks.sandbox.report import FLOOR, OURS, ROWS, Report, Row, Series
+from benchmarks.sandbox.report import FLOOR, METRICS, OURS, Metric, Report, Series
 
 RECORDED = Report(
     date="2026-11-24 03:51 UTC",
@@ -54,8 +54,8 @@ def test_goals_are_met_by_the_median_and_the_percentile() -> None:
     [((2.0, 2.0, 2.0), "yes"), ((2.0, 2.0, 20.0), "no"), ((4.0, 4.0, 4.0), "no"), ((), "not measured")],
 )
 def test_verdicts(samples: tuple[float, ...], met: str) -> None:
-    row = Row("warm", "", goal=3, goal_p95=10)
-    assert report.verdict(row, Series("warm", OURS, samples)) == met
+    metric = Metric("warm", "", goal=3, goal_p95=10)
+    assert report.verdict(metric, Series("warm", OURS, samples)) == met
 
 
 def test_the_page_and_the_json_hold_everything() -> None:
@@ -65,7 +65,7 @@ def test_the_page_and_the_json_hold_everything() -> None:
     assert "| first result, cold | 290 (305) | ≤ 350 | yes |\n" in page
     data = json.loads(RECORDED.to_json())
     assert len(data["series"]) == len(RECORDED.series)
-    assert {row["key"] for row in data["rows"]} == {row.key for row in ROWS}
+    assert {metric["key"] for metric in data["metrics"]} == {metric.key for metric in METRICS}
 
 
 def test_the_tables_show_in_a_terminal() -> None:

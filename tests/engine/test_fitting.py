@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from fake_server import CHAT, Answer, FakeServer, Seen, said, serving
 
-from fastslow.agent.compaction import Shorter, stream_fitting
+from fastslow.agent.compaction import ShorterHistory, stream_fitting
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.transcript import Assistant, System, ToolCall, ToolResult, User
@@ -60,7 +60,7 @@ async def test_a_server_gets_what_fits_and_each_prompt_is_counted_once(server: C
     await engine.connect()
     items = [item async for item in stream_fitting(engine, request())]
     await engine.aclose()
-    shorter = [item for item in items if isinstance(item, Shorter)]
+    shorter = [item for item in items if isinstance(item, ShorterHistory)]
     assert len(shorter) == (1 if room == CONTEXT else 2)
     assert isinstance(items[-1], Reply)
     assert items[-1].content == "It is 42."

@@ -14,7 +14,7 @@ from fake_server import CHAT, Answer, FakeServer, Seen, call, delta, serving, us
 from fastslow.agent.engine import probe as probe_module
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.probe import UNKNOWN, Finding
-from fastslow.agent.surfaces.cli.doctor import _probed
+from fastslow.agent.surfaces.cli.doctor import _probe_server
 
 NAMES = [
     "context",
@@ -168,7 +168,7 @@ async def test_findings_are_kept_until_the_server_restarts(fake: ProbedServer, c
     assert len(os.listdir(cache)) == 2
 
 
-async def test_damaged_findings_are_probed_anew(fake: ProbedServer, cache: Path) -> None:
+async def test_damaged_findings_are_probe_server_anew(fake: ProbedServer, cache: Path) -> None:
     first = await findings(fake)
     for text in ("{", "[1]", json.dumps([{"name": "switch"}])):
         overwrite(cache, text)
@@ -194,7 +194,7 @@ async def test_the_doctor_tries_such_a_server_all_the_same(fake: ProbedServer) -
     fake.faults = {"metrics"}
     assert [*await findings(fake)] == ["server"]
     assert not fake.chats
-    _, found = await _probed(fake.url)
+    _, found = await _probe_server(fake.url)
     assert fake.chats
     assert {"switch", "cache"} <= {finding.name for finding in found}
     assert UNKNOWN not in found

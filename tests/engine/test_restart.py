@@ -16,12 +16,12 @@ import pytest
 from asking import ASK, WEATHER
 from fake_server import Answer, FakeServer, delta, said, serving
 
+from fastslow.agent import managed_server
 from fastslow.agent.engine import reach
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.types import Delta, Reply, Request
 from fastslow.agent.errors import EngineDied
-from fastslow.agent.serving import process as records
-from fastslow.agent.serving.process import ServerRecord
+from fastslow.agent.managed_server import ServerInfo
 
 STALLED = Answer([delta([1], content="Ha")], hold=True)
 
@@ -36,7 +36,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def process() -> Iterator[subprocess.Popen[bytes]]:
-    """Stands for the server's process in its record; what answers is a fake of this process."""
+    """Stands for the server's process in its file; what answers is a fake of this process."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as child:
         try:
             yield child
@@ -59,11 +59,11 @@ class Managed:
         self.ending.set()
         await self.serving
 
-    def write_record(self, home: Path, **fields: str) -> None:
+    def write_file(self, home: Path, **fields: str) -> None:
         created = psutil.Process(self.child.pid).create_time()
         told = {"model": "/models/m", "served_name": "m", "profile": "exaone4"} | fields
-        records.write_record(
-            ServerRecord(self.child.pid, created, self.fake.url, extra_flags=(), log=str(home / "log"), **told)
+        managed_server.write_server_info(
+            ServerInfo(self.child.pid, created, self.fake.url, extra_flags=(), log=str(home / "log"), **told)
         )
 
 
@@ -109,13 +109,13 @@ async def in_mid_answer(server: Managed, turns: int = 1) -> tuple[VLLM, list[asy
 async def test_goes_on_at_another_port(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "RESTART_SECONDS", 10.0)
     async with managed() as first, managed() as second:
-        first.write_record(home)
+        first.write_file(home)
         engine, tasks = await in_mid_answer(first, 3)
         await first.end()
         await asyncio.sleep(0.1)  # for a moment there is no server
         second.fake.answers = [said("One."), said("Two."), said("Three."), said("Four.")]
         second.fake.models[0]["max_model_len"] = 9000
-        second.write_record(home)
+        second.write_file(home)
         replies = await asyncio.wait_for(asyncio.gather(*tasks), 20)
         assert {reply.content for reply in replies} == {"One.", "Two.", "Three."}
         for reply in replies:
@@ -128,17 +128,17 @@ async def test_goes_on_at_another_port(home: Path, monkeypatch: pytest.MonkeyPat
 
 async def test_waits_until_the_new_server_answers(home: Path) -> None:
     async with managed() as first, managed() as second:
-        first.write_record(home)
+        first.write_file(home)
         engine, [task] = await in_mid_answer(first)
         loading = second.fake.url
         second.fake.url = "http://127.0.0.1:9/v1"  # its process runs, and nobody answers
-        second.write_record(home)
+        second.write_file(home)
         await first.end()
         await asyncio.sleep(1.5)  # longer than anybody waits for a server that nobody starts
         assert not task.done()
         second.fake.url = loading
         second.fake.answers = [said("Yes.")]
-        second.write_record(home)
+        second.write_file(home)
         assert (await asyncio.wait_for(task, 20)).content == "Yes."
         await engine.aclose()
 
@@ -146,7 +146,7 @@ async def test_waits_until_the_new_server_answers(home: Path) -> None:
 async def test_nobody_starts_it_again(home: Path) -> None:
     started = time.monotonic()
     async with managed() as first:
-        first.write_record(home)
+        first.write_file(home)
         engine, tasks = await in_mid_answer(first, 30)
         await first.end()
         ends = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
@@ -161,9 +161,9 @@ async def test_nobody_starts_it_again(home: Path) -> None:
 
 async def test_another_model_in_its_place(home: Path) -> None:
     async with managed() as first, managed() as second:
-        first.write_record(home)
+        first.write_file(home)
         engine, [task] = await in_mid_answer(first)
-        second.write_record(home, model="/models/other", served_name="other")
+        second.write_file(home, model="/models/other", served_name="other")
         await first.end()
         with pytest.raises(EngineDied, match="one of other was started in its place"):
             await asyncio.wait_for(task, 20)
@@ -173,7 +173,7 @@ async def test_another_model_in_its_place(home: Path) -> None:
 
 async def test_a_server_that_lives_is_asked_again_at_once(home: Path) -> None:
     async with managed() as only:
-        only.write_record(home)
+        only.write_file(home)
         only.fake.answers = [Answer([delta([1], content="Ha")], drop=True), said("Yes.")]
         engine = VLLM(probe=False)
         assert (await asyncio.wait_for(turn(engine), 20)).content == "Yes."

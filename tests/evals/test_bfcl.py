@@ -28,6 +28,7 @@ def flat(problem: Problem) -> bool:
     return not any(isinstance(value, dict) for call in truth(problem) for value in call.arguments.values())
 
 
+@pytest.mark.index
 @pytest.mark.parametrize("category", CALLING)
 def test_the_answers_are_right_and_others_are_not(category: str) -> None:
     for problem in [each for each in problems(category) if flat(each)][:4]:
@@ -38,17 +39,20 @@ def test_the_answers_are_right_and_others_are_not(category: str) -> None:
         assert verdict(problem, [Called("other", right[0].arguments), *right[1:]])
 
 
+@pytest.mark.index
 def test_where_no_call_is_right() -> None:
     problem = problems("irrelevance")[0]
     assert verdict(problem, []) == ""
     assert verdict(problem, [Called("f", {})]) == "expected no call, got ['f']"
 
 
+@pytest.mark.index
 def test_all_tasks_become_tools() -> None:
     for category in CATEGORIES:
         assert all(tools_of(problem) for problem in problems(category))
 
 
+@pytest.mark.index
 def test_the_first_cases_are_a_sample_of_all_categories() -> None:
     first, other = bfcl(1), bfcl(2)
     assert [case.group for case in first[: len(CATEGORIES) + 1]] == [*CATEGORIES, "multi_turn_base"]
@@ -56,15 +60,16 @@ def test_the_first_cases_are_a_sample_of_all_categories() -> None:
     assert len(first) == len({case.id for case in first}) == 1440
 
 
+@pytest.mark.index
 def test_a_run_is_over_when_a_turn_begins_behind_one_that_called() -> None:
     case = next(each for each in bfcl(1) if each.group == "simple_python")
-    assert case.over
+    assert case.stop_when
     began = TurnStarted("", 1, Kind.CALL, FAST, "")
     ended = TurnFinished("", 1, FAST, calls((case.tools()[0].name, {})))
     for _ in range(2):  # a case runs under several policies
-        assert not case.over([began])
-        assert not case.over([began, ended])
-        assert case.over([began, ended, began])
+        assert not case.stop_when([began])
+        assert not case.stop_when([began, ended])
+        assert case.stop_when([began, ended, began])
 
 
 def test_types_have_other_names_there() -> None:

@@ -14,14 +14,16 @@ from fastslow.agent.evals.evaluate import Arm, Setting, evaluate
 from fastslow.agent.evals.suites.multi_turn import (
     FUNCTIONS,
     Conversation,
+    call_source,
     case_of,
     conversations,
     tools_of,
     verdict,
-    written,
 )
 from fastslow.tools import ToolError
 from tests.agent.helpers import calls, says
+
+pytestmark = pytest.mark.index
 
 
 def parsed(call: str, talk: Conversation) -> tuple[str, dict[str, Any]]:
@@ -91,7 +93,7 @@ def test_all_of_them_become_tools() -> None:
 async def test_what_is_no_name_is_not_evaluated(tmp_path: Path) -> None:
     bad = f"x=open({str(tmp_path / 'made')!r}, 'w'), y"
     with pytest.raises(ToolError, match="expected names of Python"):
-        written("cd", {bad: 1})
+        call_source("cd", {bad: 1})
     tools = {tool.name: tool for tool in tools_of(next(iter(conversations())))}
     await tools["echo"].run({"content": f"'); {bad[2:-3]}; ('", "file_name": "x.txt"})
     assert not (tmp_path / "made").exists()

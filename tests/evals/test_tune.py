@@ -12,7 +12,7 @@ from fastslow.agent.engine.profiles import find_profile
 from fastslow.agent.engine.profiles.instruct import INSTRUCT
 from fastslow.agent.engine.profiles.overlay import load_rules, save_rules
 from fastslow.agent.evals.rows import Row, sign_test
-from fastslow.agent.evals.tune import BASE, arms, candidates, findings, tuned
+from fastslow.agent.evals.tune import BASE, arms, candidates, chosen_rules, comparisons
 from fastslow.agent.modes import Kind, ModePolicy, ModeRule
 
 ROW = Row(
@@ -64,25 +64,25 @@ def test_a_family_that_sets_nothing_is_tried_around_the_default() -> None:
 
 def test_what_is_better_beyond_chance_is_taken_with_its_figures() -> None:
     base, better = "0" * 12, "1" * 8 + "0" * 4
-    found = findings(INSTRUCT, [*ran(BASE, base), *ran("plan=120", better, 400)])
+    found = comparisons(INSTRUCT, [*ran(BASE, base), *ran("plan=120", better, 400)])
     assert [(each.rule.budget, each.taken, each.better, each.worse) for each in found] == [(120, True, 8, 0)]
-    (rule,) = tuned(found)
+    (rule,) = chosen_rules(found)
     assert (rule.kind, rule.budget) == (Kind.PLAN, 120)
     assert "8 of 12 right at 400 tokens" in rule.because
 
 
 def test_what_chance_may_have_made_is_left_and_told_how_much_would_tell() -> None:
-    (found,) = findings(INSTRUCT, [*ran(BASE, "1000"), *ran("plan=120", "1110", 400)])
+    (found,) = comparisons(INSTRUCT, [*ran(BASE, "1000"), *ran("plan=120", "1110", 400)])
     assert not found.taken
-    assert found.chance == 0.5
-    assert found.more is not None
-    assert found.more > 4
-    assert f"{found.more} cases would tell" in found.told
+    assert found.p_value == 0.5
+    assert found.cases_needed is not None
+    assert found.cases_needed > 4
+    assert f"{found.cases_needed} cases would tell" in found.summary
 
 
 def test_as_good_for_fewer_tokens_is_taken_and_one_rule_a_kind() -> None:
     rows = [*ran(BASE, "1100"), *ran("plan=0", "1100", 100), *ran("plan=30", "1100", 120)]
-    assert [(each.rule.budget, each.taken) for each in findings(INSTRUCT, rows)] == [(0, True), (30, False)]
+    assert [(each.rule.budget, each.taken) for each in comparisons(INSTRUCT, rows)] == [(0, True), (30, False)]
 
 
 def test_the_sign_test() -> None:

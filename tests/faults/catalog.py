@@ -150,7 +150,7 @@ TAUGHT = (
     Fault("a required argument is missing", (weather("{}"),), tells="city"),
     Fault("an argument that does not exist", (weather('{"town": "Seoul"}'),), tells="town"),
     Fault("NaN for a number", (weather('{"city": "Seoul", "days": NaN}', "forecast"),), tells="days"),
-    Fault("nested 5,000 deep", (weather('{"city": ' + "[" * 5000 + "]" * 5000 + "}"),), tells="nested"),
+    Fault("nested 20,000 deep", (weather('{"city": ' + "[" * 20_000 + "]" * 20_000 + "}"),), tells="nested"),
     Fault("half a surrogate pair", (weather('{"city": "Seoul\\ud800", "x": 1}'),), tells="x"),
     Fault(
         "a tool that does not exist",
@@ -204,7 +204,7 @@ TAUGHT = (
         "a bad call, again and again",
         tuple(weather('{"town": "Seoul"}', id_=f"c{n}") for n in range(12)),
         ran=(),
-        ends="gave up after 10 failures in a row",
+        ends="gave up after 10 turns in a row failed",
         tells="town",
         peers="langchain, strands and agno have no limit",
     ),

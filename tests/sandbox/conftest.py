@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 from egress_code import Code
 
-from fastslow.sandbox import DockerSandbox, DockerSession, EngineMissing, Limits, docker_client, image_exists
+from fastslow.sandbox import DockerMissing, DockerSandbox, DockerSession, Limits, docker_client, image_exists
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 SMALL = Limits(memory=256 << 20, disk=64 << 20, upload=8 << 20, output=10_000, pids=64, seconds=10)
@@ -19,11 +19,11 @@ def small() -> Limits:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[object]:
-    """The engine's client. Without engine or image the tests fail, and say what to do."""
+def client() -> Iterator[object]:
+    """The daemon's client. Without daemon or image the tests fail, and say what to do."""
     try:
         client = docker_client()
-    except EngineMissing as error:
+    except DockerMissing as error:
         pytest.fail(str(error))
     if not image_exists(client):
         pytest.fail("the sandbox image is not built; run `fastslow sandbox build`")
@@ -32,7 +32,7 @@ def engine() -> Iterator[object]:
 
 
 @pytest.fixture
-async def session(engine: object) -> AsyncIterator[DockerSession]:
+async def session(client: object) -> AsyncIterator[DockerSession]:
     sandbox = DockerSandbox(SMALL)
     try:
         yield await sandbox.session()

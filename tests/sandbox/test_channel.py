@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastslow.sandbox import wire
-from fastslow.sandbox.connection import Connection
+from fastslow.sandbox.channel import Channel
 from fastslow.sandbox.errors import SessionDied
 from fastslow.sandbox.sandbox import HostFunction, Limits
 from fastslow.sandbox.session import DockerSession
-from fastslow.sandbox.wire import Channel, ChannelClosed, Frame, ProtocolError
+from fastslow.sandbox.wire import Frame, FrameStream, GuestGone, ProtocolError
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -23,19 +23,19 @@ JSON = st.recursive(
 HEADERS = st.dictionaries(st.text(), JSON, max_size=4)
 
 
-def channel_of(data: bytes, *, eof: bool = True) -> Channel:
+def frame_stream(data: bytes, *, eof: bool = True) -> FrameStream:
     reader = asyncio.StreamReader()
     reader.feed_data(data)
     if eof:
         reader.feed_eof()
-    return Channel(reader, None)  # type: ignore[arg-type]
+    return FrameStream(reader, None)  # type: ignore[arg-type]
 
 
 @given(st.lists(st.tuples(HEADERS, st.binary(max_size=50)), max_size=4))
 def test_what_is_sent_is_received(frames: list[tuple[dict[str, Any], bytes]]) -> None:
     async def receive() -> list[Frame]:
-        channel = channel_of(b"".join(wire.encode(*frame) for frame in frames))
-        return [await channel.receive() for _ in frames]
+        stream = frame_stream(b"".join(wire.encode(*frame) for frame in frames))
+        return [await stream.receive() for _ in frames]
 
     assert asyncio.run(receive()) == [Frame(*frame) for frame in frames]
 
@@ -43,23 +43,23 @@ def test_what_is_sent_is_received(frames: list[tuple[dict[str, Any], bytes]]) ->
 @given(st.binary(max_size=200))
 def test_noise_is_refused_or_understood_and_never_crashes(noise: bytes) -> None:
     async def receive() -> None:
-        channel = channel_of(noise)
+        stream = frame_stream(noise)
         while True:
-            assert isinstance((await channel.receive()).header, dict)
+            assert isinstance((await stream.receive()).header, dict)
 
-    with pytest.raises((ProtocolError, ChannelClosed)):
+    with pytest.raises((ProtocolError, GuestGone)):
         asyncio.run(receive())
 
 
 async def test_receive_survives_cancellation_between_header_and_body() -> None:
     reader = asyncio.StreamReader()
-    channel = Channel(reader, None)  # type: ignore[arg-type]
+    stream = FrameStream(reader, None)  # type: ignore[arg-type]
     frame = wire.encode({"id": 1}, b"body")
     reader.feed_data(frame[:10])
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(channel.receive(), 0.01)
+        await asyncio.wait_for(stream.receive(), 0.01)
     reader.feed_data(frame[10:])
-    assert await channel.receive() == Frame({"id": 1}, b"body")
+    assert await stream.receive() == Frame({"id": 1}, b"body")
 
 
 @pytest.mark.parametrize("head", [b"[]", b"1", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"])
@@ -73,7 +73,7 @@ def test_not_a_header(head: bytes) -> None:
 )
 async def test_a_giant_length_is_refused_before_it_is_read(lengths: tuple[int, int]) -> None:
     with pytest.raises(ProtocolError, match="a frame of"):
-        await channel_of(struct.pack(">II", *lengths), eof=False).receive()
+        await frame_stream(struct.pack(">II", *lengths), eof=False).receive()
 
 
 @pytest.mark.parametrize("value", [None, True, "1", -1, 1.5, 10**9, math.inf])
@@ -99,28 +99,28 @@ class Liar:
         self.ended = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        channel = Channel(reader, writer)
+        stream = FrameStream(reader, writer)
         try:
-            await self.say(channel, 0, self.greeting)
+            await self.say(stream, 0, self.greeting)
             while True:
-                self.heard.append(frame := await channel.receive())
+                self.heard.append(frame := await stream.receive())
                 if "id" in frame.header and frame.header["op"] != "interrupt" and self.answers:
-                    await self.say(channel, frame.header["id"], self.answers.pop(0))
-        except ChannelClosed:
+                    await self.say(stream, frame.header["id"], self.answers.pop(0))
+        except GuestGone:
             pass
         finally:
             writer.close()
 
-    async def say(self, channel: Channel, number: int, frames: list[Any]) -> None:
+    async def say(self, stream: FrameStream, number: int, frames: list[Any]) -> None:
         for frame in frames:
             if isinstance(frame, bytes):
-                channel._writer.write(frame)
+                stream._writer.write(frame)
                 continue
             header, body = frame if isinstance(frame, tuple) else (frame, b"")
             header = {"id": number, **header}
             if header["id"] is None:
                 del header["id"]
-            await channel.send(header, body)
+            await stream.send(header, body)
 
     async def end(self) -> None:
         self.ended += 1
@@ -149,21 +149,21 @@ def shown(*mime: Any, body: bytes) -> tuple[dict[str, Any], bytes]:
 
 @pytest.fixture
 async def connect(tmp_path: Any) -> AsyncIterator[Any]:
-    servers, connections = [], []
+    servers, channels = [], []
 
     async def start(liar: Liar, limits: Limits | None = None) -> DockerSession:
         path = str(tmp_path / "s")
         servers.append(await asyncio.start_unix_server(liar.serve, path))
-        channel = Channel(*await asyncio.open_unix_connection(path))
+        stream = FrameStream(*await asyncio.open_unix_connection(path))
         limits = limits or Limits(output=100, displays=100, calls=2)
-        connection = Connection(channel, limits, liar.end)
-        connections.append(connection)
-        await connection.open()
-        return DockerSession(connection)
+        channel = Channel(stream, limits, liar.end)
+        channels.append(channel)
+        await channel.open()
+        return DockerSession(channel)
 
     yield start
-    for connection in connections:
-        await connection.aclose()
+    for channel in channels:
+        await channel.aclose()
     for server in servers:
         server.close()
         await server.wait_closed()

@@ -20,7 +20,7 @@ from fastslow.sandbox import (
     Limits,
     SandboxError,
     SessionDied,
-    engine_facts,
+    docker_facts,
 )
 from fastslow.sandbox.container import MASKED
 from fastslow.sandbox.owner import LABEL, Owner, started
@@ -50,7 +50,7 @@ print(json.dumps({
     "write image": attempt(lambda: open("/opt/packages/evil.py", "w")),
     "write mount": attempt(lambda: open("/run/fastslow/evil", "w")),
     "write sysctl": attempt(lambda: open("/proc/sys/kernel/core_pattern", "w")),
-    "socket of the engine": os.path.exists("/var/run/docker.sock"),
+    "socket of the daemon": os.path.exists("/var/run/docker.sock"),
     "mount": libc.mount(b"none", b"/tmp", b"tmpfs", 0, None),
     "new user namespace": libc.unshare(0x10000000),
     "supervisor's memory": attempt(lambda: open(f"/proc/{supervisor}/mem", "rb")),
@@ -77,7 +77,7 @@ async def test_posture(session: DockerSession, monkeypatch: pytest.MonkeyPatch) 
     assert seen["interfaces"] == ["lo"]
     for target in ("root", "image", "mount", "sysctl"):
         assert seen[f"write {target}"] in ("OSError", "PermissionError", "FileNotFoundError"), target
-    assert seen["socket of the engine"] is False
+    assert seen["socket of the daemon"] is False
     assert seen["mount"] == seen["new user namespace"] == -1
     assert seen["supervisor's memory"] == seen["supervisor's descriptors"] == "PermissionError"
     assert seen["run from /tmp"] != 0
@@ -109,9 +109,9 @@ async def test_posture(session: DockerSession, monkeypatch: pytest.MonkeyPatch) 
     assert seen["files"] == 1024
 
 
-async def test_every_setting_reached_the_engine(engine: Any, session: DockerSession, small: Limits) -> None:
-    [facts] = owned(engine, Owner.me())
-    host = engine.api.inspect_container(facts["Id"])["HostConfig"]
+async def test_every_setting_reached_the_daemon(client: Any, session: DockerSession, small: Limits) -> None:
+    [facts] = owned(client, Owner.me())
+    host = client.api.inspect_container(facts["Id"])["HostConfig"]
     assert host["NetworkMode"] == "none"
     assert host["CapDrop"] == ["ALL"]
     assert host["ReadonlyRootfs"] is True
@@ -158,7 +158,7 @@ async def test_no_message_queue_can_be_made(session: DockerSession) -> None:
     assert "Read-only file system" in made.error
 
 
-async def test_code_that_kills_the_guest_ends_the_session_and_no_other(engine: Any, small: Limits) -> None:
+async def test_code_that_kills_the_guest_ends_the_session_and_no_other(client: Any, small: Limits) -> None:
     sandbox = DockerSandbox(small)
     try:
         doomed, other = await asyncio.gather(sandbox.session(), sandbox.session())
@@ -174,7 +174,7 @@ async def test_code_that_kills_the_guest_ends_the_session_and_no_other(engine: A
         assert (await other.run("x")).value == "1"
     finally:
         await sandbox.aclose()
-    assert not owned(engine, Owner.me())
+    assert not owned(client, Owner.me())
 
 
 async def test_a_forged_reply_is_no_more_than_a_wrong_answer(session: DockerSession) -> None:
@@ -191,13 +191,13 @@ async def test_a_forged_reply_is_no_more_than_a_wrong_answer(session: DockerSess
     assert (await session.run("1 + 1")).value == "2"
 
 
-async def test_nothing_is_left(engine: Any, small: Limits) -> None:
+async def test_nothing_is_left(client: Any, small: Limits) -> None:
     sandbox = DockerSandbox(small)
     session = await sandbox.session()
     assert not [folder for folder in folders() if f"-{os.getpid()}-" in folder.name], (
         "the folder goes as soon as the guest is in"
     )
-    assert len(owned(engine, Owner.me())) == 1
+    assert len(owned(client, Owner.me())) == 1
     await session.aclose()
     await session.aclose()
     with pytest.raises(SessionDied, match="closed"):
@@ -206,10 +206,10 @@ async def test_nothing_is_left(engine: Any, small: Limits) -> None:
     sandbox.warm()
     await sandbox.aclose()
     await sandbox.aclose()
-    assert not owned(engine, Owner.me())
+    assert not owned(client, Owner.me())
 
 
-async def test_a_cancelled_start_leaves_nothing(engine: Any, small: Limits) -> None:
+async def test_a_cancelled_start_leaves_nothing(client: Any, small: Limits) -> None:
     sandbox = DockerSandbox(small)
     for delay in (0.0, 0.05, 0.2):
         starting = asyncio.create_task(sandbox.session())
@@ -217,7 +217,7 @@ async def test_a_cancelled_start_leaves_nothing(engine: Any, small: Limits) -> N
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
     await sandbox.aclose()
-    assert not owned(engine, Owner.me())
+    assert not owned(client, Owner.me())
 
 
 HOST = """
@@ -254,21 +254,21 @@ def folders() -> set[Path]:
     return set(Path(tempfile.gettempdir()).glob("fastslow-*"))
 
 
-def owned(engine: Any, owner: Owner) -> list[Any]:
-    return list(engine.api.containers(all=True, filters={"label": f"{LABEL}={owner.label()}"}))
+def owned(client: Any, owner: Owner) -> list[Any]:
+    return list(client.api.containers(all=True, filters={"label": f"{LABEL}={owner.label()}"}))
 
 
-def test_a_killed_host_leaves_no_container(engine: Any) -> None:
+def test_a_killed_host_leaves_no_container(client: Any) -> None:
     process, owner = start_host("import subprocess; subprocess.Popen(['sleep', '1000'])")
-    assert len(owned(engine, owner)) == 1
+    assert len(owned(client, owner)) == 1
     kill(process)
     deadline = time.monotonic() + 10
-    while owned(engine, owner) and time.monotonic() < deadline:
+    while owned(client, owner) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not owned(engine, owner)
+    assert not owned(client, owner)
 
 
-async def test_what_a_killed_host_leaves_nevertheless_is_reaped(engine: Any, small: Limits) -> None:
+async def test_what_a_killed_host_leaves_nevertheless_is_reaped(client: Any, small: Limits) -> None:
     # The guest is stopped, so it never learns that its host is gone.
     stop = "import os, threading; threading.Timer(0.3, os.kill, (os.getppid(), 19)).start()"
     process, owner = await asyncio.to_thread(start_host, stop)
@@ -277,18 +277,18 @@ async def test_what_a_killed_host_leaves_nevertheless_is_reaped(engine: Any, sma
     sandbox = DockerSandbox(small)
     try:
         await sandbox.prune()
-        assert len(owned(engine, owner)) == 1, "its owner lives"
+        assert len(owned(client, owner)) == 1, "its owner lives"
         await asyncio.to_thread(kill, process)
         await asyncio.sleep(0.5)
-        assert len(owned(engine, owner)) == 1
+        assert len(owned(client, owner)) == 1
         await sandbox.prune()
-        assert not owned(engine, owner)
+        assert not owned(client, owner)
         assert orphan_folder not in folders()
     finally:
         await sandbox.aclose()
 
 
-async def test_errors_say_what_to_do(engine: Any, small: Limits) -> None:
+async def test_errors_say_what_to_do(client: Any, small: Limits) -> None:
     for sandbox, error, match in (
         (DockerSandbox(small, image="fastslow-sandbox:absent"), ImageMissing, "fastslow sandbox build"),
         (DockerSandbox(small, runtime="no-such-runtime"), SandboxError, "no-such-runtime"),
@@ -298,8 +298,8 @@ async def test_errors_say_what_to_do(engine: Any, small: Limits) -> None:
         await sandbox.aclose()
 
 
-def test_facts(engine: Any) -> None:
-    facts = engine_facts(engine)
+def test_facts(client: Any) -> None:
+    facts = docker_facts(client)
     assert facts.cgroup in ("1", "2")
     assert facts.runtimes
     assert facts.memory > 0

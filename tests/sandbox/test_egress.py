@@ -355,7 +355,7 @@ def test_what_is_forwarded_is_one_request_to_the_checked_host(
     fields = [("Host", "other"), *headers, ("Content-Length", str(len(body)))]
     request = h11.Request(method=method, target=f"http://good.example:81/{path}", headers=fields)
     host, port, asked = forward._target(request)
-    sent = h11.Connection(h11.CLIENT).send(forward._forwarded(request, host, port, asked))
+    sent = h11.Connection(h11.CLIENT).send(forward._forwarded_request(request, host, port, asked))
     server = h11.Connection(h11.SERVER)
     server.receive_data((sent or b"") + body + b"GET /smuggled")
     seen = server.next_event()

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
-async def large(engine: object) -> AsyncIterator[DockerSession]:
+async def large(client: object) -> AsyncIterator[DockerSession]:
     """A session with room for heaps."""
     sandbox = DockerSandbox(Limits(memory=1 << 30, disk=64 << 20, seconds=10))
     try:
@@ -186,7 +186,7 @@ async def test_closing_a_copy_ends_what_it_runs(session: DockerSession) -> None:
     assert (await session.run("1 + 1")).value == "2"
 
 
-async def test_no_room_for_a_copy(engine: object) -> None:
+async def test_no_room_for_a_copy(client: object) -> None:
     sandbox = DockerSandbox(Limits(memory=256 << 20, disk=64 << 20, pids=16))
     try:
         session = await sandbox.session()

@@ -78,7 +78,7 @@ def harm(before: set[str], descriptors: int, memory: int) -> str:
 
 @pytest.mark.docker
 @pytest.mark.parametrize("kind", KINDS)
-async def test_held(engine: object, kind: str) -> None:
+async def test_held(client: object, kind: str) -> None:
     sandbox = DockerSandbox(LIMITS)
     bystander = await sandbox.session()
     await bystander.run("x = 'untouched'")

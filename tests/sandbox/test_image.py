@@ -120,13 +120,13 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-async def leaves_nothing(engine: DockerClient) -> AsyncIterator[list[str]]:
+async def leaves_nothing(client: DockerClient) -> AsyncIterator[list[str]]:
     """Names of images that the test makes, removed at its end."""
     names: list[str] = []
     yield names
     for name in names:
-        if image_exists(engine, name):
-            engine.images.remove(name, force=True)
+        if image_exists(client, name):
+            client.images.remove(name, force=True)
 
 
 def _silent(what: str, fraction: float | None) -> None:
@@ -134,11 +134,11 @@ def _silent(what: str, fraction: float | None) -> None:
 
 
 @pytest.mark.docker
-def test_the_standard_image_says_what_is_inside(engine: DockerClient) -> None:
-    manifest = image_manifest(engine)
+def test_the_standard_image_says_what_is_inside(client: DockerClient) -> None:
+    manifest = image_manifest(client)
     versions = {package.name: package.version for package in manifest.packages}
     assert manifest.base in (REGISTRY_BASE, DEBIAN_BASE)
-    assert engine.images.get(image_tag()).attrs["RootFS"]["Layers"][: len(manifest.layers)] == list(manifest.layers)
+    assert client.images.get(image_tag()).attrs["RootFS"]["Layers"][: len(manifest.layers)] == list(manifest.layers)
     assert manifest.python.startswith("3.11.")
     assert {"numpy", "pandas", "matplotlib", "ipython", "pip"} <= versions.keys()
     assert all(len(package.sha256) == 64 for package in manifest.packages)
@@ -147,25 +147,25 @@ def test_the_standard_image_says_what_is_inside(engine: DockerClient) -> None:
 
 @pytest.mark.docker
 async def test_extra_packages_make_an_image_on_top(
-    engine: DockerClient, index: Path, leaves_nothing: list[str], small: Limits
+    client: DockerClient, index: Path, leaves_nothing: list[str], small: Limits
 ) -> None:
     _wheel(index, "fastslow_tiny", "1.2", ("fastslow-tinier", "numpy>=1"))
     _wheel(index, "fastslow_tinier", "0.1")
-    numpy = next(package.version for package in image_manifest(engine).packages if package.name == "numpy")
+    numpy = next(package.version for package in image_manifest(client).packages if package.name == "numpy")
     _wheel(index, "numpy", numpy)  # only for its metadata: the image has the real one
     tag = image_tag(["fastslow-tiny"])
     leaves_nothing.append(tag)
 
     assert await build_image(_silent, packages=["Fastslow_Tiny"]) == tag
 
-    manifest, standard = image_manifest(engine, tag), image_manifest(engine)
+    manifest, standard = image_manifest(client, tag), image_manifest(client)
     assert manifest.requested == ("fastslow-tiny",)
     assert {package.name: package.version for package in set(manifest.packages) - set(standard.packages)} == {
         "fastslow-tiny": "1.2",
         "fastslow-tinier": "0.1",
     }
-    below = engine.images.get(image_tag()).attrs["RootFS"]["Layers"]
-    assert engine.images.get(tag).attrs["RootFS"]["Layers"][: len(below)] == below
+    below = client.images.get(image_tag()).attrs["RootFS"]["Layers"]
+    assert client.images.get(tag).attrs["RootFS"]["Layers"][: len(below)] == below
     sandbox = DockerSandbox(small, image=tag)
     try:
         session = await sandbox.session()
@@ -180,15 +180,15 @@ async def test_extra_packages_make_an_image_on_top(
 
 
 @pytest.mark.docker
-async def test_source_only_packages_are_refused(engine: DockerClient, index: Path) -> None:
+async def test_source_only_packages_are_refused(client: DockerClient, index: Path) -> None:
     (index / "fastslow_source-1.0.tar.gz").write_bytes(b"never opened")
     with pytest.raises(ImageBuildFailed, match=r"must have wheels for Python 3\.11"):
         await build_image(_silent, packages=["fastslow-source"])
-    assert not image_exists(engine, image_tag(["fastslow-source"]))
+    assert not image_exists(client, image_tag(["fastslow-source"]))
 
 
 @pytest.mark.docker
-async def test_a_package_cannot_change_what_the_standard_image_has(engine: DockerClient, index: Path) -> None:
+async def test_a_package_cannot_change_what_the_standard_image_has(client: DockerClient, index: Path) -> None:
     _wheel(index, "fastslow_tiny", "1.2", ("numpy<1",))
     _wheel(index, "numpy", "0.9")
     with pytest.raises(ImageBuildFailed, match="accept what the standard image has"):
@@ -197,18 +197,18 @@ async def test_a_package_cannot_change_what_the_standard_image_has(engine: Docke
 
 @pytest.mark.docker
 async def test_a_base_without_python_is_refused(
-    engine: DockerClient, leaves_nothing: list[str], tmp_path: Path
+    client: DockerClient, leaves_nothing: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
     leaves_nothing.append("fastslow-test-empty:1")
-    engine.images.build(path=str(tmp_path), tag="fastslow-test-empty:1")
+    client.images.build(path=str(tmp_path), tag="fastslow-test-empty:1")
     with pytest.raises(ImageBuildFailed, match=r"must have python3 >= 3\.11, bash"):
         await build_image(_silent, base="fastslow-test-empty:1")
-    assert not engine.containers.list(all=True, filters={"ancestor": "fastslow-test-empty:1"})
+    assert not client.containers.list(all=True, filters={"ancestor": "fastslow-test-empty:1"})
 
 
 @pytest.mark.docker
-async def test_packages_that_are_not_built_are_named_with_the_command(engine: DockerClient) -> None:
+async def test_packages_that_are_not_built_are_named_with_the_command(client: DockerClient) -> None:
     sandbox = DockerSandbox(packages=["fastslow-never==1"])
     try:
         with pytest.raises(ImageMissing, match="`fastslow sandbox build --packages fastslow-never==1`"):
@@ -218,11 +218,11 @@ async def test_packages_that_are_not_built_are_named_with_the_command(engine: Do
 
 
 @pytest.mark.docker
-def test_an_image_of_others_has_no_manifest(engine: DockerClient) -> None:
+def test_an_image_of_others_has_no_manifest(client: DockerClient) -> None:
     with pytest.raises(ImageMissing, match="fastslow sandbox build"):
-        image_manifest(engine, "fastslow-sandbox:never")
+        image_manifest(client, "fastslow-sandbox:never")
     with pytest.raises(SandboxError, match="was not made by"):
-        image_manifest(engine, image_manifest(engine).base)
+        image_manifest(client, image_manifest(client).base)
 
 
 def test_a_manifest_carries_no_dates() -> None:

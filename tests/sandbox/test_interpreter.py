@@ -41,7 +41,8 @@ def test_a_notebooks_manners(interpreter: Interpreter) -> None:
 def test_tracebacks_show_the_users_lines_only(interpreter: Interpreter, tmp_path: Path) -> None:
     run = interpreter.run
     run("def f(x):\n    return 1 / x")
-    assert run("f(0)")["error"] == (
+    error = run("f(0)")["error"].replace("    ~^^^\n", "")  # newer Pythons mark the call, too
+    assert error == (
         'Traceback (most recent call last):\n  File "<cell 2>", line 1, in <module>\n    f(0)\n'
         '  File "<cell 1>", line 2, in f\n    return 1 / x\n           ~~^~~\nZeroDivisionError: division by zero'
     )

@@ -17,17 +17,17 @@ DOCKER_PY = 25  # connections that docker-py keeps open, one for each address th
 
 async def until(holds: Callable[[], bool], seconds: float = 15) -> None:
     async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110 - it is the engine that changes
+        while not holds():  # noqa: ASYNC110 - it is the daemon that changes
             await asyncio.sleep(0.02)
 
 
-def mine(engine: Any) -> list[str]:
+def mine(client: Any) -> list[str]:
     label = f"{LABEL}={Owner.me().label()}"
-    return [facts["Id"] for facts in engine.api.containers(all=True, filters={"label": label})]
+    return [facts["Id"] for facts in client.api.containers(all=True, filters={"label": label})]
 
 
 @pytest.fixture
-async def pooled(engine: object, small: Limits) -> AsyncIterator[DockerSandbox]:
+async def pooled(client: object, small: Limits) -> AsyncIterator[DockerSandbox]:
     sandbox = DockerSandbox(small, pool=2)
     try:
         yield sandbox
@@ -35,16 +35,16 @@ async def pooled(engine: object, small: Limits) -> AsyncIterator[DockerSandbox]:
         await asyncio.wait_for(sandbox.aclose(), 20)
 
 
-async def test_sessions_come_at_once_and_the_pool_fills_again(engine: Any, pooled: DockerSandbox) -> None:
+async def test_sessions_come_at_once_and_the_pool_fills_again(client: Any, pooled: DockerSandbox) -> None:
     pooled.warm()
     await until(lambda: pooled.idle == 2)
     session = await pooled.session()
     assert pooled.idle == 1, "it came out of the pool, and the next is not made yet"
     assert (await session.run("1 + 1")).value == "2"
     await until(lambda: pooled.idle == 2)
-    assert len(mine(engine)) == 3
+    assert len(mine(client)) == 3
     await pooled.aclose()
-    assert not mine(engine)
+    assert not mine(client)
 
 
 async def test_no_two_tenants_share_a_container(pooled: DockerSandbox) -> None:
@@ -65,30 +65,30 @@ async def test_those_with_the_data_stack_go_first(pooled: DockerSandbox) -> None
     assert done.value == "True"
 
 
-async def test_a_dead_one_is_replaced(engine: Any, pooled: DockerSandbox) -> None:
+async def test_a_dead_one_is_replaced(client: Any, pooled: DockerSandbox) -> None:
     pooled.warm()
     await until(lambda: pooled.idle == 2)
-    before = set(mine(engine))
-    await asyncio.to_thread(engine.api.kill, before.copy().pop())
-    await until(lambda: pooled.idle == 2 and len(set(mine(engine)) & before) == 1)
+    before = set(mine(client))
+    await asyncio.to_thread(client.api.kill, before.copy().pop())
+    await until(lambda: pooled.idle == 2 and len(set(mine(client)) & before) == 1)
     assert (await (await pooled.session()).run("3")).value == "3"
 
 
-async def test_warm_runs_one_session_ahead(engine: Any, small: Limits) -> None:
+async def test_warm_runs_one_session_ahead(client: Any, small: Limits) -> None:
     sandbox = DockerSandbox(small)
     try:
         sandbox.warm()
         sandbox.warm()
         await asyncio.sleep(0.05)
         session = await sandbox.session()
-        assert len(mine(engine)) == 1, "it waited for the one that was starting"
+        assert len(mine(client)) == 1, "it waited for the one that was starting"
         assert (await session.run("1")).value == "1"
         assert sandbox.idle == 0
     finally:
         await sandbox.aclose()
 
 
-async def test_a_cancelled_wait_leaves_the_container_for_the_next(engine: Any, small: Limits) -> None:
+async def test_a_cancelled_wait_leaves_the_container_for_the_next(client: Any, small: Limits) -> None:
     sandbox = DockerSandbox(small)
     try:
         sandbox.warm()
@@ -99,13 +99,13 @@ async def test_a_cancelled_wait_leaves_the_container_for_the_next(engine: Any, s
         await asyncio.gather(waiting, return_exceptions=True)
         session = await sandbox.session()
         assert (await session.run("1")).value == "1"
-        assert len(mine(engine)) == 1
+        assert len(mine(client)) == 1
     finally:
         await sandbox.aclose()
-    assert not mine(engine)
+    assert not mine(client)
 
 
-async def test_a_pool_that_cannot_fill_says_why_at_each_session(engine: object, small: Limits) -> None:
+async def test_a_pool_that_cannot_fill_says_why_at_each_session(client: object, small: Limits) -> None:
     sandbox = DockerSandbox(small, image="fastslow-sandbox:absent", pool=2)
     try:
         for _ in range(3):
@@ -115,7 +115,7 @@ async def test_a_pool_that_cannot_fill_says_why_at_each_session(engine: object, 
         await sandbox.aclose()
 
 
-async def test_many_sessions_in_a_row_cost_nothing_that_stays(engine: Any, pooled: DockerSandbox) -> None:
+async def test_many_sessions_in_a_row_cost_nothing_that_stays(client: Any, pooled: DockerSandbox) -> None:
     await (await pooled.session()).aclose()
     await until(lambda: pooled.idle == 2)
     before = len(os.listdir("/proc/self/fd"))
@@ -125,4 +125,4 @@ async def test_many_sessions_in_a_row_cost_nothing_that_stays(engine: Any, poole
         await session.aclose()
     await until(lambda: pooled.idle == 2)
     assert len(os.listdir("/proc/self/fd")) <= before + DOCKER_PY
-    assert len(mine(engine)) <= 3
+    assert len(mine(client)) <= 3

@@ -14,7 +14,7 @@ WIDE = Limits(seconds=60)
 
 
 @pytest.fixture
-async def wide(engine: object) -> Any:
+async def wide(client: object) -> Any:
     """A session with room for the data stack."""
     sandbox = DockerSandbox(WIDE)
     try:

@@ -273,11 +273,11 @@ async def test_files_move_while_code_runs(session: DockerSession) -> None:
     assert [file.path for file in await session.files()] == ["go", "went"]
 
 
-async def test_a_data_stack_loaded_ahead_is_there_at_once(engine: object) -> None:
+async def test_a_data_stack_loaded_ahead_is_there_at_once(client: object) -> None:
     sandbox = DockerSandbox()
     try:
         session = await sandbox.session()
-        await asyncio.wait_for(session._connection.ready.wait(), 30)
+        await asyncio.wait_for(session._channel.ready.wait(), 30)
         started = time.monotonic()
         loaded = await session.run("import sys\n[m in sys.modules for m in ('numpy', 'pandas', 'matplotlib.pyplot')]")
         assert time.monotonic() - started < 1
@@ -378,7 +378,7 @@ async def test_the_clock_stands_still_during_a_call(session: DockerSession) -> N
     assert late.seconds < 0.8
 
 
-async def test_too_many_calls_fail_in_the_code(engine: object) -> None:
+async def test_too_many_calls_fail_in_the_code(client: object) -> None:
     sandbox = DockerSandbox(Limits(memory=256 << 20, disk=64 << 20, calls=3))
     try:
         session = await sandbox.session()

@@ -21,7 +21,7 @@ from echoing import echo
 
 from fastslow.sandbox import DockerSandbox, Egress, Limits, Network
 from fastslow.sandbox.egress import STREAMS, EgressProxy
-from fastslow.sandbox.wire import Channel, ChannelClosed
+from fastslow.sandbox.wire import FrameStream, GuestGone
 
 LARGE = 50_000_000
 GUEST = Path(__file__).parents[2] / "sandbox" / "guest"
@@ -71,20 +71,20 @@ async def forwarder() -> AsyncIterator[Callable[..., Awaitable[tuple[int, Egress
                 pass_fds=[theirs.fileno()],
                 stdout=asyncio.subprocess.PIPE,
             )
-        channel = Channel(*await asyncio.open_unix_connection(sock=ours, limit=1 << 20))
+        stream = FrameStream(*await asyncio.open_unix_connection(sock=ours, limit=1 << 20))
         records: list[Egress] = []
-        proxy = EgressProxy(Network(allow), channel.send, records.append)
+        proxy = EgressProxy(Network(allow), stream.send, records.append)
 
         async def listen() -> None:
-            with contextlib.suppress(ChannelClosed):
-                while frame := await channel.receive():
+            with contextlib.suppress(GuestGone):
+                while frame := await stream.receive():
                     proxy.feed(frame.header, frame.body)
 
         listening = asyncio.create_task(listen())
 
         async def end() -> None:
             await proxy.aclose()
-            channel.close()
+            stream.close()
             await listening
             assert await asyncio.wait_for(process.wait(), 5) == 0
 
@@ -244,7 +244,7 @@ def wheel_of(name: str) -> bytes:
 
 
 @pytest.mark.docker
-async def test_code_reaches_what_is_allowed_and_nothing_else(engine: object, small: Limits, site: int) -> None:
+async def test_code_reaches_what_is_allowed_and_nothing_else(client: object, small: Limits, site: int) -> None:
     heard: list[Egress] = []
     sandbox = DockerSandbox(small, network=Network((f"127.0.0.1:{site}",)))
     try:
@@ -281,7 +281,7 @@ print(attempt(socket.getaddrinfo, "example.org", 80))
 
 
 @pytest.mark.docker
-async def test_pip_installs_from_an_index_that_is_allowed(engine: object, small: Limits, site: int) -> None:
+async def test_pip_installs_from_an_index_that_is_allowed(client: object, small: Limits, site: int) -> None:
     sandbox = DockerSandbox(small, network=Network((f"127.0.0.1:{site}",)))
     try:
         session = await sandbox.session()

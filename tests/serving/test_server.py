@@ -1,4 +1,4 @@
-"""The managed server: its record, its refusals, its deaths explained, and (marker `engine`) a real vLLM."""
+"""The managed server: its file, its refusals, its deaths explained, and (marker `engine`) a real vLLM."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ import psutil
 import pytest
 from tiny_models import write_tiny_exaone4
 
+from fastslow.agent import managed_server
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.profiles import find_profile
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.errors import ConfigurationError, EngineDied, EngineError
+from fastslow.agent.managed_server import ServerInfo, running_server, server_status, stop_server
 from fastslow.agent.modes import Mode
-from fastslow.agent.serving import process as records
 from fastslow.agent.serving import start
 from fastslow.agent.serving.catalog import ModelEntry, find_model, folder_entry
 from fastslow.agent.serving.diagnose import explain_death
 from fastslow.agent.serving.install import engine_folder
-from fastslow.agent.serving.start import ServerRecord, running_server, server_status, start_server, stop_server
+from fastslow.agent.serving.start import start_server
 from fastslow.agent.transcript import User
 
 EXAONE4 = replace(find_profile("exaone4"), chat_template="exaone4.jinja")
@@ -79,11 +80,11 @@ def tiny(home: Path, tiny_folder: Path) -> ModelEntry:
     return folder_entry(tiny_folder)
 
 
-def recorded(process: subprocess.Popen[str], port: int = 9) -> ServerRecord:
+def recorded(process: subprocess.Popen[str], port: int = 9) -> ServerInfo:
     created = psutil.Process(process.pid).create_time()
     url = f"http://127.0.0.1:{port}/v1"
-    written = ServerRecord(process.pid, created, url, "/models/m", "m", "instruct", (), "/log")
-    records.write_record(written)
+    written = ServerInfo(process.pid, created, url, "/models/m", "m", "instruct", (), "/log")
+    managed_server.write_server_info(written)
     return written
 
 
@@ -104,25 +105,25 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_no_record_means_no_server() -> None:
+def test_no_file_means_no_server() -> None:
     assert running_server() is None
-    assert server_status() == start.ServerStatus()
+    assert server_status() == managed_server.ServerStatus()
 
 
 def test_a_record_of_a_gone_process_is_removed(home: Path) -> None:
     with child("import time; time.sleep(600)") as process:
         recorded(process)
-    assert server_status().record is None
+    assert server_status().server is None
     assert not (home / "state" / "server.json").exists()
 
 
 def test_a_reused_pid_is_not_our_server() -> None:
     with child("import time; time.sleep(600)") as process:
         old = replace(recorded(process), started=1.0)
-        records.write_record(old)
+        managed_server.write_server_info(old)
         stop_server(old)
         assert process.poll() is None
-        assert server_status().record is None
+        assert server_status().server is None
 
 
 def test_a_torn_record_is_no_server(home: Path) -> None:
@@ -140,7 +141,7 @@ def test_a_server_runs_only_if_it_answers() -> None:
                 break
         status = server_status()
         assert status.healthy
-        assert status.record == written
+        assert status.server == written
         assert status.memory > 1_000_000
         stop_server(written)
         assert process.poll() is not None
@@ -150,12 +151,12 @@ def test_a_server_runs_only_if_it_answers() -> None:
 def test_a_silent_server_is_seen_but_does_not_count_as_running() -> None:
     with child("import time; time.sleep(600)") as process:
         written = recorded(process, free_port())
-        assert server_status().record == written
+        assert server_status().server == written
         assert running_server() is None
 
 
 def test_stopping_ends_all_processes_even_those_that_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "STOP_LIMIT", 1.0)
+    monkeypatch.setattr(managed_server, "STOP_LIMIT", 1.0)
     with child(STUBBORN) as process:
         assert process.stdout
         grandchild = psutil.Process(int(process.stdout.readline()))
@@ -219,7 +220,7 @@ async def test_a_server_that_dies_says_why(tiny: ModelEntry) -> None:
     with pytest.raises(EngineDied, match="does not know one of its flags") as caught:
         await start_server(tiny, EXAONE4, quiet, extra_flags=["--no-such-flag"])
     assert "--no-such-flag" in caught.value.log
-    assert server_status().record is None
+    assert server_status().server is None
 
 
 @pytest.mark.engine
@@ -227,12 +228,12 @@ async def test_a_cancelled_start_leaves_nothing(tiny: ModelEntry) -> None:
     spawned = asyncio.Event()
     starting = asyncio.create_task(start_server(tiny, EXAONE4, lambda step, fraction: spawned.set()))
     await spawned.wait()
-    begun = server_status().record
+    begun = server_status().server
     assert begun
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
-    assert server_status().record is None
+    assert server_status().server is None
     assert not psutil.pid_exists(begun.pid)
 
 
@@ -257,8 +258,8 @@ async def test_vllm_serves_and_switches_the_exaone_4_family(tiny: ModelEntry) ->
         assert family
         server.kill()
         server.wait(10)
-        assert running_server() is None, "what a killed server left behind ends when its record is found stale"
-        assert records._wait(family) == []
+        assert running_server() is None, "what a killed server left behind ends when its file is found stale"
+        assert managed_server._wait(family) == []
     finally:
         stop_server(started)
     with pytest.raises(psutil.NoSuchProcess):
@@ -290,7 +291,7 @@ async def test_a_turn_goes_on_where_vllm_was_started_again(tiny: ModelEntry) -> 
         assert any("the run goes on there" in note for reply in replies for note in reply.notes), replies
     finally:
         await engine.aclose()
-        if last := server_status().record:
+        if last := server_status().server:
             stop_server(last)
 
 

@@ -1,4 +1,4 @@
-"""Docker engines of our own, each in its own network namespace: two daemons in one delete each other's bridge."""
+"""Docker daemons of our own, each in its own network namespace: two daemons in one delete each other's bridge."""
 
 import contextlib
 import gc
@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fastslow.sandbox import EngineMissing, docker_client, image_tag
+from fastslow.sandbox import DockerMissing, docker_client, image_tag
 
 DAEMON = """
 ip link set lo up
@@ -23,7 +23,7 @@ exec dockerd --bridge=none --iptables=false --data-root="$0/data" --exec-root="$
 
 
 class Daemon:
-    """A Docker engine that can be stopped, killed and started."""
+    """A Docker daemon that can be stopped, killed and started."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,7 +38,7 @@ class Daemon:
         while True:
             try:
                 return docker_client(host=self.host).close()
-            except EngineMissing:
+            except DockerMissing:
                 assert time.monotonic() < deadline, (self.folder / "log").read_text()[-2000:]
                 assert self._process.poll() is None, (self.folder / "log").read_text()[-2000:]
                 time.sleep(0.1)
@@ -75,9 +75,9 @@ def collected() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A second engine with the image in it. Needs root."""
-    assert os.geteuid() == 0, "a second Docker engine needs root; run `sudo make soak`"
-    folder = tmp_path_factory.mktemp("engine")
+    """A second daemon with the image in it. Needs root."""
+    assert os.geteuid() == 0, "a second Docker daemon needs root; run `sudo make soak`"
+    folder = tmp_path_factory.mktemp("daemon")
     daemon = Daemon(folder)
     daemon.start()
     try:

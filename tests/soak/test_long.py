@@ -1,4 +1,4 @@
-"""What takes minutes: many sessions, hosts killed, engines that go away under load."""
+"""What takes minutes: many sessions, hosts killed, daemons that go away under load."""
 
 import asyncio
 import gc
@@ -20,7 +20,7 @@ from tests.soak.conftest import Daemon
 
 pytestmark = [
     pytest.mark.docker,
-    # docker-py forgets its socket when an engine refuses the connection
+    # docker-py forgets its socket when a daemon refuses the connection
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
 ]
 
@@ -28,8 +28,8 @@ SMALL = Limits(memory=256 << 20, disk=64 << 20, output=10_000, pids=64, seconds=
 DOCKER_PY = 25  # connections that docker-py keeps open
 
 
-def mine(engine: Any) -> list[Any]:
-    return list(engine.api.containers(all=True, filters={"label": f"{LABEL}={Owner.me().label()}"}))
+def mine(client: Any) -> list[Any]:
+    return list(client.api.containers(all=True, filters={"label": f"{LABEL}={Owner.me().label()}"}))
 
 
 async def one(sandbox: DockerSandbox, number: int) -> None:
@@ -45,18 +45,18 @@ async def one(sandbox: DockerSandbox, number: int) -> None:
 
 async def test_200_sessions_in_parallel_over_a_pool_of_8() -> None:
     sandbox = DockerSandbox(SMALL, pool=8)
-    engine = docker_client()
+    client = docker_client()
     try:
         await asyncio.gather(*(one(sandbox, number) for number in range(200)))
     finally:
         await sandbox.aclose()
-    assert not mine(engine)
-    engine.close()
+    assert not mine(client)
+    client.close()
 
 
 async def test_1000_sessions_in_a_row_cost_nothing_that_stays() -> None:
     sandbox = DockerSandbox(SMALL, pool=2)
-    engine, process = docker_client(), psutil.Process()
+    client, process = docker_client(), psutil.Process()
     try:
         for number in range(1000):
             await one(sandbox, number)
@@ -66,11 +66,11 @@ async def test_1000_sessions_in_a_row_cost_nothing_that_stays() -> None:
         gc.collect()
         assert process.memory_info().rss < memory + (8 << 20)
         assert process.num_fds() <= descriptors + DOCKER_PY
-        assert len(mine(engine)) <= 5
+        assert len(mine(client)) <= 5
     finally:
         await sandbox.aclose()
-    assert not mine(engine)
-    engine.close()
+    assert not mine(client)
+    client.close()
 
 
 HOST = """
@@ -107,7 +107,7 @@ async def test_50_hosts_killed_at_random_moments_leave_nothing_to_the_next() -> 
     random_ = random.Random(3)
     for _ in range(50):
         await asyncio.to_thread(kill_a_host_after, random_.uniform(0, 2))
-    await asyncio.sleep(3)  # what the engine was told last may still be under way
+    await asyncio.sleep(3)  # what the daemon was told last may still be under way
     sandbox = DockerSandbox(SMALL)
     try:
         await one(sandbox, 1)
@@ -117,7 +117,7 @@ async def test_50_hosts_killed_at_random_moments_leave_nothing_to_the_next() -> 
     assert not dead_folders()
 
 
-async def test_two_engines_share_the_sessions(daemon: Daemon) -> None:
+async def test_two_daemons_share_the_sessions(daemon: Daemon) -> None:
     sandbox = DockerSandbox(SMALL, host=["unix:///var/run/docker.sock", daemon.host], pool=2)
     try:
         sessions = await asyncio.gather(*(sandbox.session() for _ in range(6)))
@@ -140,7 +140,7 @@ async def test_two_engines_share_the_sessions(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-async def test_an_engine_that_goes_under_load_comes_back_clean(daemon: Daemon, how: signal.Signals) -> None:
+async def test_a_daemon_that_goes_under_load_comes_back_clean(daemon: Daemon, how: signal.Signals) -> None:
     sandbox = DockerSandbox(SMALL, host=daemon.host, pool=2)
     ends: list[BaseException] = []
 

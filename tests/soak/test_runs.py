@@ -1,4 +1,4 @@
-"""A run whose Docker engine is restarted under it."""
+"""A run whose Docker daemon is restarted under it."""
 
 import asyncio
 import signal
@@ -15,14 +15,14 @@ from tests.soak.conftest import Daemon
 
 pytestmark = [
     pytest.mark.docker,
-    # docker-py forgets its socket when an engine refuses the connection; it is found wherever rubbish is collected
+    # docker-py forgets its socket when a daemon refuses the connection; it is found wherever rubbish is collected
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
 ]
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-async def test_a_run_goes_on_when_its_engine_is_restarted(daemon: Daemon, tmp_path: Path, how: signal.Signals) -> None:
+async def test_a_run_goes_on_when_its_daemon_is_restarted(daemon: Daemon, tmp_path: Path, how: signal.Signals) -> None:
     script = [
         calls(("python", {"code": "x = 41; open('made.txt', 'w').write('kept')"})),
         calls(("python", {"code": "print('now', flush=True); import time; time.sleep(20)"})),

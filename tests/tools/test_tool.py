@@ -364,7 +364,7 @@ async def test_timeouts() -> None:
 
 async def test_a_hung_body_does_not_keep_the_process() -> None:
     code = (
-        "import asyncio, time; from tools import Tool, ToolError\n"
+        "import asyncio, time; from fastslow.tools import Tool, ToolError\n"
         "f = Tool.from_schema('f', 'x', {'type': 'object'}, lambda: time.sleep(60), timeout=0.1)\n"
         "try: asyncio.run(f.run({}))\nexcept ToolError as e: print(e)"
     )

@@ -1,32 +1,29 @@
-"""Tools that come with the framework: code, commands and files in the sandbox."""
+"""Tools that come with the framework: code, commands and files in the sandbox of whoever calls them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fastslow.tools.builtin.files import file_tools
-from fastslow.tools.builtin.python import python_tool
-from fastslow.tools.builtin.report import OpenSession, was_undone
-from fastslow.tools.builtin.shell import shell_tool
+from fastslow.sandbox.sandbox import HostFunction
+from fastslow.tools.builtin.files import list_files, read_file, write_file
+from fastslow.tools.builtin.python import host_functions, python_tool
+from fastslow.tools.builtin.shell import shell
 from fastslow.tools.tool import Tool
 
+BUILTIN = ("python", "shell", "read_file", "write_file", "list_files")
 
-def sandbox_tools(
-    open_session: OpenSession, functions: Sequence[Tool] = (), *, networked: bool = False
-) -> tuple[Tool, ...]:
-    """`python`, `shell`, `read_file`, `write_file` and `list_files`, all in one session.
 
-    open_session: called at each use; gives the same session every time, and starts it at the first.
-    functions: tools that code may call, too. networked: code may connect somewhere.
-    With either, running code has an effect that is not said (`Tool.effect`).
+def builtin_tools(functions: Sequence[HostFunction] = (), *, networked: bool = False) -> tuple[Tool, ...]:
+    """`python`, `shell`, `read_file`, `write_file` and `list_files`, all in the session of their caller
+    (`Caller.open_session`).
+
+    functions: what code may call, too. networked: code may connect somewhere, so that what it did cannot be known.
     """
-    python, shell = python_tool(open_session, functions), shell_tool(open_session)
+    python, command = python_tool(functions), shell
     if networked:
-        python, shell = replace(python, effect=None), replace(shell, effect=None)
-    elif functions:
-        python = replace(python, effect=None)
-    return (python, shell, *file_tools(open_session))
+        python, command = replace(python, repeatable=False), replace(command, repeatable=False)
+    return (python, command, read_file, write_file, list_files)
 
 
-__all__ = ["OpenSession", "sandbox_tools", "was_undone"]
+__all__ = ["BUILTIN", "builtin_tools", "host_functions"]

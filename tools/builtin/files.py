@@ -5,51 +5,48 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from fastslow.sandbox.sandbox import FileInfo, Session
-from fastslow.tools.builtin.report import OpenSession
 from fastslow.tools.errors import ToolError
 from fastslow.tools.function import tool
-from fastslow.tools.tool import Tool
+from fastslow.tools.result import Outcome
+from fastslow.tools.tool import caller
 
 LISTED = 200  # files named in one list
 LINES = 200  # lines read when no number is given
 
 
-def file_tools(open_session: OpenSession) -> tuple[Tool, ...]:
-    """Reading, writing and listing the workspace's files."""
+@tool(effect="read")
+async def read_file(path: str, start_line: int = 1, lines: int = LINES) -> str:
+    """Read a text file.
 
-    @tool(effect="read")
-    async def read_file(path: str, start_line: int = 1, lines: int = LINES) -> str:
-        """Read a text file.
+    Args:
+        path: The file's path in the working folder.
+        start_line: The first line to read, counted from 1.
+        lines: How many lines to read.
+    """
+    data = await _get(await caller.get().open_session(), path)
+    return _excerpt(path, data, max(start_line, 1), max(lines, 1))
 
-        Args:
-            path: The file's path in the working folder.
-            start_line: The first line to read, counted from 1.
-            lines: How many lines to read.
-        """
-        data = await _get(await open_session(), path)
-        return _excerpt(path, data, max(start_line, 1), max(lines, 1))
 
-    @tool(effect="sandbox")
-    async def write_file(path: str, content: str) -> str:
-        """Write a text file, replacing what it held.
+@tool(effect="sandbox")
+async def write_file(path: str, content: str) -> Outcome:
+    """Write a text file, replacing what it held.
 
-        Args:
-            path: The file's path in the working folder.
-            content: The whole new content.
-        """
-        session = await open_session()
-        try:
-            info = await session.put(path, content.encode("utf-8", "replace"))
-        except (ValueError, OSError) as error:
-            raise ToolError(f"{path} was not written: {error}") from error
-        return f"Wrote {info.path} ({info.size} bytes)."
+    Args:
+        path: The file's path in the working folder.
+        content: The whole new content.
+    """
+    session = await caller.get().open_session()
+    try:
+        info = await session.put(path, content.encode("utf-8", "replace"))
+    except (ValueError, OSError) as error:
+        raise ToolError(f"{path} was not written: {error}") from error
+    return Outcome(f"Wrote {info.path} ({info.size} bytes).", written=(info.path,))
 
-    @tool(effect="read")
-    async def list_files() -> str:
-        """List the files in the working folder with their sizes."""
-        return _listed(await (await open_session()).files())
 
-    return read_file, write_file, list_files
+@tool(effect="read")
+async def list_files() -> str:
+    """List the files in the working folder with their sizes."""
+    return _listed(await (await caller.get().open_session()).files())
 
 
 async def _get(session: Session, path: str) -> bytes:

@@ -5,67 +5,55 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fastslow.sandbox.sandbox import HostFunction, Session
+from fastslow.sandbox.sandbox import HostFunction
 from fastslow.sandbox.stubs import signature
-from fastslow.tools.builtin.report import OpenSession, reported, written
+from fastslow.tools.builtin.execution import SECONDS, outcome_of, written
 from fastslow.tools.function import tool
+from fastslow.tools.result import Outcome
 from fastslow.tools.tool import Tool, caller
 
-SILENT = "(no output: print what you need)"
-# A wrong column name is the commonest slip in data code: what exists mends it at once.
-COLUMNS = """
-for _name, _value in list(globals().items()):
-    if not _name.startswith("_") and type(_value).__name__ == "DataFrame":
-        print(f"DataFrame {_name} has the columns {list(_value.columns)}")
-"""
 
+@tool(timeout=None, effect="sandbox")  # the sandbox stops code at its own limit
+async def python(code: str, seconds: float = SECONDS) -> Outcome:
+    """Run Python code and see its output. Variables stay defined for the next call.
 
-def python_tool(open_session: OpenSession, functions: Sequence[Tool] = ()) -> Tool:
-    """Runs code in the session's interpreter, which keeps its variables.
-
-    functions: tools that code may call as `tools.<name>(…)`; those whose names Python cannot spell are left out.
-    Calls are answered by the caller's `on_call`.
+    Args:
+        code: The code to run. Print what you need to know; the value of the last line is shown too.
+        seconds: How long it may take; more for code that runs long.
     """
-    offered = [HostFunction(one.name, one.description, one.parameters) for one in functions if _spelled(one)]
-    told_to: list[Session] = []
+    listener = caller.get()
+    session, limit = await listener.open_session(), listener.limit(seconds)
+    before = await session.files()
+    execution = await session.run(
+        code,
+        seconds=limit,
+        on_output=listener.on_output,
+        on_display=listener.on_display,
+        on_call=listener.on_call,
+    )
+    return outcome_of(execution, limit, listener.seconds, await written(session, before))
 
-    async def opened() -> Session:
-        session = await open_session()
-        if offered and session not in told_to:
-            await session.offer(offered)
-            told_to.append(session)
-        return session
 
-    @tool(timeout=None, effect="sandbox")  # the sandbox stops code at its own limit
-    async def python(code: str) -> str:
-        """Run Python code and see its output. Variables stay defined for the next call.
+def host_functions(tools: Sequence[Tool]) -> tuple[HostFunction, ...]:
+    """Tools that code may call as `tools.<name>(…)`; those whose names Python cannot spell are left out."""
+    offered = [HostFunction(one.name, one.description, one.parameters) for one in tools]
+    return tuple(function for function in offered if _is_spelled(function))
 
-        Args:
-            code: The code to run. Print what you need to know; the value of the last line is shown too.
-        """
-        session, listener = await opened(), caller.get()
-        before = await session.files()
-        execution = await session.run(
-            code, on_output=listener.on_output, on_display=listener.on_display, on_call=listener.on_call
-        )
-        if "KeyError" in execution.error:
-            columns = await session.run(COLUMNS)
-            execution = replace(execution, error=f"{execution.error}\n{columns.stdout}")
-        told = await written(session, before)
-        if told and execution.status == "ok":
-            return f"{reported(execution, '')}\n{told}".strip()
-        return reported(execution, SILENT)
 
-    if not offered:
+def python_tool(functions: Sequence[HostFunction] = ()) -> Tool:
+    """Runs code in the caller's session, which keeps its variables. functions: the model is told that code may call
+    them; a call that a crash left in doubt is then not made again by itself."""
+    if not functions:
         return python
-    heads = "; ".join(f"tools.{signature(function)}" for function in offered)
+    heads = "; ".join(f"tools.{signature(function)}" for function in functions)
     told = f"Code may call these functions, in loops too, and use what they return: {heads}."
-    return replace(python, description=f"{python.description} {told} Several at once: await tools.aio.<name>(…).")
+    description = f"{python.description} {told} Several at once: await tools.aio.<name>(…)."
+    return replace(python, description=description, repeatable=False)
 
 
-def _spelled(function: Tool) -> bool:
+def _is_spelled(function: HostFunction) -> bool:
     try:
-        signature(HostFunction(function.name, function.description, function.parameters))
+        signature(function)
     except ValueError:
         return False
     return True

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from fastslow.tools.builtin.report import OpenSession, reported, written
+from fastslow.tools.builtin.execution import SECONDS, outcome_of, written
 from fastslow.tools.function import tool
-from fastslow.tools.tool import Tool, caller
+from fastslow.tools.result import Outcome
+from fastslow.tools.tool import caller
 
 
-def shell_tool(open_session: OpenSession) -> Tool:
-    """Runs a command in the session's workspace."""
+@tool(timeout=None, effect="sandbox")  # the sandbox stops commands at its own limit
+async def shell(command: str, seconds: float = SECONDS) -> Outcome:
+    """Run a bash command in the working folder and see its output, and its exit code where that is not 0.
 
-    @tool(timeout=None, effect="sandbox")  # the sandbox stops commands at its own limit
-    async def shell(command: str) -> str:
-        """Run a bash command in the working folder and see its output.
-
-        Args:
-            command: The command line.
-        """
-        session = await open_session()
-        before = await session.files()
-        execution = await session.shell(command, on_output=caller.get().on_output)
-        told = reported(execution, "(no output)")
-        return f"{told}\n{await written(session, before)}".strip()
-
-    return shell
+    Args:
+        command: The command line.
+        seconds: How long it may take; more for a build or a long test run.
+    """
+    listener = caller.get()
+    session, limit = await listener.open_session(), listener.limit(seconds)
+    before = await session.files()
+    execution = await session.shell(command, seconds=limit, on_output=listener.on_output)
+    return outcome_of(execution, limit, listener.seconds, await written(session, before))

@@ -28,15 +28,7 @@ INSTRUCT = Profile(
     ),
     code="fenced",
     block=("<tool_call>", "</tool_call>"),
-    sure=0.985,  # 57 of 63 tasks of seed 1 of single, chat and bfcl sorted right (docs/modes.md)
-    plan="late",
-    plan_verbs=("Compute", "Count", "Plot", "Save"),
-    step="output",
-    openings=MappingProxyType(
-        {Kind.PLAN: "The user asks for these things:\n1.", Kind.REPAIR: "The last attempt failed because"}
-    ),
-    evidence=True,
-    builtin=("plan", "python"),
+    strategy="guided",
     extra_kwargs=MappingProxyType({"code_fence": True}),
     links=("https://huggingface.co/Qwen/Qwen2.5-Coder-1.5B-Instruct",),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from fastslow.agent.modes import Kind, ModeRule
+from fastslow.agent.modes import ModeRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +40,13 @@ class Profile:
     rules: how much a turn thinks, where that is not as by default (see `fastslow.agent.modes`).
     block: tags around a turn's calls, for families that write each as an object of JSON. Where they are said, one
         token tells how sure the model is of a tool, which decides the first turn of a run whose tools are no code; and
-        of calls that must be made there may be several, one a line. sure: from which probability on it calls.
+        of calls that must be made there may be several, one a line.
     replay: whether a turn's reasoning is sent back while the same tool loop goes on.
     renders_calls: the template shows a turn's tool calls; where not, they are written into its content.
     code: `"json"`: code is an argument of the `python` call; `"fenced"`: it is a fenced block in the content,
         for small models that write good code and bad JSON strings.
-    plan: `"free"`: the model decides on the first turn whether to plan; `"late"`: it tries the whole task in one piece
-        of code, answers with what that printed, and must plan where none worked.
-    step: what a step of a plan ends with: `"report"`: the model says what came out; `"output"`: the first call that
-        succeeded, whose code and output are the result, since small models garble what they retell.
-    plan_verbs: words that a step of a plan may begin with, held by the grammar. Small models cut a task into
-        steps like "read the file", which have no result; a verb that makes something keeps steps whole.
-    openings: first words of the thinking in a kind of turn, put there by a chat template that we ship.
-    evidence: an answer of a step that ran no tool is sent back.
-    builtin: names of the built-in tools offered; None offers all. Small models do better with few.
+    strategy: what decides the turns of a run: `"free"` for models that can carry a task, `"guided"` for very small ones
+        (`fastslow.agent.strategy`).
     switch_keeps_prefix: changing mode keeps the earlier prompt byte-identical.
     server_flags: extra arguments for the managed server. links: where the quirks are told.
     notice: shown to the user when this profile is chosen.
@@ -75,16 +68,10 @@ class Profile:
     answer_tokens: int = 4096
     rules: tuple[ModeRule, ...] = ()
     block: tuple[str, str] | None = None
-    sure: float = 0.5
     replay: bool = False
     renders_calls: bool = True
     code: Literal["json", "fenced"] = "json"
-    plan: Literal["free", "late"] = "free"
-    step: Literal["report", "output"] = "report"
-    plan_verbs: tuple[str, ...] = ()
-    openings: Mapping[Kind, str] = field(default_factory=lambda: MappingProxyType({}))
-    evidence: bool = False
-    builtin: tuple[str, ...] | None = None
+    strategy: Literal["free", "guided"] = "free"
     switch_keeps_prefix: bool = True
     extra_kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     server_flags: tuple[str, ...] = ()

@@ -107,7 +107,7 @@ def _case(problem: Problem) -> Case:
         judge=_judge(problem, names),
         tools=partial(tools_of, problem),
         sandboxed=False,
-        over=_over(names),
+        stop_when=_calls_decided(names),
     )
 
 
@@ -126,7 +126,7 @@ def _first_calls(events: Iterable[Event], names: set[str]) -> list[Called]:
     return calls
 
 
-def _over(names: set[str]) -> Callable[[Sequence[Event]], bool]:
+def _calls_decided(names: set[str]) -> Callable[[Sequence[Event]], bool]:
     """Whether a turn begins after one that called."""
     return lambda said: (
         isinstance(said[-1], TurnStarted)

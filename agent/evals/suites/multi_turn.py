@@ -63,8 +63,8 @@ def case_of(talk: Conversation) -> Case:
         group=CATEGORY,
         id=talk.id,
         task=first,
-        more=tuple(more),
-        judge=partial(_judged, talk),
+        follow_ups=tuple(more),
+        judge=partial(_judge, talk),
         tools=partial(tools_of, talk),
         sandboxed=False,
     )
@@ -92,7 +92,7 @@ class World:
     def function(self, name: str) -> Callable[..., Any]:
         async def call(**arguments: Any) -> str:
             async with self._turn:
-                calls = [*self._calls, written(name, arguments)]
+                calls = [*self._calls, call_source(name, arguments)]
                 results = await asyncio.to_thread(ask, {"world": self._talk.world, "calls": calls})
                 self._calls = calls
             told = str(results[-1])
@@ -103,10 +103,10 @@ class World:
         return call
 
 
-def written(name: str, arguments: Mapping[str, Any]) -> str:
+def call_source(name: str, arguments: Mapping[str, Any]) -> str:
     """A call as the leaderboard writes it: Python, which its own code evaluates; so names must be names.
 
-    >>> written("cd", {"folder": "a 'b'"})
+    >>> call_source("cd", {"folder": "a 'b'"})
     'cd(folder="a \\'b\\'")'
     """
     if odd := [each for each in (name, *arguments) if not each.isidentifier()]:
@@ -124,12 +124,12 @@ def verdict(talk: Conversation, made: Iterable[Iterable[str]]) -> str:
     return "" if told["valid"] else " ".join(str(told.get("error_message") or told.get("error_type")).split())[:300]
 
 
-def _judged(talk: Conversation, result: Result) -> str:
+def _judge(talk: Conversation, result: Result) -> str:
     names = {tool.name for tool in tools_of(talk)}
-    return verdict(talk, _made(result.events, names))
+    return verdict(talk, _calls_by_task(result.events, names))
 
 
-def _made(events: Iterable[Event], names: set[str]) -> list[list[str]]:
+def _calls_by_task(events: Iterable[Event], names: set[str]) -> list[list[str]]:
     """The calls that went well, by the task that they were made for."""
     begun: dict[str, str] = {}
     made: list[list[str]] = []
@@ -139,5 +139,5 @@ def _made(events: Iterable[Event], names: set[str]) -> list[list[str]]:
         elif isinstance(event, CallStarted) and event.call.name in names and not event.parent:
             begun[event.call.id] = json.dumps([event.call.name, dict(event.arguments)])
         elif isinstance(event, CallFinished) and event.ok and event.call_id in begun:
-            made[-1].append(written(*json.loads(begun.pop(event.call_id))))
+            made[-1].append(call_source(*json.loads(begun.pop(event.call_id))))
     return made

@@ -17,7 +17,7 @@ CITIES = ("Oslo", "Lima", "Cairo", "Quito", "Seoul", "Porto")
 PEOPLE = ("Ada", "Ben", "Cleo", "Dov", "Eva", "Finn")
 
 Draw: TypeAlias = random.Random
-Wanted: TypeAlias = tuple[str, str, dict[str, Any]]
+Instance: TypeAlias = tuple[str, str, dict[str, Any]]
 
 
 def _schema(required: str, **properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,53 +61,53 @@ TOOLS: Mapping[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _weather(draw: Draw) -> Wanted:
+def _weather(draw: Draw) -> Instance:
     city, unit = draw.choice(CITIES), draw.choice(("celsius", "fahrenheit"))
     return f"How warm is it in {city} right now, in {unit}?", "get_weather", {"city": city, "unit": unit}
 
 
-def _money(draw: Draw) -> Wanted:
+def _money(draw: Draw) -> Instance:
     amount, (source, target) = draw.randint(5, 900), draw.sample(("USD", "EUR", "JPY", "GBP"), 2)
     arguments = {"amount": amount, "source": source, "target": target}
     return f"How much is {amount} {source} in {target}?", "convert_money", arguments
 
 
-def _message(draw: Draw) -> Wanted:
+def _message(draw: Draw) -> Instance:
     name, text = draw.choice(PEOPLE), draw.choice(("I am late", "dinner is ready", "call me back"))
     return f'Send {name} this message: "{text}"', "send_message", {"to": name, "text": text}
 
 
-def _timer(draw: Draw) -> Wanted:
+def _timer(draw: Draw) -> Instance:
     minutes = draw.randint(2, 59)
     return f"Start a timer of {minutes} minutes.", "set_timer", {"minutes": minutes}
 
 
-def _table(draw: Draw) -> Wanted:
+def _table(draw: Draw) -> Instance:
     people, hour, place = draw.randint(2, 8), draw.randint(17, 21), draw.choice(("Luna", "Verde", "Bistro 9"))
     arguments = {"restaurant": place, "people": people, "time": f"{hour}:30"}
     return f"Reserve a table for {people} people at {place} for {hour}:30.", "book_table", arguments
 
 
-def _light(draw: Draw) -> Wanted:
+def _light(draw: Draw) -> Instance:
     room, percent = draw.choice(("kitchen", "bedroom", "office")), draw.choice((10, 25, 40, 80))
     return f"Dim the lights in the {room} to {percent} %.", "set_light", {"room": room, "percent": percent}
 
 
-def _event(draw: Draw) -> Wanted:
+def _event(draw: Draw) -> Instance:
     day, guests = draw.randint(1, 28), draw.sample(PEOPLE, 2)
     arguments = {"title": "Review", "date": f"2026-03-{day:02}", "guests": guests}
     words = f'Put an event titled "Review" on 2026-03-{day:02} into my calendar, with {guests[0]} and {guests[1]}.'
     return words, "create_event", arguments
 
 
-def _flight(draw: Draw) -> Wanted:
+def _flight(draw: Draw) -> Instance:
     (origin, destination), day = draw.sample(CITIES, 2), draw.randint(1, 28)
     arguments = {"origin": origin, "destination": destination, "date": f"2026-05-{day:02}", "direct": True}
     words = f"Find direct flights from {origin} to {destination} on 2026-05-{day:02}."
     return words, "search_flights", arguments
 
 
-FAMILIES: tuple[Callable[[Draw], Wanted], ...] = (_weather, _money, _message, _timer, _table, _light, _event, _flight)
+FAMILIES: tuple[Callable[[Draw], Instance], ...] = (_weather, _money, _message, _timer, _table, _light, _event, _flight)
 
 
 def single(seed: int) -> tuple[Case, ...]:
@@ -126,15 +126,15 @@ def single(seed: int) -> tuple[Case, ...]:
                     f"{name}-{seed}-{number}",
                     task,
                     calls(name, arguments),
-                    tools=partial(offered, *shown),
+                    tools=partial(tools_named, *shown),
                     sandboxed=False,
-                    over=calls_one_of(shown),
+                    stop_when=calls_one_of(shown),
                 )
             )
     return tuple(cases)
 
 
-def offered(*names: str) -> tuple[Tool, ...]:
+def tools_named(*names: str) -> tuple[Tool, ...]:
     return tuple(Tool.from_schema(name, *TOOLS[name], _done, effect="read") for name in names)
 
 

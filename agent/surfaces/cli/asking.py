@@ -15,27 +15,27 @@ from rich.panel import Panel
 from rich.text import Text
 
 from fastslow.agent.approval import Answer, Question
-from fastslow.agent.surfaces.cli.blocks import joined, place
+from fastslow.agent.surfaces.cli.blocks import branch_label, join_dots
 from fastslow.agent.surfaces.cli.text import clean, one_line
 
-KEYS = "y yes · n no · a always this call, in this run · e no, and say why · s stop here, resume later"
-_STYLES = {"+": "green", "-": "red", "$": "bold"}
+KEYS = "y yes · n no · a always in this run · e no, and say why · s stop, resume later"
+_LINE_STYLES = {"+": "green", "-": "red", "$": "bold"}
 
 
 class Asker:
-    """Asks whoever sits at the terminal. paused: takes what is drawn anew off the screen for as long."""
+    """Asks whoever sits at the terminal. paused: stops the live display while the question is there."""
 
     def __init__(self, console: Console, paused: Callable[[], AbstractContextManager[None]]) -> None:
         self._console = console
         self._paused = paused
 
     async def __call__(self, question: Question) -> Answer:
-        """Ctrl-C cancels the run, as anywhere; the end of the input is a no."""
+        """Ctrl-C cancels the run, as anywhere; the end of input is a no."""
         with self._paused():
             termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before the question is no answer to it
             self._show(question)
             while True:
-                match await _key():
+                match await _read_key():
                     case "y" | "Y":
                         return Answer("allow")
                     case "a" | "A":
@@ -44,14 +44,14 @@ class Asker:
                         return Answer("deny")
                     case "e" | "E":
                         self._console.print(Text("What should the model know? ", "bold"), end="")
-                        return Answer("deny", note=one_line(await _line()))
+                        return Answer("deny", note=one_line(await _read_line()))
                     case "s" | "S":
                         return Answer("stop")
 
     def _show(self, question: Question) -> None:
-        about = joined(f"May {one_line(question.tool)} run?", place(question.branch))
-        body = Text("\n").join(_coloured(line) for line in clean(question.preview).split("\n"))
-        reason = Text(f"{one_line(question.reason)}", "dim")
+        about = join_dots(f"May {one_line(question.tool)} run?", branch_label(question.branch))
+        body = Text("\n").join(_diff_line(line) for line in clean(question.preview).split("\n"))
+        reason = Text(one_line(question.reason), "dim")
         self._console.print(Panel(body, title=Text(about, "bold yellow"), subtitle=reason, title_align="left"))
         self._console.print(Text(KEYS, "dim"))
 
@@ -61,22 +61,23 @@ def attended() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _coloured(line: str) -> Text:
-    return Text(line, _STYLES.get(line[:1], ""))
+def _diff_line(line: str) -> Text:
+    """A line of a preview: of a diff, or a shell command behind `$`."""
+    return Text(line, _LINE_STYLES.get(line[:1], ""))
 
 
-async def _key() -> str:
+async def _read_key() -> str:
     """One key, as soon as it is pressed."""
-    with _single_keys(sys.stdin.fileno()) as fd:
+    with _without_line_buffering(sys.stdin.fileno()) as fd:
         return await _read(fd, 1)
 
 
-async def _line() -> str:
+async def _read_line() -> str:
     return await _read(sys.stdin.fileno(), 4096)
 
 
 async def _read(fd: int, size: int) -> str:
-    """What comes next, without a thread: one that waits in `read` would swallow the next key."""
+    """Bytes as they are typed, without a thread: one that still waits in `read` would swallow the next key."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(fd, ready.set)
@@ -88,7 +89,7 @@ async def _read(fd: int, size: int) -> str:
 
 
 @contextmanager
-def _single_keys(fd: int) -> Iterator[int]:
+def _without_line_buffering(fd: int) -> Iterator[int]:
     before = termios.tcgetattr(fd)
     tty.setcbreak(fd, termios.TCSANOW)
     try:

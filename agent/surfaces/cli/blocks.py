@@ -28,41 +28,41 @@ LONGEST_ARGUMENTS = 300
 _LEXERS = {"code": "python", "command": "bash"}
 
 
-def badge(mode: Mode) -> Text:
+def mode_badge(mode: Mode) -> Text:
     """`fast`, or `think 512` with its budget."""
     return Text(f" think {mode.budget} ", "reverse magenta") if mode.thinks else Text(" fast ", "reverse green")
 
 
-def place(branch: str) -> str:
+def branch_label(branch: str) -> str:
     """Where in the plan a turn or a call belongs; empty for the trunk."""
     return f"step {one_line(branch)}" if branch else ""
 
 
-def joined(*parts: str) -> str:
+def join_dots(*parts: str) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def folded(text: str, lines: int) -> tuple[int, str]:
-    """How many lines are left out, and the last lines of the text."""
+def last_lines(text: str, lines: int) -> tuple[int, str]:
+    """The last lines of a text, and before them how many were left out."""
     every = text.splitlines()
     return max(0, len(every) - lines), "\n".join(every[-lines:])
 
 
-def turn_head(event: TurnFinished) -> Text:
+def turn_heading(event: TurnFinished) -> Text:
     """One line: turn, step, mode, tokens, seconds."""
     usage = event.reply.usage
-    tokens = joined(
+    tokens = join_dots(
         f"{usage.thinking} thinking" if usage.thinking else "",
         f"{usage.answer} answer",
         f"{usage.prompt} prompt" + (f" ({usage.cached} cached)" if usage.cached else ""),
         seconds(usage.seconds),
         "cut off" if event.reply.finish == "length" else "",
     )
-    where = joined(f"turn {event.turn}", place(event.branch))
-    return Text.assemble((f"● {where} ", "bold"), badge(event.mode), (f"  {tokens}", "dim"))
+    where = join_dots(f"turn {event.turn}", branch_label(event.branch))
+    return Text.assemble((f"● {where} ", "bold"), mode_badge(event.mode), (f"  {tokens}", "dim"))
 
 
-def spoken(reply: Reply) -> str:
+def visible_text(reply: Reply) -> str:
     """A turn's visible text without the code block that became a call: that one is shown with its output."""
     fenced = any(call.form == "fenced" for call in reply.calls)
     block = first_block(reply.content) if fenced else None
@@ -81,7 +81,7 @@ def code_of(arguments: Mapping[str, Any]) -> Text | None:
     return None
 
 
-def call_head(call: ToolCall, arguments: Mapping[str, Any]) -> Text:
+def call_heading(call: ToolCall, arguments: Mapping[str, Any]) -> Text:
     """The tool's name with its arguments; code is shown below and not here."""
     shown = {name: value for name, value in arguments.items() if name not in _LEXERS}
     text = Text(one_line(call.name), "bold cyan")
@@ -92,34 +92,34 @@ def call_head(call: ToolCall, arguments: Mapping[str, Any]) -> Text:
     return text
 
 
-def remark(event: CallDisplay | Compacted | Consent | NetworkUsed) -> Text:
-    """The one line of an event that has no more to say."""
+def event_line(event: CallDisplay | Compacted | Consent | NetworkUsed) -> Text:
+    """One line for an event that needs no more."""
     match event:
         case CallDisplay():
-            return pictures(event.data)
+            return picture_line(event.data)
         case Compacted():
-            return compacted(event)
+            return compacted_line(event)
         case Consent():
-            return consent(event)
+            return consent_line(event)
         case NetworkUsed():
-            return connection(event.egress)
+            return connection_line(event.egress)
 
 
-def compacted(event: Compacted) -> Text:
+def compacted_line(event: Compacted) -> Text:
     """One line: how much shorter a history became."""
     sizes = f"{event.before:,} to {event.after:,} tokens"
-    return Text(f"⇣ {joined(f'history shortened from {sizes}', place(event.branch))}", "dim")
+    return Text(f"⇣ {join_dots(f'history shortened from {sizes}', branch_label(event.branch))}", "dim")
 
 
-def consent(event: Consent) -> Text:
+def consent_line(event: Consent) -> Text:
     """One line: who allowed or denied a call, and why it was in question."""
     who = "you" if event.by == "person" else "a rule"
-    said = {"allow": "allowed", "deny": "denied", "stop": "stopped"}[event.decide]
-    why = joined(one_line(event.reason), one_line(event.note))
-    return Text(f"⚖ {said} by {who}: {why}", "dim" if event.decide == "allow" else "yellow")
+    decided = {"allow": "allowed", "deny": "denied", "stop": "stopped"}[event.decide]
+    why = join_dots(one_line(event.reason), one_line(event.note))
+    return Text(f"⚖ {decided} by {who}: {why}", "dim" if event.decide == "allow" else "yellow")
 
 
-def connection(egress: Egress) -> Text:
+def connection_line(egress: Egress) -> Text:
     """One line: where code connected, or wanted to."""
     where = f"⇄ {one_line(egress.host)}:{egress.port}"
     if egress.reason:
@@ -127,13 +127,13 @@ def connection(egress: Egress) -> Text:
     return Text(f"{where}  {size(egress.sent)} out, {size(egress.received)} in, {seconds(egress.seconds)}", "dim")
 
 
-def pictures(data: Mapping[str, str | bytes]) -> Text:
+def picture_line(data: Mapping[str, str | bytes]) -> Text:
     """One line for a display with a picture, which a terminal cannot draw; else nothing: its text is in the output."""
     kinds = [f"{kind} ({size(len(content))})" for kind, content in data.items() if kind.startswith("image/")]
-    return Text(f"▣ {joined(*kinds)}" if kinds else "", "dim")
+    return Text(f"▣ {join_dots(*kinds)}" if kinds else "", "dim")
 
 
-def files_made(files: Sequence[Path]) -> Text:
+def file_lines(files: Sequence[Path]) -> Text:
     """One line a file, with its size."""
     lines = (f"{one_line(str(file))}  {size(file.stat().st_size)}" for file in files)
     return Text("\n".join(lines))

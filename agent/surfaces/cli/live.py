@@ -1,4 +1,4 @@
-"""A run on the terminal: what is finished goes into the scrollback, what goes on is drawn below it."""
+"""A run on the terminal: what is finished goes into the scrollback, what is under way is redrawn below it."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ from fastslow.agent.plan import OWN, Plan
 from fastslow.agent.surfaces.cli.blocks import (
     FOLDED_OUTPUT,
     FOLDED_THOUGHTS,
-    badge,
-    call_head,
+    branch_label,
+    call_heading,
     code_of,
-    files_made,
-    folded,
-    joined,
-    place,
-    remark,
-    spoken,
-    turn_head,
+    event_line,
+    file_lines,
+    join_dots,
+    last_lines,
+    mode_badge,
+    turn_heading,
     usage_table,
+    visible_text,
 )
 from fastslow.agent.surfaces.cli.text import clean, one_line, seconds
 
@@ -84,23 +84,23 @@ class Activity:
 
 
 class RunView:
-    """Draws events: on a terminal the plan and all that goes on stay visible, elsewhere come plain lines."""
+    """Shows events: on a terminal the plan and all that is under way stay visible; elsewhere, plain lines."""
 
     def __init__(self, console: Console, *, show_thinking: bool = False) -> None:
         self._console = console
         self._show_thinking = show_thinking
-        self._drawn = console.is_terminal and not console.is_dumb_terminal
+        self._interactive = console.is_terminal and not console.is_dumb_terminal
         self._plan: Plan | None = None
         self._steps: dict[int, str] = {}
         self._active: dict[str, Activity] = {}
         self._calls_of: Counter[str] = Counter()  # by the call whose code made them
         self._turns: list[TurnFinished] = []
-        self._last_words = ""
+        self._pending_answer = ""
         self._plan_carried_out = False
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=FRAMES, transient=True)
 
     def __enter__(self) -> Self:
-        if self._drawn:
+        if self._interactive:
             self._live.start()
         return self
 
@@ -109,50 +109,50 @@ class RunView:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing is drawn anew for as long: somebody is asked."""
+        """Stop redrawing for as long: somebody is asked a question."""
         self._live.stop()
         try:
             yield
         finally:
-            if self._drawn:
+            if self._interactive:
                 self._live.start()
 
     def show(self, event: Event) -> None:
-        """Draw one event of the run."""
-        if self._last_words and not isinstance(event, RunFinished):
-            self._print(Text(self._last_words), indent=2)
-            self._last_words = ""
+        """Show one event of the run."""
+        if self._pending_answer and not isinstance(event, RunFinished):
+            self._print(Text(self._pending_answer), indent=2)
+            self._pending_answer = ""
         match event:
             case TurnStarted() | TurnDelta() | TurnFinished():
-                self._turn(event)
+                self._show_turn(event)
             case CallStarted() | CallOutput() | CallFinished():
-                self._call(event)
+                self._show_call(event)
             case CallDisplay() | Compacted() | Consent() | NetworkUsed():
-                self._print(remark(event), indent=2)
+                self._print(event_line(event), indent=2)
             case PlanMade() | StepStarted() | StepFinished():
-                self._step(event)
+                self._show_step(event)
             case RunStarted():
                 self._print(Text(clean(event.task).strip(), "bold"))
                 follows = (f"after {event.after}",) if event.after else ()
-                about = joined(event.model, f"profile {event.profile}", *event.files, *follows)
+                about = join_dots(event.model, f"profile {event.profile}", *event.files, *follows)
                 self._print(Text(one_line(about), "dim"))
             case RunResumed():
-                told = f"↻ resumed after {event.turns} turns and {seconds(event.seconds)}; nothing of it is done again"
-                self._print(Text(told, "dim"))
+                before = f"{event.turns} turn{'' if event.turns == 1 else 's'} and {seconds(event.seconds)}"
+                self._print(Text(f"↻ resumed after {before}, of which nothing is done again", "dim"))
             case Notice():
                 self._print(Text(f"! {one_line(event.text)}", "yellow"))
             case RunFinished():
                 self._live.stop()
-                self._finish(event.result)
+                self._show_result(event.result)
 
-    # --- what goes on --------------------------------------------------------------------------
+    # --- events --------------------------------------------------------------------------------
 
-    def _turn(self, event: TurnStarted | TurnDelta | TurnFinished) -> None:
+    def _show_turn(self, event: TurnStarted | TurnDelta | TurnFinished) -> None:
         key = f"turn {event.turn}"
         match event:
             case TurnStarted():
-                where = joined(key, place(event.branch))
-                title = Text.assemble((f"{where} ", "bold"), badge(event.mode), (f"  {event.reason}", "dim"))
+                where = join_dots(key, branch_label(event.branch))
+                title = Text.assemble((f"{where} ", "bold"), mode_badge(event.mode), (f"  {event.reason}", "dim"))
                 self._active[key] = Activity(title, branch=event.branch)
             case TurnDelta():
                 activity = self._active.setdefault(key, Activity(Text(key)))
@@ -163,20 +163,20 @@ class RunView:
             case TurnFinished():
                 self._active.pop(key, None)
                 self._turns.append(event)
-                self._print(turn_head(event))
+                self._print(turn_heading(event))
                 self._print_thoughts(event.reply.reasoning)
                 if event.branch or event.reply.calls:
-                    self._print(Text(spoken(event.reply)), indent=2)
+                    self._print(Text(visible_text(event.reply)), indent=2)
                 else:  # most likely the answer, which the end shows in full
-                    self._last_words = spoken(event.reply)
+                    self._pending_answer = visible_text(event.reply)
 
-    def _call(self, event: CallStarted | CallOutput | CallFinished) -> None:
+    def _show_call(self, event: CallStarted | CallOutput | CallFinished) -> None:
         match event:
             case CallStarted() if event.parent or event.call.name not in OWN:
                 title = Text("tools.") if event.parent else Text()
-                title.append_text(call_head(event.call, event.arguments))
+                title.append_text(call_heading(event.call, event.arguments))
                 if event.branch:
-                    title.append(f"  {place(event.branch)}", "dim")
+                    title.append(f"  {branch_label(event.branch)}", "dim")
                 self._active[event.call.id] = Activity(title, code=code_of(event.arguments))
             case CallStarted():
                 self._plan_carried_out = False
@@ -193,7 +193,7 @@ class RunView:
                 if event.name not in OWN or not shown_already:
                     self._print_call(event, self._active.pop(event.call_id, None))
 
-    def _step(self, event: PlanMade | StepStarted | StepFinished) -> None:
+    def _show_step(self, event: PlanMade | StepStarted | StepFinished) -> None:
         match event:
             case PlanMade():
                 self._plan, self._plan_carried_out = event.plan, True
@@ -210,16 +210,16 @@ class RunView:
                     del self._active[key]  # a turn that the step's time did not suffice for
                 self._steps[event.step] = "done" if event.ok else "failed"
                 mark, style = _MARKS[self._steps[event.step]]
-                said = " done" if event.ok else f" failed: {one_line(event.result)[:300]}"
-                self._print(Text.assemble((f"{mark} ", style), f"step {event.step}{said}"))
+                outcome = "done" if event.ok else f"failed: {one_line(event.result)[:300]}"
+                self._print(Text.assemble((f"{mark} ", style), f"step {event.step} {outcome}"))
 
-    # --- what stays ----------------------------------------------------------------------------
+    # --- what goes into the scrollback ---------------------------------------------------------
 
     def _print(self, text: RenderableType, indent: int = 0) -> None:
         """Into the scrollback. Where there is no terminal, lines are not wrapped: a program may read them."""
         if isinstance(text, Text) and not text.plain:
             return
-        if self._drawn:
+        if self._interactive:
             self._console.print(Padding(text, (0, 0, 0, indent), expand=False) if indent else text)
         elif isinstance(text, Text):
             for line in text.split("\n"):
@@ -231,7 +231,7 @@ class RunView:
         text = clean(reasoning).strip()
         if not self._show_thinking:
             wrapped = "\n".join(line.plain for line in self._wrapped(Text(text), 2) if line.plain.strip())
-            left_out, text = folded(wrapped, FOLDED_THOUGHTS)
+            left_out, text = last_lines(wrapped, FOLDED_THOUGHTS)
             note = f"… {left_out} lines of thinking folded (--show-thinking)" if left_out else ""
             self._print(Text(note, "dim"), indent=2)
         self._print(Text(text, "dim italic"), indent=2)
@@ -248,48 +248,48 @@ class RunView:
         self._print(self._call_line(event, activity), indent=2)
         if activity and activity.code:
             self._print(activity.code, indent=4)
-        left_out, text = folded(clean(event.content).strip("\n"), FOLDED_OUTPUT)
+        left_out, text = last_lines(clean(event.content).strip("\n"), FOLDED_OUTPUT)
         note = f", {left_out} more lines above" if left_out else ""
         self._print(Text(f"— output{note} —", "dim"), indent=4)
         self._print(Text(text, "dim" if event.ok else "red"), indent=4)
 
-    def _finish(self, result: Result) -> None:
+    def _show_result(self, result: Result) -> None:
         answer = clean(result.answer).strip()
-        if self._last_words != answer:
-            self._print(Text(self._last_words), indent=2)
+        if self._pending_answer != answer:
+            self._print(Text(self._pending_answer), indent=2)
         if answer:
             heading = "Answer" if result.exit is Exit.ANSWERED else "Partial answer"
             self._print(Text(f"\n{heading}", "bold underline"))
-            self._print(self._markdown(answer) if self._drawn else Text(answer))
+            self._print(self._markdown(answer) if self._interactive else Text(answer))
         if result.files:
             self._print(Text("\nFiles made", "bold underline"))
-            self._print(files_made(result.files))
+            self._print(file_lines(result.files))
         if self._turns:
             self._print(Text("\nTokens", "bold underline"))
             self._print(usage_table(self._turns, result.usage, self._console.width))
-        good = result.exit is Exit.ANSWERED
-        said = "answered" if good else f"{result.exit}: {one_line(result.reason)}"
-        mark = Text("✓ ", "green") if good else Text("✗ ", "red")
-        self._print(Text("\n") + mark + Text(f"{said} ({seconds(result.seconds)})"))
-        if not good:
-            self._print(Text(f"It goes on from here with: fastslow resume {one_line(result.run)}", "dim"))
+        answered = result.exit is Exit.ANSWERED
+        outcome = "answered" if answered else f"{result.exit}: {one_line(result.reason)}"
+        mark = Text("✓ ", "green") if answered else Text("✗ ", "red")
+        self._print(Text("\n") + mark + Text(f"{outcome} ({seconds(result.seconds)})"))
+        if not answered:
+            self._print(Text(f"Go on from here: fastslow resume {one_line(result.run)}", "dim"))
 
     def _markdown(self, text: str) -> RenderableType:
         from rich.markdown import Markdown
 
         return Markdown(text, hyperlinks=False)  # a link's address is shown, not hidden behind its text
 
-    # --- what is drawn anew --------------------------------------------------------------------
+    # --- what is redrawn -----------------------------------------------------------------------
 
     def render(self) -> Group:
-        """The plan with its marks, then each turn and call that goes on, cut to the terminal's height."""
+        """The plan with its marks, then each turn and call that is under way, cut to the terminal's height."""
         width, height = self._console.width, self._console.height - 1
         active = list(self._active.values())
         lines = [Text("─" * width, "dim")] if self._plan or active else []
         lines += self._checklist(width, max(3, height // 3))
         for number, activity in enumerate(active):
             rows = (height - len(lines)) // (len(active) - number)
-            lines += self._drawing(activity, width, max(1, rows))
+            lines += self._activity_lines(activity, width, max(1, rows))
         return Group(*lines[:height])
 
     def _checklist(self, width: int, rows: int) -> list[Text]:
@@ -308,7 +308,7 @@ class RunView:
             line.truncate(width, overflow="ellipsis")
         return lines
 
-    def _drawing(self, activity: Activity, width: int, rows: int) -> list[Text]:
+    def _activity_lines(self, activity: Activity, width: int, rows: int) -> list[Text]:
         elapsed = seconds(time.monotonic() - activity.started)
         title = Text.assemble(("▸ ", "yellow"), activity.title)
         title.truncate(max(1, width - len(elapsed) - 2), overflow="ellipsis")

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import math
+import os
+import re
+from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
+import psutil
 import typer
 
+from fastslow.agent.agent import CALL_SECONDS
 from fastslow.agent.budget import Budget
 from fastslow.agent.modes import Think
-from fastslow.sandbox import DockerSandbox, Network
-
-COUNTED = ("turns", "tokens", "thinking_tokens", "tool_calls")  # what `--budget` may limit, beside seconds
+from fastslow.sandbox import DockerSandbox, Limits, Network
 
 CANCELLED = 130  # the exit status after Ctrl-C
+
+# What `--budget` may limit, of the run and, behind `step.`, of each step. `cost` needs prices, which only Python has.
+BUDGET_LIMITS: Mapping[str, type[int] | type[float]] = {
+    "turns": int,
+    "tokens": int,
+    "thinking_tokens": int,
+    "tool_calls": int,
+    "seconds": float,
+}
+LONGEST_SECONDS = 86400.0  # a day
+LEAST_MEMORY = 128 << 20  # numpy, pandas and a chart ran in 96 MiB and died in 64
+UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 debug_wanted: ContextVar[bool] = ContextVar("debug", default=False)
 """Whether somebody wants to see the traceback of an error."""
@@ -25,7 +44,7 @@ def _set_debug(value: bool) -> bool:
     return value
 
 
-def think_of(text: str) -> Think:
+def parse_think(text: str) -> Think:
     if text in ("auto", "never", "always"):
         return text  # type: ignore[return-value]  # one of the three literals
     if text.isdecimal() and int(text) > 0:
@@ -33,22 +52,75 @@ def think_of(text: str) -> Think:
     raise typer.BadParameter(f"expected auto, never, always or a number of tokens above 0, got {text!r}")
 
 
-def _budget(text: str) -> Budget:
-    limits: dict[str, Any] = {}
+def parse_budget(text: str) -> Mapping[str, float]:
+    """The limits of `turns=40,step.turns=5`, by name."""
+    limits: dict[str, float] = {}
     for part in text.replace(",", " ").split():
         name, _, value = part.partition("=")
+        kind = BUDGET_LIMITS.get(name.removeprefix("step."))
+        if kind is None:
+            known = ", ".join(f"{each}=N" for each in BUDGET_LIMITS)
+            raise typer.BadParameter(f"expected {known}, or step.turns=N and so on for each step, got {part!r}")
         try:
-            limits[name] = {**dict.fromkeys(COUNTED, int), "seconds": float}[name](value)
-        except (KeyError, ValueError):
-            known = ", ".join(f"{each}=N" for each in (*COUNTED, "seconds"))
-            raise typer.BadParameter(f"expected some of {known}, got {part!r}") from None
+            limits[name] = kind(value)
+        except ValueError:
+            limits[name] = math.nan
+        if not 0 < limits[name] < math.inf:
+            number = "a whole number" if kind is int else "a number"
+            raise typer.BadParameter(f"expected {number} above 0 for {name}, got {part!r}")
+    if not limits:
+        raise typer.BadParameter("expected limits such as turns=40,step.turns=5, got none")
+    return limits
+
+
+def changed_budget(budget: Budget, limits: Mapping[str, float] | None) -> Budget:
+    """The budget with the limits that `--budget` names; all others stay."""
+    run: dict[str, Any] = {name: value for name, value in (limits or {}).items() if name in BUDGET_LIMITS}
+    step: dict[str, Any] = {
+        name.removeprefix("step."): value for name, value in (limits or {}).items() if name not in BUDGET_LIMITS
+    }
+    return replace(budget, **run, step=replace(budget.step, **step))
+
+
+def parse_seconds(text: str) -> float:
     try:
-        return Budget(**limits)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0.1 <= seconds <= LONGEST_SECONDS:
+        raise typer.BadParameter(f"expected seconds from 0.1 to {LONGEST_SECONDS:.0f} (a day), got {text!r}")
+    return seconds
 
 
-def _suite(name: str) -> str:
+def parse_memory(text: str) -> int:
+    """Bytes of `512M` or `4G`, which a sandbox can work with and this machine has."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([KMGT])(?:i?B)?", text, re.IGNORECASE)
+    if not found:
+        raise typer.BadParameter(f"expected a size such as 512M or 4G, got {text!r}")
+    size = int(float(found[1]) * UNITS[found[2].upper()])
+    if size < LEAST_MEMORY:
+        raise typer.BadParameter(f"expected at least {LEAST_MEMORY >> 20}M, which Python and pandas need, got {text!r}")
+    there = psutil.virtual_memory().total
+    engine_is_here = os.environ.get("DOCKER_HOST", "unix://").startswith("unix://")
+    if engine_is_here and size > there:
+        raise typer.BadParameter(f"expected at most the {there >> 20}M of this machine, got {text!r}")
+    return size
+
+
+def sandbox_limits(seconds: float | None, memory: int | None, usual: Limits | None = None) -> Limits:
+    """The usual limits, with those that were given."""
+    limits = usual or Limits(seconds=CALL_SECONDS)
+    return replace(limits, seconds=seconds or limits.seconds, memory=memory or limits.memory)
+
+
+def parse_age(text: str) -> timedelta:
+    found = re.fullmatch(r"([1-9]\d{0,4})([hdw])", text)
+    if not found:
+        raise typer.BadParameter(f"expected an age such as 12h, 30d or 8w (hours, days, weeks), got {text!r}")
+    return int(found[1]) * AGES[found[2]]
+
+
+def parse_suite(name: str) -> str:
     from fastslow.agent.evals.suites import SUITES
 
     if name not in SUITES:
@@ -56,7 +128,7 @@ def _suite(name: str) -> str:
     return name
 
 
-def network(allow: list[str] | None) -> Network:
+def sandbox_network(allow: list[str] | None) -> Network:
     network = Network(tuple(allow or ()))
     try:
         DockerSandbox(network=network)  # it checks them
@@ -76,7 +148,7 @@ FILES = Annotated[
         "-f",
         metavar="FILE",
         readable=False,
-        help="A file for the task; one option each.",
+        help="A file for the task; give the option again for more.",
         show_default=False,
     ),
 ]
@@ -84,18 +156,22 @@ MODEL = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="A model of `fastslow models`, or a folder of weights; with --base-url a served name.",
+        help="A model of `fastslow models`, or a folder of weights; for a server of --base-url a name that it serves.",
+        show_default=False,
     ),
 ]
 BASE_URL = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="A vLLM server of your own, as http://host:8000/v1.", envvar="FASTSLOW_BASE_URL"),
+    typer.Option(
+        metavar="URL", help="A vLLM server that already runs, as http://host:8000/v1.", envvar="FASTSLOW_BASE_URL"
+    ),
 ]
 ALLOW = Annotated[
     list[str] | None,
     typer.Option(
         metavar="HOST:PORT",
-        help="Where code may connect, such as index.example:443 or *.example.org:443; one option each, else nowhere.",
+        help="A host that code may connect to, as index.example:443 or *.example.org:443; give the option again for "
+        "more. By default there is no network.",
         show_default=False,
     ),
 ]
@@ -106,7 +182,7 @@ RULES = Annotated[
     typer.Option(
         "--approval",
         metavar="FILE",
-        help="Rules on what may run, in TOML; by default approval.toml in the folder of your settings, if it is there.",
+        help="Rules on which calls may run, in TOML; by default approval.toml in fastslow's settings folder, if there.",
         show_default=False,
         dir_okay=False,
     ),
@@ -114,27 +190,53 @@ RULES = Annotated[
 BUDGET = Annotated[
     Any,
     typer.Option(
-        parser=_budget,
+        parser=parse_budget,
         metavar="LIMITS",
-        help="Where the run ends with what it has, as turns=40,seconds=600; also tokens, thinking_tokens, tool_calls.",
+        help="Limits at which the run ends with what it has: turns, tokens, thinking_tokens, tool_calls, seconds; "
+        "step.turns and so on for each step of a plan. As turns=40,step.turns=12; all others stay as they are.",
+        show_default=False,
+    ),
+]
+SECONDS = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_seconds,
+        metavar="N",
+        help=f"Seconds that one call of code may take at most, by default {CALL_SECONDS:g}; it gets 60 unless the "
+        "model asks for more.",
+        show_default=False,
+    ),
+]
+MEMORY = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_memory,
+        metavar="SIZE",
+        help=f"Memory of the sandbox, its files included, as 512M or 4G; by default {Limits().memory >> 30}G.",
         show_default=False,
     ),
 ]
 RUN = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or `last`.", show_default=False)
 ]
-SHOW_THINKING = Annotated[bool, typer.Option("--show-thinking", help="Show all of the thinking, not its end only.")]
+SHOW_THINKING = Annotated[bool, typer.Option("--show-thinking", help="Show all of the thinking, not only its end.")]
 JSON_LINES = Annotated[bool, typer.Option("--json", help="Print one event a line, as JSON.")]
-SUITE = Annotated[str, typer.Argument(parser=_suite, metavar="SUITE", help="workflows, single, chat or bfcl.")]
+SUITE = Annotated[str, typer.Argument(parser=parse_suite, metavar="SUITE", help="workflows, single, chat or bfcl.")]
 AT_ONCE = Annotated[
-    int, typer.Option(min=1, help="Runs side by side: each takes longer, and all take less.", show_default=True)
+    int,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="How many runs go side by side: each takes longer, all together less.",
+        show_default=True,
+    ),
 ]
 EVAL_OUT = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
         file_okay=False,
-        help="For rows and report; by default one below fastslow-eval.",
+        help="Folder for rows and report; by default one below fastslow-eval.",
         show_default=False,
     ),
 ]

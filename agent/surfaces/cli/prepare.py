@@ -13,14 +13,15 @@ import typer
 
 from fastslow.agent.engine.profiles import Profile, find_profile
 from fastslow.agent.errors import ModelUnavailable
+from fastslow.agent.managed_server import ServerInfo, running_server
 from fastslow.agent.serving.catalog import ModelEntry, accept_licence, default_model, find_model, may_use
 from fastslow.agent.serving.fetch import fetch, weights_state
 from fastslow.agent.serving.install import install_engine
 from fastslow.agent.serving.machine import side_by_side, this_machine
-from fastslow.agent.serving.start import ServerRecord, running_server, start_server
+from fastslow.agent.serving.start import start_server
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.signals import run_until_signal
-from fastslow.sandbox import EngineMissing, build_image, docker_client, ensure_engine, image_tag
+from fastslow.sandbox import DockerMissing, build_image, docker_client, ensure_docker, image_tag
 
 
 def prepare_run(phases: Phases, model: str | None, *, sandbox: bool = True, server: bool = True) -> None:
@@ -50,13 +51,13 @@ def prepare_sandbox(
 
 def prepare_server(
     phases: Phases, model: str | None, *, port: int | None = None, flags: Sequence[str] = ()
-) -> ServerRecord:
+) -> ServerInfo:
     """Make sure that a managed server serves `model`; None takes what runs, else the best that fits here."""
     served = _to_serve(model, anew=port is not None or bool(flags))
-    return served if isinstance(served, ServerRecord) else run_until_signal(_server(phases, served, port, flags))
+    return served if isinstance(served, ServerInfo) else run_until_signal(_server(phases, served, port, flags))
 
 
-def _to_serve(model: str | None, *, anew: bool = False) -> ModelEntry | ServerRecord:
+def _to_serve(model: str | None, *, anew: bool = False) -> ModelEntry | ServerInfo:
     """The server that runs, where that is good enough; else the model to serve, its licence accepted."""
     if model is None and not anew and (running := running_server()):
         return running
@@ -68,8 +69,8 @@ def _to_serve(model: str | None, *, anew: bool = False) -> ModelEntry | ServerRe
 async def _sandbox(
     phases: Phases, packages: Sequence[str] = (), base: str | None = None, *, force: bool = False
 ) -> str:
-    with phases.phase("Docker engine", "generated code runs in containers only") as on_progress:
-        version = await ensure_engine(on_progress)
+    with phases.phase("Docker", "generated code runs in containers only") as on_progress:
+        version = await ensure_docker(on_progress)
         on_progress(f"version {version}", 1.0)
     with phases.phase("Sandbox image", "Python and the libraries that code uses") as on_progress:
         image = await build_image(on_progress, packages=packages, base=base, force=force)
@@ -77,15 +78,13 @@ async def _sandbox(
     return image
 
 
-async def _server(
-    phases: Phases, entry: ModelEntry, port: int | None = None, flags: Sequence[str] = ()
-) -> ServerRecord:
+async def _server(phases: Phases, entry: ModelEntry, port: int | None = None, flags: Sequence[str] = ()) -> ServerInfo:
     usable = asyncio.Event()  # the engine's Python, which converts the weights
     await side_by_side(_engine(phases, usable), _weights(phases, entry, usable))
     with phases.phase("Model server", "it loads the weights once, for all runs") as on_progress:
-        record = await start_server(entry, profile_of(entry), on_progress, port=port, extra_flags=flags)
-        on_progress(f"{record.served_name} at {record.base_url}", 1.0)
-    return record
+        server = await start_server(entry, profile_of(entry), on_progress, port=port, extra_flags=flags)
+        on_progress(f"{server.served_name} at {server.base_url}", 1.0)
+    return server
 
 
 async def _engine(phases: Phases, usable: asyncio.Event) -> None:
@@ -99,22 +98,22 @@ async def _weights(phases: Phases, entry: ModelEntry, usable: asyncio.Event) -> 
 
 
 def _offer_docker() -> None:
-    """EngineMissing where there is no Docker engine and cannot be one: before anything begins.
+    """DockerMissing where no Docker daemon answers and none can be started: before anything begins.
 
     Before Debian packages are installed a person is asked, where one sits at the terminal.
     """
     try:
         docker_client(timeout=10).close()
-    except EngineMissing as missing:
+    except DockerMissing as missing:
         installed, debian = shutil.which("dockerd"), shutil.which("apt-get")
         if os.geteuid() != 0 or os.environ.get("DOCKER_HOST") or not (installed or debian):
             raise
         if installed or not sys.stdin.isatty():
             return
-        question = "No Docker engine is installed. Install Debian's docker.io and iptables, and start it?"
+        question = "Docker is not installed. Install Debian's docker.io and iptables, and start it?"
         if not typer.confirm(question, default=True, err=True):
-            raise EngineMissing(
-                "no Docker engine answers, and code runs nowhere else; install one and run this again"
+            raise DockerMissing(
+                "no Docker daemon answers, and code runs nowhere else; install Docker and run this again"
             ) from missing
 
 

@@ -26,15 +26,16 @@ from fastslow.agent.surfaces.cli.prepare import prepare_run
 from fastslow.agent.surfaces.cli.signals import interrupts
 from fastslow.agent.surfaces.cli.text import seconds, terminal
 from fastslow.agent.workspace import checked
-from fastslow.sandbox import DockerSandbox, Network
+from fastslow.sandbox import DockerSandbox, Limits, Network
 
 STATUS = {Exit.ANSWERED: 0, Exit.FAILED: 1, Exit.BUDGET: 1, Exit.STOPPED: 1, Exit.CANCELLED: CANCELLED}
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """The command line of one run. base_url: a server that is not ours; None uses the managed one. after: the
-    answered run of the journal that the task follows. resume: the one that goes on, instead of a task."""
+class RunArguments:
+    """The command line of one run. base_url: a server that already runs; None uses the managed one. limits: of the
+    sandbox. after: the answered run that the task follows. resume: the run that goes on, instead of a task. rules: a
+    file of them."""
 
     task: str | None
     files: tuple[Path, ...]
@@ -45,7 +46,8 @@ class Wanted:
     json_lines: bool
     show_thinking: bool
     network: Network
-    budget: Budget | None = None
+    limits: Limits
+    budget: Budget
     instructions: str = ""
     after: str | None = None
     resume: str | None = None
@@ -67,52 +69,56 @@ class JsonLines:
         sys.stdout.flush()
 
 
-def run(wanted: Wanted) -> int:
-    """Set up, carry out, show; returns the exit status."""
-    approval = Approval.load(wanted.rules) if wanted.rules else users_rules()
-    sandbox = DockerSandbox(network=wanted.network)
-    files = checked(wanted.files, sandbox.limits.upload)
-    if wanted.out:
-        wanted.out.mkdir(parents=True, exist_ok=True)
+def run(arguments: RunArguments) -> int:
+    """Set up what is missing, carry the task out and show it; returns the exit status."""
+    approval = Approval.load(arguments.rules) if arguments.rules else default_rules()
+    sandbox = DockerSandbox(arguments.limits, network=arguments.network)
+    files = checked(arguments.files, sandbox.limits.upload)
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
     phases = Phases(terminal(stderr=True))
-    prepare_run(phases, wanted.model, server=wanted.base_url is None)
-    engine = VLLM(wanted.base_url, wanted.model) if wanted.base_url else VLLM()
-    view = view_of(as_json=wanted.json_lines, show_thinking=wanted.show_thinking)
+    prepare_run(phases, arguments.model, server=arguments.base_url is None)
+    engine = VLLM(arguments.base_url, arguments.model) if arguments.base_url else VLLM()
+    view = make_view(as_json=arguments.json_lines, show_thinking=arguments.show_thinking)
     agent = Agent(
         engine=engine,
         sandbox=sandbox,
-        think=wanted.think,
-        budget=wanted.budget,
-        instructions=wanted.instructions,
-        out=wanted.out,
+        think=arguments.think,
+        budget=arguments.budget,
+        instructions=arguments.instructions,
+        out=arguments.out,
         approval=approval,
         ask=Asker(terminal(), view.paused) if isinstance(view, RunView) and attended() else None,
     )
-    events = agent.stream(wanted.task, files=files, after=wanted.after, resume=wanted.resume)
+    if arguments.resume:
+        events = agent.resume_stream(arguments.resume)
+    else:
+        events = agent.stream(arguments.task or "", files=files, after=arguments.after)
     return asyncio.run(carry_out(agent, events, view, phases))
 
 
-def users_rules() -> Approval:
+def default_rules() -> Approval:
     """The user's own rules. None are taken from the working folder: a repository must not grant itself rights."""
     path = config_folder() / "approval.toml"
     return Approval.load(path) if path.exists() else Approval()
 
 
-def view_of(*, as_json: bool, show_thinking: bool) -> View:
+def make_view(*, as_json: bool, show_thinking: bool) -> View:
     return JsonLines() if as_json else RunView(terminal(), show_thinking=show_thinking)
 
 
-async def carry_out(agent: Agent, said: AsyncGenerator[Event, None], view: View, phases: Phases) -> int:
+async def carry_out(agent: Agent, events: AsyncGenerator[Event, None], view: View, phases: Phases) -> int:
+    """Check the server, then show the run's events as they come; returns the exit status."""
     status = STATUS[Exit.FAILED]
     _cancel_on_signals()
     try:
-        with phases.phase("First contact", "both modes of the server must work") as on_progress:
-            on_progress("probing the mode switch, once a start", None)
+        with phases.phase("Server check", "thinking and fast turns must both work on it") as on_progress:
+            on_progress("trying both modes, once after each start of the server", None)
             await agent.engine.connect()
             on_progress(f"{agent.engine.model}, profile {agent.engine.profile.name}", None)
         begun = time.monotonic()
         with view:
-            async with aclosing(said) as events:
+            async with aclosing(events):
                 async for event in events:
                     view.show(event)
                     if isinstance(event, RunFinished):
@@ -139,7 +145,7 @@ def _cancel_on_signals() -> None:
             terminal(stderr=True).show_cursor()
             os._exit(CANCELLED)
         cancelled = True
-        # Not by a console of its own: what is drawn anew would be written over it.
+        # Not by a console of its own: what the view redraws would be written over it.
         print("Cancelling; press Ctrl-C again to end at once.", file=sys.stderr)  # noqa: T201
         task.cancel()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import TypeAdapter
 from rich.table import Table
@@ -21,14 +21,15 @@ from fastslow.agent.plan import OWN
 from fastslow.agent.record.journal import RunInfo
 from fastslow.agent.record.start import new_id
 from fastslow.agent.surfaces.cli import run as runner
+from fastslow.agent.surfaces.cli.options import changed_budget, sandbox_limits
 from fastslow.agent.surfaces.cli.text import one_line, terminal
-from fastslow.sandbox import Network
-from fastslow.tools.builtin import sandbox_tools
+from fastslow.sandbox import Limits, Network
+from fastslow.tools.builtin import BUILTIN
 
-_STYLES = {"answered": "green", "running": "yellow"}
+_STATE_STYLES = {"answered": "green", "running": "yellow"}
 
 
-def runs(*, as_json: bool) -> None:
+def list_runs(*, as_json: bool) -> None:
     """Print all runs, the latest first."""
     with _journal() as journal:
         found = journal.runs()
@@ -39,24 +40,31 @@ def runs(*, as_json: bool) -> None:
     if not found:
         terminal(stderr=True).print(Text("no run yet; start one with `fastslow run`", "dim"))
         return
+    terminal().print(run_table(found))
+
+
+def run_table(runs: Sequence[RunInfo]) -> Table:
+    """A row for each run: its id, state and task, cut to the terminal's width."""
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold", expand=True)
     table.add_column("run", no_wrap=True)  # it begins with the time (UTC)
     table.add_column("state", no_wrap=True)
     table.add_column("task", no_wrap=True, overflow="ellipsis", ratio=1)
-    for info in found:
+    for info in runs:
         state = _state(info)
-        table.add_row(Text(info.run), Text(state, _STYLES.get(state, "red")), Text(one_line(info.task)))
-    terminal().print(table)
+        table.add_row(Text(info.run), Text(state, _STATE_STYLES.get(state, "red")), Text(one_line(info.task)))
+    return table
 
 
 def show(name: str, *, as_json: bool, show_thinking: bool) -> None:
-    """Print what a run said, as it was printed then."""
+    """Print what a run did, as it was printed then."""
     with _journal() as journal:
         written = journal.read(journal.find(name))
-    view = runner.view_of(as_json=as_json, show_thinking=show_thinking)
+    view = runner.make_view(as_json=as_json, show_thinking=show_thinking)
     with view:
-        for event in (*written.events, *([written.finished] if written.finished else [])):
+        for event in written.events:
             view.show(event)
+        if written.finished:
+            view.show(written.finished)
 
 
 def fork(name: str, turn: int) -> None:
@@ -68,13 +76,13 @@ def fork(name: str, turn: int) -> None:
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
     terminal().print(Text(new))
-    terminal(stderr=True).print(Text(f"it goes on with: fastslow resume {new}", "dim"))
+    terminal(stderr=True).print(Text(f"Go on with it: fastslow resume {new}", "dim"))
 
 
 def replay(name: str, *, as_json: bool, show_thinking: bool) -> int:
     """Carry a run out once more from its record alone; returns the exit status that it had."""
     agent = Agent(engine=ScriptedModel(()), journal=Journal())
-    view = runner.view_of(as_json=as_json, show_thinking=show_thinking)
+    view = runner.make_view(as_json=as_json, show_thinking=show_thinking)
 
     async def main() -> Exit:
         end = Exit.FAILED
@@ -89,41 +97,36 @@ def replay(name: str, *, as_json: bool, show_thinking: bool) -> int:
     return runner.STATUS[asyncio.run(main())]
 
 
-def resume(name: str, budget: Budget | None, **options: Any) -> int:
-    """Go on with a run as it was set up; returns the exit status. budget: None takes that of then. options: fields of
-    `Wanted` that are new."""
+def resume(
+    name: str, budget: Mapping[str, float] | None, *, seconds: float | None, memory: int | None, **options: Any
+) -> int:
+    """Go on with a run as it was set up; returns the exit status. budget, seconds, memory: limits that differ
+    from those of then. options: fields of `RunArguments` that the journal does not hold."""
     with _journal() as journal:
         run = journal.find(name)
         written = journal.read(run)
     answered = written.finished and written.finished.result.exit is Exit.ANSWERED
-    if not answered and (own := [tool for tool in written.started.tools if tool not in _built_in()]):
+    if not answered and (own := [tool for tool in written.started.tools if tool not in {*OWN, *BUILTIN}]):
         raise ConfigurationError(
-            f"run {run} has tools of its own, {', '.join(own)}, which this command does not know; go on in Python: "
-            f'Agent(tools=[...]).run_sync(resume="{run}")'
+            f"run {run} was given tools in Python, {', '.join(own)}, which this command does not have; go on there: "
+            f'await Agent(tools=[...]).resume("{run}")'
         )
     settings = written.started.settings
     out = settings.get("out")
-    wanted = runner.Wanted(
+    then = TypeAdapter(Budget).validate_python(settings.get("budget", {}))
+    arguments = runner.RunArguments(
         task=None,
         files=(),
         think=settings.get("think", "auto"),
         out=Path(out) if out else None,
         network=Network(tuple(settings.get("allow", ()))),
-        budget=budget or TypeAdapter(Budget).validate_python(settings.get("budget", {})),
+        budget=changed_budget(then, budget),
+        limits=sandbox_limits(seconds, memory, TypeAdapter(Limits).validate_python(settings.get("limits", {}))),
         instructions=settings.get("instructions", ""),
         resume=run,
         **options,
     )
-    return runner.run(wanted)
-
-
-def _built_in() -> set[str]:
-    """The tools that a run of the command may have."""
-
-    async def none() -> NoReturn:
-        raise TypeError("these tools are only counted")
-
-    return {*OWN, *(tool.name for tool in sandbox_tools(none))}
+    return runner.run(arguments)
 
 
 @contextmanager

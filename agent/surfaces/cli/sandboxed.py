@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -19,18 +19,18 @@ from fastslow.agent.surfaces.cli.prepare import prepare_sandbox
 from fastslow.agent.surfaces.cli.signals import run_until_signal
 from fastslow.agent.surfaces.cli.text import clean, one_line, terminal
 from fastslow.agent.workspace import checked
-from fastslow.sandbox import DockerSandbox, Execution, Finding, Limits, Network, docker_client, image_manifest
+from fastslow.sandbox import DockerSandbox, Execution, Limits, Network, PostureCheck, docker_client, image_manifest
 from fastslow.sandbox import probe as probed
 
 T = TypeVar("T")
 
 OUTPUT = 20_000_000  # bytes of each stream that pass through
-OURS = 1000  # of those on stderr, kept for our own words
+RESERVED = 1000  # of those on stderr, for messages of fastslow itself
 KILLED = 137  # 128 + SIGKILL, as a shell says it
 
 
 def build(packages: Sequence[str], base: str | None, *, force: bool, as_json: bool) -> None:
-    """Make Docker and the image ready; prints its name, or what is inside."""
+    """Make Docker and the image ready; prints the image's name, or what is inside."""
     image = prepare_sandbox(Phases(terminal(stderr=True)), packages=packages, base=base, force=force)
     if not as_json:
         terminal().print(Text(image))
@@ -41,11 +41,11 @@ def build(packages: Sequence[str], base: str | None, *, force: bool, as_json: bo
 
 
 class Streams:
-    """Our own stdout and stderr: what the code wrote is passed on at once and unchanged, up to a number of bytes."""
+    """This process's stdout and stderr: what the code wrote is passed on at once and unchanged, up to `OUTPUT`."""
 
     def __init__(self) -> None:
         self.cut = False
-        self._left = {"stdout": OUTPUT, "stderr": OUTPUT - OURS}
+        self._left = {"stdout": OUTPUT, "stderr": OUTPUT - RESERVED}
 
     def write(self, name: Literal["stdout", "stderr"], text: str) -> None:
         data = text.encode("utf-8", "replace")
@@ -59,15 +59,15 @@ class Streams:
             stream.buffer.write(data)
             stream.buffer.flush()
 
-    def say(self, text: str) -> None:
-        """A word of our own, for which there is always room."""
+    def note(self, text: str) -> None:
+        """A message of fastslow itself, for which there is always room."""
         if sys.stderr is not None:
             sys.stderr.write(f"fastslow: {text}\n")
 
 
-def execute(files: tuple[Path, ...], timeout: float, network: Network) -> int:
+def execute(files: tuple[Path, ...], limits: Limits, network: Network) -> int:
     """Run the code on stdin; returns its exit status."""
-    limits = Limits(seconds=timeout, output=OUTPUT)
+    limits = replace(limits, output=OUTPUT)
     paths = checked(files, limits.upload)
     if sys.stdin is None:
         raise ConfigurationError("expected Python code on standard input, which is closed")
@@ -81,11 +81,12 @@ def execute(files: tuple[Path, ...], timeout: float, network: Network) -> int:
     if execution.error:
         streams.write("stderr", execution.error.rstrip("\n") + "\n")
     if execution.status == "timeout":
-        streams.say("allow more time with --timeout")
+        streams.note(f"it was stopped after {limits.seconds:g} s; --timeout gives more")
     if execution.status == "died" and execution.exit_code == KILLED:
-        streams.say(f"it died, most often of too little memory ({limits.memory >> 20} MiB)")
+        had = f"{limits.memory >> 20} MiB"
+        streams.note(f"it was killed, most often for want of memory: it had {had}, and --memory gives more")
     if execution.truncated or streams.cut:
-        streams.say(f"output beyond {OUTPUT:,} bytes was cut")
+        streams.note(f"output beyond {OUTPUT:,} bytes was cut")
     return execution.exit_code
 
 
@@ -100,9 +101,9 @@ async def _execute(sandbox: DockerSandbox, code: str, files: tuple[Path, ...], s
 
 
 def prune() -> None:
-    """Remove what killed processes left."""
+    """Remove the containers that killed processes left behind."""
     removed = _use(DockerSandbox(), DockerSandbox.prune)
-    terminal().print(Text(f"{removed} containers removed"))
+    terminal().print(Text(f"{removed} container{'' if removed == 1 else 's'} removed"))
 
 
 def ls(*, as_json: bool) -> None:
@@ -111,18 +112,19 @@ def ls(*, as_json: bool) -> None:
     if as_json:
         terminal().print_json(json.dumps([asdict(one) for one in found]))
         return
-    table = Table("Name", "State", "Owner", "Status", "Image", "Engine", box=None, header_style="bold")
+    table = Table("Name", "State", "Owner", "Status", "Image", "Daemon", box=None, header_style="bold")
     for one in found:
         state = "live" if one.alive else "orphan"
-        row = (one.name, state, str(one.owner), one.status, one.image, one.engine)
+        row = (one.name, state, str(one.owner), one.status, one.image, one.daemon)
         table.add_row(*(Text(clean(cell)) for cell in row))
-    terminal().print(table if found else Text("no sandboxes"))
+    terminal().print(table if found else Text("no sandboxes are there"))
 
 
 def probe(*, as_json: bool) -> int:
-    """Try from inside what must not work; returns 1 if something did."""
-    with Phases(terminal(stderr=True)).phase("Probing", "what code may not do is tried from inside") as on_progress:
-        on_progress("in a sandbox of its own", None)
+    """Try from inside what code must not be able to do; returns 1 if something worked."""
+    why = "what code must not be able to do is tried from inside"
+    with Phases(terminal(stderr=True)).phase("Sandbox probe", why) as on_progress:
+        on_progress("in a new sandbox", None)
         findings = _use(DockerSandbox(), _probe)
     held = sum(finding.held for finding in findings)
     if as_json:
@@ -136,12 +138,12 @@ def probe(*, as_json: bool) -> int:
     return int(held < len(findings))
 
 
-async def _probe(sandbox: DockerSandbox) -> tuple[Finding, ...]:
+async def _probe(sandbox: DockerSandbox) -> tuple[PostureCheck, ...]:
     return await probed(await sandbox.session())
 
 
 def _use(sandbox: DockerSandbox, use: Callable[[DockerSandbox], Awaitable[T]]) -> T:
-    """Use a sandbox and give everything back, on a signal too."""
+    """Use a sandbox and close it, also on a signal, which ends this process then."""
 
     async def using() -> T:
         try:

@@ -1,4 +1,4 @@
-"""`fastslow up | down | status | models`: the managed model server and the catalog."""
+"""`fastslow setup | up | down | status | models`: the managed model server and the catalog."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from fastslow.agent.managed_server import server_status, stop_server
 from fastslow.agent.serving.catalog import catalog, find_model, fits, may_use
 from fastslow.agent.serving.fetch import weights_state
 from fastslow.agent.serving.machine import this_machine
-from fastslow.agent.serving.start import server_status, stop_server
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import chosen_model, confirm_licence, prepare_run, prepare_server
 from fastslow.agent.surfaces.cli.text import one_line, seconds, size, terminal
@@ -22,7 +22,7 @@ WIDE = 70  # columns from which the catalog's table is shown in full
 
 
 def up(model: str | None, port: int | None, flags: tuple[str, ...], *, accept_licence: bool) -> None:
-    """Serve a model of the catalog, and say where."""
+    """Start the server, and say where it listens."""
     if model and accept_licence:
         confirm_licence(find_model(model), accepted=True)
     record = prepare_server(Phases(terminal(stderr=True)), model, port=port, flags=flags)
@@ -38,12 +38,12 @@ def setup(model: str | None) -> None:
 
 def down() -> None:
     """Stop the server, if one runs."""
-    record = server_status().record
+    record = server_status().server
     console = terminal(stderr=True)
     if record is None:
-        console.print("no server is running")
+        console.print("no server is running: nothing to stop")
         return
-    with Phases(console).phase("Stopping", f"{record.served_name}, pid {record.pid}"):
+    with Phases(console).phase("Stopping the server", f"it serves {record.served_name}, as process {record.pid}"):
         stop_server(record)
 
 
@@ -52,11 +52,11 @@ def status(*, as_json: bool) -> int:
     found = server_status()
     if as_json:
         print(json.dumps(asdict(found)))  # noqa: T201
-    elif found.record is None:
+    elif found.server is None:
         terminal().print("no server is running; start one with `fastslow up`")
     else:
-        record = found.record
-        state = "answers" if found.healthy else "does not answer (yet)"
+        record = found.server
+        state = "answers" if found.healthy else "does not answer (yet); its log says why"
         rows = {
             "model": record.served_name,
             "state": state,
@@ -108,16 +108,16 @@ def models(*, as_json: bool) -> None:
     for row in rows:
         name = f"{row['id']}{' *' if row['default'] else ''}"
         cells: list[str | Text] = [Text(name, "bold" if row["default"] else ""), size(row["download"])]
-        cells.append(Text(_here(row), "" if row["fits"] else "dim"))
+        cells.append(Text(_verdict(row), "" if row["fits"] else "dim"))
         if wide:
             licence = row["licence"] + ("" if row["usable"] else "; not accepted yet")
             cells += [f"{row['context']:,}", row["modes"], licence]
         table.add_row(*cells)
     console.print(table)
-    console.print(Text("* what `fastslow run` and `fastslow up` take here by default", "dim"))
+    console.print(Text("* what `fastslow run` and `fastslow up` serve by default", "dim"))
 
 
-def _here(row: dict[str, Any]) -> str:
-    """The verdict without its sizes, and the weights' state where there are some."""
+def _verdict(row: dict[str, Any]) -> str:
+    """Whether the model fits here, without the sizes, and the state of its weights where there are some."""
     verdict = re.split(r"[:(]", row["why"])[0].strip()
     return verdict if row["state"] == "absent" else f"{verdict}, {row['state']}"

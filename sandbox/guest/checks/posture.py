@@ -1,4 +1,4 @@
-"""Tries what code in a sandbox must not be able to do. Runs inside; the last line printed is the list of findings."""
+"""Tries what code in a sandbox must not be able to do. Runs inside; the last line printed is the list of checks."""
 
 import ctypes
 import errno
@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 libc = ctypes.CDLL(None, use_errno=True)
-findings = []
+checks = []
 INTEL = platform.machine() == "x86_64"
 
 
@@ -27,7 +27,7 @@ def check(kind, name):
             held, evidence = said if isinstance(said, tuple) else (False, said)
         except (OSError, MemoryError, subprocess.SubprocessError) as error:
             held, evidence = True, errno.errorcode.get(getattr(error, "errno", 0), type(error).__name__)
-        findings.append([kind, name, bool(held), str(evidence)[:300]])
+        checks.append([kind, name, bool(held), str(evidence)[:300]])
         return attempt
 
     return add
@@ -476,4 +476,4 @@ def _():
     return locked == -1, "refused" if locked == -1 else "64 MiB locked"
 
 
-print(json.dumps(findings))
+print(json.dumps(checks))

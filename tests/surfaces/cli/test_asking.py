@@ -9,7 +9,8 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -52,10 +53,9 @@ ROOT = Path(__file__).parents[3]
 class Terminal:
     """A process at a terminal of its own: what it shows, and what is typed."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, command: Sequence[str | Path] = (sys.executable, "-c", RUN)) -> None:
         self.fd, there = pty.openpty()
         env = {**os.environ, "FASTSLOW_HOME": str(home), "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
-        command = [sys.executable, "-c", RUN]
         self.process = subprocess.Popen(
             command, stdin=there, stdout=there, stderr=there, env=env, cwd=ROOT, start_new_session=True
         )
@@ -75,6 +75,12 @@ class Terminal:
             pass
         return self.process.wait(60)
 
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.fd)
+
     def _read(self) -> bool:
         """Take what is shown next; False when the process has ended. Nothing for a minute is a failure."""
         assert select.select([self.fd], [], [], 60)[0], self.shown
@@ -88,12 +94,8 @@ class Terminal:
 
 @pytest.fixture
 def terminal(tmp_path: Path, interruptible: None) -> Iterator[Terminal]:
-    there = Terminal(tmp_path)
-    yield there
-    if there.process.poll() is None:
-        there.process.kill()
-    there.process.wait()
-    os.close(there.fd)
+    with closing(Terminal(tmp_path)) as there:
+        yield there
 
 
 def test_yes_and_no_with_a_word(terminal: Terminal) -> None:

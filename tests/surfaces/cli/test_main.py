@@ -8,38 +8,37 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
+from typer.core import TyperGroup
+from typer.testing import CliRunner
 
-from fastslow.agent.surfaces.cli.main import sentence
+from fastslow.agent.surfaces.cli.main import GROUPS, app, sentence
 
 FASTSLOW = Path(sys.executable).with_name("fastslow")
-COMMANDS = [
-    [],
-    ["sandbox"],
-    ["run"],
-    ["doctor"],
-    ["setup"],
-    ["up"],
-    ["down"],
-    ["status"],
-    ["models"],
-    ["runs"],
-    ["resume"],
-    ["show"],
-    ["fork"],
-    ["replay"],
-    ["sandbox", "build"],
-    ["sandbox", "exec"],
-    ["sandbox", "prune"],
-]
+
+
+def commands(group: TyperGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of a group and of each command below it."""
+    yield path
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+TOP = typer.main.get_command(app)
+assert isinstance(TOP, TyperGroup)
 
 
 @pytest.fixture
 def nowhere(tmp_path: Path) -> dict[str, str]:
-    """An environment with no Docker engine, no model server, and empty folders."""
+    """An environment with no Docker daemon, no model server, and empty folders."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FASTSLOW_")}
     home = {"FASTSLOW_HOME": str(tmp_path / "home"), "DOCKER_HOST": "tcp://127.0.0.1:1"}
     return {**kept, **home, "COLUMNS": "80", "NO_COLOR": "1"}
@@ -62,12 +61,31 @@ def test_version(nowhere: dict[str, str]) -> None:
     assert (done.returncode, done.stdout.strip()) == (0, f"fastslow {version('fastslow')}")
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_has_an_example(command: list[str], nowhere: dict[str, str]) -> None:
-    done = fastslow(*command, "--help", env=nowhere)
-    assert done.returncode == 0
-    assert f"Example: fastslow {' '.join(command)}".strip() in done.stdout
+@pytest.mark.parametrize("command", list(commands(TOP)), ids=" ".join)
+def test_help_has_an_example(command: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "80"})
+    assert done.exit_code == 0
+    [example] = [line for line in done.stdout.splitlines() if "Example: " in line]
+    assert example.strip().startswith(f"Example: fastslow {' '.join(command)}".strip())
     assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_help_lists_each_command_once_whole_and_in_a_group(width: int, nowhere: dict[str, str]) -> None:
+    lines = fastslow("--help", env={**nowhere, "COLUMNS": str(width)}).stdout.splitlines()
+    assert [line[:-1] for line in lines if line[:1].isalpha() and line.endswith(":")] == ["Options", *GROUPS]
+    listed = [line.split()[0] for line in lines[lines.index("Do a job:") :] if line.startswith("  ")]
+    assert sorted(listed) == sorted(TOP.commands)
+    assert not [line for line in lines if line.endswith("...") and "Usage" not in line], "nothing is cut off"
+
+
+def test_alone_it_says_what_to_try_first(nowhere: dict[str, str]) -> None:
+    done = fastslow(env=nowhere)
+    assert (done.returncode, done.stderr) == (0, "")
+    tried = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("  fastslow ")]
+    assert tried == ["doctor", "run", "show"]
+    assert "fastslow --help" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
@@ -84,8 +102,22 @@ def test_help_has_an_example(command: list[str], nowhere: dict[str, str]) -> Non
         (["up", "--accept-licence"], "name the model whose licence"),
         (["sandbox", "exec", "--timeout", "0"], "--timeout"),
         (["nonsense"], "nonsense"),
-        (["run", "x", "--budget", "turn=3"], "expected some of turns=N, tokens=N"),
-        (["run", "x", "--budget", "turns=0"], "turns must be above 0"),
+        (["run", "x", "--budget", "turn=3"], "expected turns=N, tokens=N, thinking_tokens=N"),
+        (["run", "x", "--budget", "step.turn=3"], "or step.turns=N and so on for each step, got 'step.turn=3'"),
+        (["resume", "--budget", "step.cost=3"], "got 'step.cost=3'"),
+        (["run", "x", "--budget", "turns=0"], "expected a whole number above 0 for turns, got 'turns=0'"),
+        (["run", "x", "--budget", "step.turns=1.5"], "expected a whole number above 0 for step.turns"),
+        (["run", "x", "--budget", "seconds=inf"], "expected a number above 0 for seconds"),
+        (["run", "x", "--budget", "turns"], "got 'turns'"),
+        (["run", "x", "--budget", ""], "got none"),
+        (["run", "x", "--seconds", "nan"], "expected seconds from 0.1 to 86400 (a day), got 'nan'"),
+        (["sandbox", "exec", "--timeout", "1e9"], "expected seconds from 0.1"),
+        (["run", "x", "--memory", "much"], "expected a size such as 512M or 4G, got 'much'"),
+        (["run", "x", "--memory", "64M"], "expected at least 128M"),
+        (["runs", "rm"], "one of the three"),
+        (["runs", "rm", "x", "--all"], "one of the three"),
+        (["runs", "rm", "--all", "--older-than", "3d"], "one of the three"),
+        (["runs", "rm", "--older-than", "0d"], "expected an age such as 12h, 30d or 8w"),
     ],
 )
 def test_wrong_usage(arguments: list[str], said: str, nowhere: dict[str, str]) -> None:
@@ -93,6 +125,13 @@ def test_wrong_usage(arguments: list[str], said: str, nowhere: dict[str, str]) -
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_no_more_memory_than_the_machine_has(nowhere: dict[str, str]) -> None:
+    here = {name: value for name, value in nowhere.items() if name != "DOCKER_HOST"}
+    done = fastslow("run", "x", "--memory", "900T", env=here)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "of this machine, got '900T'" in done.stderr
 
 
 def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
@@ -133,7 +172,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, nowhere: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize("command", [["run", "x"], ["run", "x", "--json"], ["sandbox", "build"], ["sandbox", "exec"]])
-def test_no_docker_engine(command: list[str], nowhere: dict[str, str]) -> None:
+def test_no_docker_daemon(command: list[str], nowhere: dict[str, str]) -> None:
     done = fastslow(*command, env=nowhere)
     assert "DOCKER_HOST='tcp://127.0.0.1:1'" in one_sentence(done)
     assert done.stdout == ""
@@ -188,7 +227,7 @@ def test_doctor_with_a_server_that_is_not_there(nowhere: dict[str, str]) -> None
 def test_status_and_down_without_a_server(nowhere: dict[str, str]) -> None:
     told = fastslow("status", "--json", env=nowhere)
     assert told.returncode == 1
-    assert json.loads(told.stdout) == {"record": None, "healthy": False, "memory": 0, "uptime": 0.0}
+    assert json.loads(told.stdout) == {"server": None, "healthy": False, "memory": 0, "uptime": 0.0}
     assert "fastslow up" in fastslow("status", env=nowhere).stdout
     assert fastslow("down", env=nowhere).returncode == 0
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from fastslow import Agent, Journal, ScriptedModel
 from tests.agent.helpers import add, plan, says
+from tests.surfaces.cli.test_asking import Terminal
 from tests.surfaces.cli.test_main import FASTSLOW, nowhere
 
 __all__ = ["nowhere"]
+
+
+def journal_of(env: dict[str, str]) -> Journal:
+    return Journal(Path(env["FASTSLOW_HOME"], "state", "runs.db"))
 
 
 @pytest.fixture
@@ -20,19 +29,42 @@ def run(nowhere: dict[str, str]) -> str:
     """The id of a run in the journal of the environment."""
     script = plan("a", {"do": "b", "after": []}), says("A"), says("B"), says("The \x1b[31mend.")
     engine = ScriptedModel(script)
-    journal = Journal(Path(nowhere["FASTSLOW_HOME"], "state", "runs.db"))
-    return Agent(engine=engine, tools=[add], sandbox=None, journal=journal).run_sync("the task").run
+    return Agent(engine=engine, tools=[add], sandbox=None, journal=journal_of(nowhere)).run_sync("the task").run
+
+
+def answered(env: dict[str, str], task: str, after: str | None = None) -> str:
+    """The id of a further run."""
+    agent = Agent(engine=ScriptedModel([says("done")]), tools=[add], sandbox=None, journal=journal_of(env))
+    return agent.run_sync(task, after=after).run
+
+
+def age(env: dict[str, str], run: str, days: int) -> None:
+    """Make a run begin some days earlier."""
+    with closing(sqlite3.connect(journal_of(env).path)) as database, database:
+        database.execute("UPDATE runs SET started = started - ? WHERE run = ?", (days * 86400, run))
+
+
+def left(env: dict[str, str]) -> set[str]:
+    return {row["run"] for row in json.loads(fastslow(env, "runs", "--json").stdout)}
 
 
 def fastslow(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([FASTSLOW, *arguments], env=env, text=True, capture_output=True, timeout=60, check=False)
+    return subprocess.run(
+        [FASTSLOW, *arguments],
+        env=env,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def test_runs_are_listed(nowhere: dict[str, str], run: str) -> None:
     done = fastslow(nowhere, "runs")
     assert [line.split() for line in done.stdout.splitlines()][1:] == [[run, "answered", "the", "task"]]
     [row] = json.loads(fastslow(nowhere, "runs", "--json").stdout)
-    assert (row["run"], row["state"], row["parent"]) == (run, "answered", None)
+    assert (row["run"], row["state"], row["forked"]) == (run, "answered", "")
 
 
 def test_no_run_is_told_as_such(nowhere: dict[str, str]) -> None:
@@ -65,7 +97,7 @@ def test_a_fork_is_a_run_of_its_own_that_has_not_ended(nowhere: dict[str, str], 
     assert new != run
     assert f"fastslow resume {new}" in done.stderr
     rows = {row["run"]: row for row in json.loads(fastslow(nowhere, "runs", "--json").stdout)}
-    assert (rows[new]["state"], rows[new]["parent"]) == ("interrupted", run)
+    assert (rows[new]["state"], rows[new]["forked"]) == ("interrupted", run)
     replayed = fastslow(nowhere, "replay", new)
     assert replayed.returncode == 1
     assert "holds no further reply" in replayed.stdout
@@ -73,3 +105,76 @@ def test_a_fork_is_a_run_of_its_own_that_has_not_ended(nowhere: dict[str, str], 
     wrong = fastslow(nowhere, "fork", "last", "--at", "9")
     assert wrong.returncode == 1
     assert "has the turns 1, 2, 3, got 9" in wrong.stderr
+
+
+def test_named_runs_are_removed(nowhere: dict[str, str], run: str) -> None:
+    other, last = answered(nowhere, "another task"), answered(nowhere, "the last task")
+    done = fastslow(nowhere, "runs", "rm", "last", run[:-2], "--yes")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert done.stderr.startswith("2 runs removed; ")
+    assert done.stderr.endswith("B given back to the disk\n")
+    assert left(nowhere) == {other}
+    again = fastslow(nowhere, "runs", "rm", last, "--yes")
+    assert again.returncode == 1
+    assert f"no run '{last}'" in again.stderr
+
+
+def test_nothing_is_removed_where_nobody_can_be_asked(nowhere: dict[str, str], run: str) -> None:
+    done = fastslow(nowhere, "runs", "rm", "last")
+    assert done.returncode == 1
+    assert done.stderr == "fastslow: 1 run would be removed, and nobody can be asked here; add --yes\n"
+    assert left(nowhere) == {run}
+
+
+def test_runs_of_an_age_are_removed_but_for_those_that_are_needed(nowhere: dict[str, str], run: str) -> None:
+    old, needed = answered(nowhere, "old"), answered(nowhere, "old and needed")
+    follower = answered(nowhere, "new", after=needed)
+    for each in (old, needed):
+        age(nowhere, each, days=31)
+    done = fastslow(nowhere, "runs", "rm", "--older-than", "30d", "--yes")
+    assert done.returncode == 0
+    assert "1 run cannot be removed: still going on, or a run that stays follows it" in done.stderr
+    assert "1 run removed" in done.stderr
+    assert left(nowhere) == {run, needed, follower}
+    none = fastslow(nowhere, "runs", "rm", "--older-than", "8w", "--yes")
+    assert (none.returncode, none.stderr) == (0, "no runs to remove\n")
+
+
+def test_all_runs_are_removed_but_for_one_that_is_carried_out_and_the_one_it_follows(
+    nowhere: dict[str, str], run: str
+) -> None:
+    running = answered(nowhere, "still going on", after=run)
+    gone = answered(nowhere, "after it", after=running)
+    with journal_of(nowhere).hold(running):
+        refused = fastslow(nowhere, "runs", "rm", running, gone, "--yes")
+        assert refused.returncode == 1
+        assert f"run {running} is being carried out" in refused.stderr
+        done = fastslow(nowhere, "runs", "rm", "--all", "--yes")
+        assert "2 runs cannot be removed" in done.stderr
+        assert left(nowhere) == {run, running}
+    assert fastslow(nowhere, "runs", "rm", "--all", "--yes").returncode == 0
+    assert left(nowhere) == set()
+
+
+def test_a_run_that_another_follows_is_refused_with_the_command_for_both(nowhere: dict[str, str], run: str) -> None:
+    follower = answered(nowhere, "and then?", after=run)
+    done = fastslow(nowhere, "runs", "rm", run, "--yes")
+    assert done.returncode == 1
+    assert f"to remove them too: fastslow runs rm {run} {follower}" in done.stderr
+    assert left(nowhere) == {run, follower}
+
+
+@pytest.mark.parametrize(("typed", "status"), [("y\n", 0), ("n\n", 1), ("\n", 1), ("\x04", 130), ("ctrl-c", 130)])
+def test_a_person_is_asked_before_runs_are_removed(nowhere: dict[str, str], run: str, typed: str, status: int) -> None:
+    home = Path(nowhere["FASTSLOW_HOME"])
+    with closing(Terminal(home, [FASTSLOW, "runs", "rm", "last"])) as terminal:
+        terminal.wait_for("Remove 1 run for good")
+        assert run in terminal.shown
+        if typed == "ctrl-c":
+            os.killpg(terminal.process.pid, signal.SIGINT)
+        else:
+            terminal.type(typed)
+        assert terminal.end() == status
+    assert "Traceback" not in terminal.shown
+    assert ("1 run removed" if status == 0 else "nothing was removed") in terminal.shown
+    assert left(nowhere) == (set() if status == 0 else {run})

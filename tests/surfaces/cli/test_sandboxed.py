@@ -45,13 +45,21 @@ def test_an_exception_is_a_traceback_and_status_1() -> None:
     ("code", "status", "said"),
     [
         ("print('a', flush=True)\nwhile True: pass", 124, "--timeout"),
-        ("print('a', flush=True)\nimport os\nos.kill(os.getpid(), 9)", 137, "it died"),
+        ("print('a', flush=True)\nimport os\nos.kill(os.getpid(), 9)", 137, "it was killed"),
     ],
 )
 def test_code_that_does_not_end_by_itself(code: str, status: int, said: str) -> None:
     done = execute(code, "--timeout", "2")
     assert (done.returncode, done.stdout) == (status, b"a\n")
     assert said in done.stderr.decode()
+
+
+def test_memory_is_as_much_as_was_given() -> None:
+    code = "x = bytearray(300 << 20)\nprint(len(x) >> 20)"
+    less, more = execute(code, "--memory", "128M"), execute(code, "--memory", "512M")
+    assert (less.returncode, less.stdout) == (137, b"")
+    assert "it had 128 MiB, and --memory gives more" in less.stderr.decode()
+    assert (more.returncode, more.stdout) == (0, b"300\n")
 
 
 def test_files_are_there(tmp_path: Path) -> None:
@@ -138,7 +146,7 @@ def test_output_comes_while_the_code_runs() -> None:
 
 
 def test_prune_and_build_have_nothing_to_do() -> None:
-    for command, said in ((["prune"], "containers removed"), (["build"], "fastslow-sandbox:")):
+    for command, said in ((["prune"], "removed"), (["build"], "fastslow-sandbox:")):
         done = subprocess.run(
             [FASTSLOW, "sandbox", *command],
             env={**os.environ, "NO_COLOR": "1"},

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from fastslow.sandbox import wire
-from fastslow.sandbox.connection import Connection, Request
+from fastslow.sandbox.channel import Channel, PendingRequest
 from fastslow.sandbox.errors import CallFailed
 from fastslow.sandbox.paths import is_canonical
 from fastslow.sandbox.sandbox import Display, Execution, OnCall, OnDisplay, OnOutput, State, Status
@@ -20,7 +20,7 @@ TEXT = frozenset(
 )  # MIME types that are text in UTF-8
 BINARY = frozenset(("image/png", "image/jpeg"))
 MAX_DISPLAYS = 1000
-MAX_ASKED = 64 << 20  # bytes of arguments of calls that are not answered yet
+MAX_PENDING_BYTES = 64 << 20  # bytes of arguments of calls that are not answered yet
 NOTE = 200  # characters, more than the guest's note on what it cut
 
 
@@ -65,31 +65,31 @@ def _where(summary: Message, total: int) -> str:
     return f"; the whole is in {path}" if saved >= total else f"; the first {saved:,} bytes are in {path}"
 
 
-class Report:
+class ExecutionBuilder:
     """Takes the frames of one execution (`feed`), and makes the `Execution` of the last (`execution`).
 
     A callback that raises ends the caller's wait with its error. request: set as soon as there is one.
     """
 
-    request: Request
+    request: PendingRequest
 
     def __init__(
         self,
-        connection: Connection,
+        channel: Channel,
         offered: frozenset[str],
         on_output: OnOutput | None,
         on_display: OnDisplay | None,
         on_call: OnCall | None,
     ) -> None:
-        self._connection = connection
-        self._limits = connection.limits
+        self._channel = channel
+        self._limits = channel.limits
         self._offered = offered
         self._on_output, self._on_display, self._on_call = on_output, on_display, on_call
         self._outputs = {"stdout": Output(self._limits.output), "stderr": Output(self._limits.output)}
         self._displays: list[Display] = []
         self._display_bytes = 0
         self._calls: set[asyncio.Task[None]] = set()
-        self._called = self._asked = 0
+        self._call_count = self._pending_bytes = 0
 
     def feed(self, frame: Frame) -> None:
         """Raises ProtocolError."""
@@ -134,7 +134,7 @@ class Report:
         output = self._outputs[name]
         output.add(data, tail=False)
         if self._on_output is not None and (text := output.decoder.decode(data)):
-            self._hand(self._on_output, name, text)
+            self._notify(self._on_output, name, text)
 
     def _display(self, frame: Frame) -> None:
         self._display_bytes += len(frame.body)
@@ -143,9 +143,9 @@ class Report:
         display = _display(frame)
         self._displays.append(display)
         if self._on_display is not None:
-            self._hand(self._on_display, display)
+            self._notify(self._on_display, display)
 
-    def _hand(self, callback: Callable[..., None], *values: Any) -> None:
+    def _notify(self, callback: Callable[..., None], *values: Any) -> None:
         try:
             callback(*values)
         except Exception as error:
@@ -158,14 +158,14 @@ class Report:
         name = wire.text(frame.header, "name", 200)
         arguments = wire.decode(_without_surrogates(frame.body))
         size = len(frame.body)
-        self._called += 1
-        self._asked += size
-        if self._called > self._limits.calls or size > CHUNK:
+        self._call_count += 1
+        self._pending_bytes += size
+        if self._call_count > self._limits.calls or size > CHUNK:
             raise ProtocolError("more calls than were allowed, or larger ones")
 
         def answered(task: asyncio.Task[None]) -> None:
             self._calls.discard(task)
-            self._asked -= size
+            self._pending_bytes -= size
             if not self._calls:
                 self.request.resume()
 
@@ -177,8 +177,8 @@ class Report:
     async def _answer(self, number: int, name: str, arguments: Message) -> None:
         """Carry out one call. What it raises is told to the code: its message, nothing else of ours."""
         try:
-            if self._asked > MAX_ASKED:
-                raise CallFailed(f"calls with {self._asked:,} bytes of arguments at the same time are too much")
+            if self._pending_bytes > MAX_PENDING_BYTES:
+                raise CallFailed(f"calls with {self._pending_bytes:,} bytes of arguments at the same time are too much")
             if self._on_call is None or name not in self._offered:
                 raise CallFailed(f"there is no function {name!r} to call; there are: {sorted(self._offered)}")
             ok, said = True, _json(await self._on_call(name, arguments))
@@ -186,7 +186,7 @@ class Report:
                 raise CallFailed(f"{name} returned {len(said):,} bytes of JSON, and at most {MAX_BODY:,} are passed on")
         except Exception as error:
             ok, said = False, _json((str(error) or type(error).__name__)[:10_000])
-        await self._connection.tell({"op": "returned", "call": number, "ok": ok}, said)
+        await self._channel.tell({"op": "returned", "call": number, "ok": ok}, said)
 
 
 def _json(value: object) -> bytes:

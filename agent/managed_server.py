@@ -1,7 +1,7 @@
-"""Which process is our model server: its record on disk, whether it answers, and how it is stopped.
+"""Which process is our model server: its file on disk, whether it answers, and how it is stopped.
 
-`<state>/server.json` holds the record, `<state>/server.log` the log. One server at a time: it takes
-most of the memory.
+`<state>/server.json` says which it is, `<state>/server.log` is its log. One server at a time: it takes most of the
+memory. The engine finds it here, and `serving/` starts it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STOP_LIMIT = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class ServerRecord:
+class ServerInfo:
     """Which process is our server. `started` is the process's creation time, so that a reused pid is not
     mistaken.
 
@@ -41,82 +41,82 @@ class ServerRecord:
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """`record` is None where no server runs. `memory` in bytes, `uptime` in seconds."""
+    """`server` is None where no server runs. `memory` in bytes, `uptime` in seconds."""
 
-    record: ServerRecord | None = None
+    server: ServerInfo | None = None
     healthy: bool = False
     memory: int = 0
     uptime: float = 0.0
 
 
 def server_status() -> ServerStatus:
-    """What runs now. A record whose process is gone is removed, and with it what that process left running."""
-    record = _read_record()
-    process = _process(record) if record else None
-    if record and process is None:
-        for left in _orphans(record):
+    """What runs now. The file of one whose process is gone is removed, and with it what that process left running."""
+    server = _read_server_info()
+    process = _process(server) if server else None
+    if server and process is None:
+        for left in _orphans(server):
             left.kill()
-    if record is None or process is None:
-        if record and _read_record() == record:  # not the one of a server that starts at this moment
-            _record_file().unlink(missing_ok=True)
+    if server is None or process is None:
+        if server and _read_server_info() == server:  # not the one of a server that starts at this moment
+            _server_file().unlink(missing_ok=True)
         return ServerStatus()
-    return ServerStatus(record, is_healthy(record), _memory(process), time.time() - record.started)
+    return ServerStatus(server, is_healthy(server), _memory(process), time.time() - server.started)
 
 
-def running_server() -> ServerRecord | None:
-    """The record of a server that answers, or None."""
+def running_server() -> ServerInfo | None:
+    """The server, where it answers."""
     status = server_status()
-    return status.record if status.healthy else None
+    return status.server if status.healthy else None
 
 
-def stop_server(record: ServerRecord) -> None:
+def stop_server(server: ServerInfo) -> None:
     """End the server and every process it started: politely, after 20 seconds by force. Safe to repeat."""
-    process = _process(record)
+    process = _process(server)
     if process is not None:
         family = [process, *process.children(recursive=True)]
-        os.killpg(record.pid, signal.SIGTERM)
+        os.killpg(server.pid, signal.SIGTERM)
         for left in _wait(family):
             left.kill()
         _wait(family)
-    if _read_record() == record:
-        _record_file().unlink(missing_ok=True)
+    if _read_server_info() == server:
+        _server_file().unlink(missing_ok=True)
 
 
-def log_tail(record: ServerRecord, lines: int = 20) -> str:
+def log_tail(server: ServerInfo, lines: int = 20) -> str:
     """The last lines of the server's log."""
-    return _tail(Path(record.log), lines)
+    return _tail(Path(server.log), lines)
 
 
-def write_record(record: ServerRecord) -> None:
-    _record_file().write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
+def write_server_info(server: ServerInfo) -> None:
+    _server_file().write_text(json.dumps(asdict(server), indent=1), encoding="utf-8")
 
 
 def log_file() -> Path:
     return state_folder() / "server.log"
 
 
-def _record_file() -> Path:
+def _server_file() -> Path:
     return state_folder() / "server.json"
 
 
-def _read_record() -> ServerRecord | None:
+def _read_server_info() -> ServerInfo | None:
     try:
-        data = json.loads(_record_file().read_text(encoding="utf-8"))
-        return ServerRecord(**data | {"extra_flags": tuple(data["extra_flags"])})
+        data = json.loads(_server_file().read_text(encoding="utf-8"))
+        return ServerInfo(**data | {"extra_flags": tuple(data["extra_flags"])})
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 
-def _process(record: ServerRecord) -> psutil.Process | None:
+def _process(server: ServerInfo) -> psutil.Process | None:
     """The server's process, unless it is gone or the pid is another's by now."""
     try:
-        process = psutil.Process(record.pid)
-        return process if abs(process.create_time() - record.started) < 1 and _runs(process) else None
+        process = psutil.Process(server.pid)
+        return process if abs(process.create_time() - server.started) < 1 and _runs(process) else None
     except psutil.NoSuchProcess:
         return None
 
 
-def _orphans(record: ServerRecord) -> list[psutil.Process]:
+def _orphans(server: ServerInfo) -> list[psutil.Process]:
     """The engine's workers whose server was killed: they hold gigabytes and do not end by themselves.
 
     They are in the group that the server led and carry vLLM's process titles, so no stranger is taken for one.
@@ -124,7 +124,7 @@ def _orphans(record: ServerRecord) -> list[psutil.Process]:
     orphans = []
     for process in psutil.process_iter():
         try:
-            ours = os.getpgid(process.pid) == record.pid and process.create_time() > record.started - 1
+            ours = os.getpgid(process.pid) == server.pid and process.create_time() > server.started - 1
             if ours and " ".join(process.cmdline()).startswith("VLLM::"):
                 orphans.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
@@ -161,13 +161,13 @@ def _memory(process: psutil.Process) -> int:
     return total
 
 
-def health_url(record: ServerRecord) -> str:
-    return record.base_url.removesuffix("/v1") + "/health"
+def health_url(server: ServerInfo) -> str:
+    return server.base_url.removesuffix("/v1") + "/health"
 
 
-def is_healthy(record: ServerRecord) -> bool:
+def is_healthy(server: ServerInfo) -> bool:
     try:
-        return httpx.get(health_url(record), timeout=10, trust_env=False).status_code == 200
+        return httpx.get(health_url(server), timeout=10, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
 

@@ -1,4 +1,4 @@
-"""Engines elsewhere, several at once, and engines that go away. `tests/soak` has the ones with a daemon each."""
+"""Daemons elsewhere, several at once, and daemons that go away. `tests/soak` has the ones with a daemon each."""
 
 import asyncio
 import contextlib
@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from docker.tls import TLSConfig
 
-from fastslow.sandbox import DockerSandbox, EngineMissing, Limits, SessionDied
+from fastslow.sandbox import DockerMissing, DockerSandbox, Limits, SessionDied
 from fastslow.sandbox.owner import LABEL, Owner
 
 pytestmark = pytest.mark.docker
 
 
 class Relay:
-    """The local engine behind a TCP port, as another machine's would be. `stop` is what its crash looks like."""
+    """The local daemon behind a TCP port, as another machine's would be. `stop` is what its crash looks like."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.tls = tls
@@ -71,7 +71,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @pytest.fixture
-async def relay(engine: object) -> AsyncIterator[Relay]:
+async def relay(client: object) -> AsyncIterator[Relay]:
     relay = Relay()
     await relay.start()
     yield relay
@@ -87,14 +87,14 @@ async def opened(*hosts: str, limits: Limits, **options: Any) -> AsyncIterator[D
         await asyncio.wait_for(sandbox.aclose(), 30)
 
 
-def mine(engine: Any) -> list[Any]:
-    return list(engine.api.containers(all=True, filters={"label": f"{LABEL}={Owner.me().label()}"}))
+def mine(client: Any) -> list[Any]:
+    return list(client.api.containers(all=True, filters={"label": f"{LABEL}={Owner.me().label()}"}))
 
 
-async def test_a_session_over_the_attached_stdio(engine: Any, relay: Relay, small: Limits) -> None:
+async def test_a_session_over_the_attached_stdio(client: Any, relay: Relay, small: Limits) -> None:
     async with opened(relay.host, limits=small) as sandbox:
         session = await sandbox.session()
-        assert not engine.api.inspect_container(mine(engine)[0]["Id"])["Mounts"], "no folder is shared"
+        assert not client.api.inspect_container(mine(client)[0]["Id"])["Mounts"], "no folder is shared"
         assert (await session.run("x = 20; print('héllo', flush=True); x + 1")).value == "21"
         await session.put("big.bin", bytes(range(256)) * 20_000)
         assert await session.get("big.bin") == bytes(range(256)) * 20_000
@@ -105,11 +105,11 @@ async def test_a_session_over_the_attached_stdio(engine: Any, relay: Relay, smal
         stopped = await session.run("while True: pass", seconds=0.3)
         assert stopped.status == "timeout"
         assert (await session.run("x")).status in ("ok", "error")
-    assert not mine(engine)
+    assert not mine(client)
 
 
 def certificates(folder: Path) -> Path:
-    """Keys and certificates of an authority, of an engine on 127.0.0.1 and of its client, as `dockerd --tlsverify`
+    """Keys and certificates of an authority, of a daemon on 127.0.0.1 and of its client, as `dockerd --tlsverify`
     takes them."""
 
     def openssl(command: str) -> None:
@@ -126,8 +126,8 @@ def certificates(folder: Path) -> Path:
     return folder
 
 
-async def test_an_engine_behind_tls_that_asks_for_a_certificate(
-    engine: Any, tmp_path: Path, small: Limits, monkeypatch: pytest.MonkeyPatch
+async def test_a_daemon_behind_tls_that_asks_for_a_certificate(
+    client: Any, tmp_path: Path, small: Limits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = await asyncio.to_thread(certificates, tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=folder / "ca.pem")
@@ -148,7 +148,7 @@ async def test_an_engine_behind_tls_that_asks_for_a_certificate(
         assert len(await sandbox.ls()) >= 1
     for tls in (None, settings("other.pem"), settings("ca.pem", known=False)):
         async with opened(relay.host, limits=small, tls=tls) as sandbox:
-            with pytest.raises(EngineMissing):
+            with pytest.raises(DockerMissing):
                 await sandbox.session()
     # The same by the variables of Docker's own client.
     for name in ("cert", "key"):
@@ -162,43 +162,43 @@ async def test_an_engine_behind_tls_that_asks_for_a_certificate(
     finally:
         await sandbox.aclose()
     await relay.stop()
-    assert not mine(engine)
+    assert not mine(client)
 
 
-async def test_the_guest_leaves_when_the_attached_stream_ends(engine: Any, relay: Relay, small: Limits) -> None:
+async def test_the_guest_leaves_when_the_attached_stream_ends(client: Any, relay: Relay, small: Limits) -> None:
     async with opened(relay.host, limits=small) as sandbox:
         session = await sandbox.session()
         await relay.stop()
         with pytest.raises(SessionDied):
             await session.run("1")
         async with asyncio.timeout(15):
-            while mine(engine):  # noqa: ASYNC110 - it is the engine that changes
+            while mine(client):  # noqa: ASYNC110 - it is the daemon that changes
                 await asyncio.sleep(0.05)
         await relay.start()
         assert (await (await sandbox.session()).run("2")).value == "2"
-    assert not mine(engine)
+    assert not mine(client)
 
 
-async def test_an_image_without_our_python_says_so(engine: Any, relay: Relay, small: Limits) -> None:
+async def test_an_image_without_our_python_says_so(client: Any, relay: Relay, small: Limits) -> None:
     for hosts in ((relay.host,), ("unix:///var/run/docker.sock",)):
         async with opened(*hosts, limits=small) as sandbox:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("fastslow.sandbox.container._guest", lambda: ([("supervisor", 7)], b"1 / 0 #"))
                 with pytest.raises(Exception, match="ended at once"):
                     await sandbox.session()
-    assert not mine(engine)
+    assert not mine(client)
 
 
-async def test_sessions_are_spread_over_the_engines(engine: Any, relay: Relay, small: Limits) -> None:
+async def test_sessions_are_spread_over_the_daemons(client: Any, relay: Relay, small: Limits) -> None:
     async with opened("unix:///var/run/docker.sock", relay.host, limits=small) as sandbox:
         sessions = [await sandbox.session() for _ in range(4)]
         values = await asyncio.gather(*(session.run("2 + 2") for session in sessions))
         assert [done.value for done in values] == ["4"] * 4
-        ways = [bool(engine.api.inspect_container(facts["Id"])["Mounts"]) for facts in mine(engine)]
+        ways = [bool(client.api.inspect_container(facts["Id"])["Mounts"]) for facts in mine(client)]
         assert sorted(ways) == [False, False, True, True]
 
 
-async def test_one_engine_going_hurts_no_session_on_the_other(relay: Relay, engine: Any, small: Limits) -> None:
+async def test_one_daemon_going_hurts_no_session_on_the_other(relay: Relay, client: Any, small: Limits) -> None:
     async with opened("unix:///var/run/docker.sock", relay.host, limits=small) as sandbox:
         here, there = [await sandbox.session() for _ in range(2)]
         await relay.stop()
@@ -208,25 +208,25 @@ async def test_one_engine_going_hurts_no_session_on_the_other(relay: Relay, engi
         more = await asyncio.gather(*(sandbox.session() for _ in range(3)))
         assert [(await session.run("5")).value for session in more] == ["5"] * 3
         await relay.start()
-    assert not mine(engine)
+    assert not mine(client)
 
 
-async def test_no_engine_at_all_names_each(small: Limits) -> None:
+async def test_no_daemon_at_all_names_each(small: Limits) -> None:
     async with opened("tcp://127.0.0.1:9", "unix:///nowhere/docker.sock", limits=small) as sandbox:
-        with pytest.raises(EngineMissing, match=r"127\.0\.0\.1:9.*nowhere|nowhere.*127\.0\.0\.1:9"):
+        with pytest.raises(DockerMissing, match=r"127\.0\.0\.1:9.*nowhere|nowhere.*127\.0\.0\.1:9"):
             await sandbox.session()
     async with opened("ssh://-oProxyCommand=evil", limits=small) as sandbox:
         with pytest.raises(ValueError, match="ssh://user@host"):
             await sandbox.session()
 
 
-async def test_ls_tells_whose_containers_there_are(engine: Any, small: Limits) -> None:
+async def test_ls_tells_whose_containers_there_are(client: Any, small: Limits) -> None:
     async with opened("unix:///var/run/docker.sock", limits=small) as sandbox:
         await sandbox.session()
         [info] = [info for info in await sandbox.ls() if info.owner == Owner.me().pid]
         assert info.alive
         assert info.name.startswith("fastslow-")
         assert info.image.startswith("fastslow-sandbox:")
-        assert info.engine == "unix:///var/run/docker.sock"
+        assert info.daemon == "unix:///var/run/docker.sock"
         assert info.status.startswith("Up")
         assert 0 <= info.age < 60

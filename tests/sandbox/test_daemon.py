@@ -1,24 +1,24 @@
-"""Engine and image, as far as they go without an engine."""
+"""Daemon and image, as far as they go without a daemon."""
 
 import subprocess
 import sys
 
 import pytest
 
-from fastslow.sandbox import EngineMissing, docker_client, ensure_engine, image_tag
+from fastslow.sandbox import DockerMissing, docker_client, ensure_docker, image_tag
 from fastslow.sandbox.owner import Owner
 
 
-def test_no_engine_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_daemon_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-    with pytest.raises(EngineMissing, match="DOCKER_HOST='unix:///nowhere/docker"):
+    with pytest.raises(DockerMissing, match="DOCKER_HOST='unix:///nowhere/docker"):
         docker_client()
 
 
-async def test_an_engine_named_by_the_user_is_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_daemon_named_by_the_user_is_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
-    with pytest.raises(EngineMissing, match="DOCKER_HOST"):
-        await ensure_engine(lambda *_: None)
+    with pytest.raises(DockerMissing, match="DOCKER_HOST"):
+        await ensure_docker(lambda *_: None)
 
 
 def test_image_tag_is_stable() -> None:

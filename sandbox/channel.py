@@ -1,4 +1,4 @@
-"""The one connection to the guest of a container: what comes is routed to the request that waits for it."""
+"""The one channel to the guest of a container: what comes is routed to the request that waits for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastslow.sandbox import wire
 from fastslow.sandbox.egress import EgressProxy
 from fastslow.sandbox.errors import SessionDied
 from fastslow.sandbox.sandbox import Limits, OnEgress
-from fastslow.sandbox.wire import Channel, ChannelClosed, Frame, Message, ProtocolError
+from fastslow.sandbox.wire import Frame, FrameStream, GuestGone, Message, ProtocolError
 
 ANSWER_SECONDS = 3.0  # how long beyond its own limits the guest may be silent
 CLOSED = "the session was closed; start another one with `await sandbox.session()`"
@@ -19,24 +19,24 @@ CLOSED = "the session was closed; start another one with `await sandbox.session(
 log = logging.getLogger(__name__)
 
 
-class Request:
+class PendingRequest:
     """A question to the guest that waits for its answer, `patience` seconds long.
 
     each: is handed the frames on the way to the answer; raises ProtocolError for what makes no sense.
     """
 
     def __init__(
-        self, number: int, each: Callable[[Frame], None] | None, patience: float, late: Callable[[], None]
+        self, number: int, each: Callable[[Frame], None] | None, patience: float, on_timeout: Callable[[], None]
     ) -> None:
         self.number = number
         self._loop = asyncio.get_running_loop()
         self.answer: asyncio.Future[Frame] = self._loop.create_future()
         self.given_up = False
         self._each = each
-        self._late = late
+        self._on_timeout = on_timeout
         self._left = patience
         self._since = self._loop.time()
-        self._timer: asyncio.TimerHandle | None = self._loop.call_later(patience, late)
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(patience, on_timeout)
 
     def pause(self) -> None:
         """Stop the clock: it is our turn."""
@@ -47,7 +47,7 @@ class Request:
     def resume(self) -> None:
         if self._timer is None and not self.given_up and not self.answer.done():
             self._since = self._loop.time()
-            self._timer = self._loop.call_later(self._left, self._late)
+            self._timer = self._loop.call_later(self._left, self._on_timeout)
 
     def feed(self, frame: Frame) -> None:
         """A frame on the way to the answer."""
@@ -66,7 +66,7 @@ class Request:
             self.answer.set_exception(error)
         self.answer = self._loop.create_future()
         self._stop()
-        self._timer = self._loop.call_later(ANSWER_SECONDS, self._late)
+        self._timer = self._loop.call_later(ANSWER_SECONDS, self._on_timeout)
 
     def finish(self, frame: Frame | None, error: Exception | None = None) -> None:
         """The answer is there, or will not come."""
@@ -86,7 +86,7 @@ class Request:
             self._timer = None
 
 
-class Connection:
+class Channel:
     """All that is said to one container, and heard from it, by its sessions side by side.
 
     end: removes the container; called once. A guest that goes, breaks the protocol or is silent for too long ends
@@ -97,17 +97,17 @@ class Connection:
     """
 
     def __init__(
-        self, channel: Channel, limits: Limits, end: Callable[[], Awaitable[None]], egress: EgressProxy | None = None
+        self, frames: FrameStream, limits: Limits, end: Callable[[], Awaitable[None]], egress: EgressProxy | None = None
     ) -> None:
         self.limits = limits
         self.ready = asyncio.Event()
         self.on_egress: OnEgress | None = None
         self.files = asyncio.Lock()  # the guest moves one file at a time
-        self._channel = channel
+        self._frames = frames
         self._end = end
         self._egress = egress
         self._hello = asyncio.Event()
-        self._requests: dict[int, Request] = {}
+        self._requests: dict[int, PendingRequest] = {}
         self._last = 0
         self._sessions = 0
         self._dead = ""  # why, once it is
@@ -117,7 +117,7 @@ class Connection:
     @property
     def alive(self) -> bool:
         """False once it is known that the container is over."""
-        return not self._dead and self._channel.open
+        return not self._dead and self._frames.open
 
     async def open(self) -> None:
         """Listen, and wait for the guest's first word. SessionDied if it is another one."""
@@ -140,19 +140,19 @@ class Connection:
     async def tell(self, header: Message, body: bytes = b"") -> None:
         """Send what has no answer. Nothing happens when nobody is there."""
         try:
-            await self._channel.send(header, body)
-        except ChannelClosed:
+            await self._frames.send(header, body)
+        except GuestGone:
             self._fail("its container ended")
 
-    def request(self, patience: float, each: Callable[[Frame], None] | None = None) -> Request:
+    def request(self, patience: float, each: Callable[[Frame], None] | None = None) -> PendingRequest:
         """Room for an answer. SessionDied if the container is over."""
         if self._dead:
             raise SessionDied(self._dead)
         self._last += 1
-        request = self._requests[self._last] = Request(self._last, each, patience, self._late)
+        request = self._requests[self._last] = PendingRequest(self._last, each, patience, self._timed_out)
         return request
 
-    async def answer(self, request: Request, header: Message, body: bytes = b"") -> Frame:
+    async def answer(self, request: PendingRequest, header: Message, body: bytes = b"") -> Frame:
         """Send it, and wait for the answer, `done` or `refused`. SessionDied when the container ends before."""
         try:
             await self.tell({**header, "id": request.number}, body)
@@ -167,7 +167,7 @@ class Connection:
     async def ask(self, header: Message, body: bytes = b"", *, patience: float) -> Frame:
         return await self.answer(self.request(patience), header, body)
 
-    async def settle(self, request: Request) -> Message:
+    async def settle(self, request: PendingRequest) -> Message:
         """Wait until a request that was given up is over in the guest, too; the header of its late answer."""
         if not request.answer.done():
             await asyncio.wait({request.answer})
@@ -186,7 +186,7 @@ class Connection:
         assert self._ending is not None  # noqa: S101 - `_fail` set it
         await asyncio.shield(self._ending)
 
-    def _late(self) -> None:
+    def _timed_out(self) -> None:
         self._fail("its guest did not answer in time")
 
     def _fail(self, why: str) -> None:
@@ -194,10 +194,10 @@ class Connection:
             return
         over = f"the sandbox session is over: {why}; variables and files are gone, start another one"
         self._dead = over if why else CLOSED
-        self._channel.close()
+        self._frames.close()
         if self._reader is not None and self._reader is not asyncio.current_task():
             self._reader.cancel()
-        self._ending = asyncio.create_task(_awaited(self._end()))
+        self._ending = asyncio.create_task(_run(self._end()))
         self._hello.set()
         requests, self._requests = self._requests, {}
         for request in requests.values():
@@ -206,10 +206,10 @@ class Connection:
     async def _listen(self) -> None:
         try:
             while True:
-                self._route(await self._channel.receive())
+                self._route(await self._frames.receive())
         except ProtocolError as error:
             self._fail(f"its guest broke the protocol ({error})")
-        except ChannelClosed:
+        except GuestGone:
             self._fail("its container ended")
         except Exception:
             log.exception("a frame of the sandbox's guest could not be handled")
@@ -245,5 +245,5 @@ class Connection:
             raise ProtocolError("a frame of unknown kind")
 
 
-async def _awaited(awaitable: Awaitable[Any]) -> None:
+async def _run(awaitable: Awaitable[Any]) -> None:
     await awaitable

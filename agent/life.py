@@ -1,0 +1,89 @@
+"""A run from its first event to its result: whatever ends it, the last event says why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastslow.agent.budget import BudgetSpent, StepSpent
+from fastslow.agent.errors import AgentError
+from fastslow.agent.events import Event, Exit, NetworkUsed, Result, StepFinished
+from fastslow.agent.gate import Stopped
+from fastslow.agent.loop import Branch
+from fastslow.agent.workspace import Workspace
+from fastslow.sandbox import SandboxError
+
+
+@dataclass(slots=True)
+class Life:
+    """One run while it goes on. said: everything so far. cancelled: what ended it, to be raised once all is told."""
+
+    trunk: Branch
+    said: list[Event] = field(default_factory=list)
+    exit: Exit = Exit.FAILED
+    reason: str = ""
+    made: tuple[Path, ...] = ()
+    cancelled: asyncio.CancelledError | None = None
+
+    async def events(self, first: Iterable[Event]) -> AsyncGenerator[Event, None]:
+        """All that the run says, `first` first."""
+        say = self.trunk.run.recorder.say
+        try:
+            for event in first:
+                self.said.append(say(event))
+                yield self.said[-1]
+            async with aclosing(self.trunk.loop()) as events:
+                async for event in events:
+                    self.said.append(event)
+                    yield event
+                    for connection in self.connections():
+                        yield say(connection)
+            self._judge()
+        except (BudgetSpent, StepSpent) as over:
+            self.exit, self.reason = Exit.BUDGET, str(over)
+        except Stopped as over:
+            self.exit, self.reason = Exit.STOPPED, str(over)
+        except asyncio.CancelledError as error:
+            self.exit, self.reason, self.cancelled = Exit.CANCELLED, "cancelled by the user", error
+        except (AgentError, SandboxError) as error:
+            self.exit, self.reason = Exit.FAILED, str(error)
+
+    def connections(self) -> Iterator[NetworkUsed]:
+        """Those of the run's code that came to an end since this was asked last."""
+        workspace = self.trunk.run.workspace
+        while workspace and workspace.egress:
+            used = NetworkUsed(workspace.egress.popleft())
+            self.said.append(used)
+            yield used
+
+    async def collect(self, workspace: Workspace, out: Path) -> None:
+        """Bring the files out that the run made; where that fails, the reason says so."""
+        try:
+            self.made = await workspace.collect(out)
+        except (SandboxError, OSError, ValueError) as error:
+            self.reason = f"{self.reason}. Files could not be brought out: {error}".lstrip(". ")
+
+    def result(self, seconds: float) -> Result:
+        """What the run leaves."""
+        run, done = self.trunk.run, self.trunk.done
+        answer = done.answer if done else self._partial()
+        value = done.value if done and self.exit is Exit.ANSWERED else None
+        usage, said = run.ledger.usage, tuple(self.said)
+        return Result(run.id, answer, value, run.plan, self.made, usage, self.exit, self.reason, seconds, said)
+
+    def _judge(self) -> None:
+        done, form = self.trunk.done, self.trunk.run.form
+        if done is None or not done.ok:
+            self.reason = done.why if done and done.why else "the model gave no usable answer"
+        elif form and done.value is None:
+            self.reason = f"the model gave no answer that fits {form.name}"
+        else:
+            self.exit, self.reason = Exit.ANSWERED, "answered"
+
+    def _partial(self) -> str:
+        """The best that an unfinished run can say: the results of its finished steps, else its last words."""
+        steps = [f"Step {e.step}:\n\n{e.result}" for e in self.said if isinstance(e, StepFinished) and e.ok]
+        return "\n".join(steps) or self.trunk.partial

@@ -1,0 +1,69 @@
+"""What one run is asked for, whoever asks: Python, the command line, a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from fastslow.agent.approval import Ask
+from fastslow.agent.budget import Budget
+from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.modes import ModePolicy, Think
+from fastslow.agent.transcript import Message
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Options of one run; what is None is as the agent has it.
+
+    files: copied into the sandbox's workspace. output: a pydantic model, dataclass or TypedDict that the answer must
+    fit. after: id of a run in the journal that was answered, or `"last"`: the task follows it in one conversation, with
+    its files and variables. history: what was said before, where somebody else holds the conversation (a chat client);
+    not with `after`. out: folder for the files that the run makes. ask, think, policy, budget, instructions: see
+    `Agent`. key: names the run for whoever may ask twice: the same key again goes on with the run that has it, and one
+    that was answered is only told again.
+    """
+
+    files: Iterable[str | Path] = ()
+    output: Any = None
+    after: str | None = None
+    history: Sequence[Message] = ()
+    out: str | Path | None = None
+    ask: Ask | None = None
+    think: Think | None = None
+    policy: ModePolicy | None = None
+    budget: Budget | None = None
+    instructions: str | None = None
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        if self.after and self.history:
+            raise ConfigurationError("a run follows another one (after=) or a conversation (history=), not both")
+        if isinstance(self.files, str | Path):
+            raise ConfigurationError(f"files is a list of files, got {self.files!r}; pass [{str(self.files)!r}]")
+
+
+class OptionFields(TypedDict, total=False):
+    """The fields of `RunOptions` as keyword arguments."""
+
+    files: Iterable[str | Path]
+    output: Any
+    after: str | None
+    history: Sequence[Message]
+    out: str | Path | None
+    ask: Ask | None
+    think: Think | None
+    policy: ModePolicy | None
+    budget: Budget | None
+    instructions: str | None
+    key: str
+
+
+def merged(options: RunOptions | None, fields: OptionFields) -> RunOptions:
+    """Options with some fields said anew. TypeError for a field that there is none of."""
+    return replace(options or RunOptions(), **fields)
+
+
+__all__ = ["OptionFields", "RunOptions", "Unpack", "merged"]

@@ -1,0 +1,71 @@
+"""What the model is told of code that ran, and what is known of it as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastslow.sandbox.sandbox import Execution, FileInfo, Session
+from fastslow.tools.result import NO_OUTPUT, Outcome, Status
+
+SECONDS = 60.0  # of one execution, where the model says nothing else
+CANNOT_RUN = (126, 127)  # a shell's exit codes for a command that is not executable, or not there
+CUT = "[the output was too long; its middle was cut, and the whole is in the folder output]"
+_VARIABLES = {
+    "kept": "",
+    "restored": " Variables are as they were before this code.",
+    "lost": " All variables are gone: load and define again what you need.",
+}
+
+
+def outcome_of(execution: Execution, seconds: float, most: float, written: Sequence[str] = ()) -> Outcome:
+    """Output, value and errors in the order in which a notebook shows them; then how it ended, and what it wrote.
+
+    seconds: what this execution could take, most: what one may be given. written: paths of files.
+    """
+    parts = [
+        execution.stdout.rstrip("\n"),
+        execution.value or "",
+        f"[stderr]\n{execution.stderr.rstrip()}" if execution.stderr.strip() else "",
+        execution.error.rstrip("\n"),
+        CUT if execution.truncated else "",
+    ]
+    said = [part for part in parts if part]
+    silent = not said and execution.status in ("ok", "error")
+    said += [_end(execution, seconds, most)] if execution.status != "ok" else []
+    said += [f"Files written: {', '.join(written)}"] if written else []
+    return Outcome(
+        "\n".join(part for part in said if part) or NO_OUTPUT,
+        _status(execution),
+        exit_code=execution.exit_code,
+        silent=silent,
+        variables=execution.state,
+        written=tuple(written),
+    )
+
+
+async def written(session: Session, before: Sequence[FileInfo]) -> list[str]:
+    """Paths of the files that are new or changed."""
+    return [file.path for file in await session.files() if file not in before]
+
+
+def _status(execution: Execution) -> Status:
+    """An exit code tells what a command found: `grep` without a match has not failed, nor has a test run that found a
+    fault. What raised, or could not be run at all, has."""
+    if execution.status == "error" and not execution.error and execution.exit_code not in CANNOT_RUN:
+        return "ok"
+    return execution.status
+
+
+def _end(execution: Execution, seconds: float, most: float) -> str:
+    variables = _VARIABLES[execution.state]
+    match execution.status:
+        case "timeout":
+            more = f"Give it more with `seconds` (at most {most:g}), or do" if seconds < most else "Do"
+            return f"Stopped after {execution.seconds:.0f} seconds: it took too long. {more} less at once.{variables}"
+        case "died" if execution.exit_code not in (None, 137):
+            return f"The interpreter died with exit code {execution.exit_code}.{variables}"
+        case "died":
+            return f"The interpreter died, most likely of too little memory. Use less of it.{variables}"
+        case _:
+            code = "" if execution.error and execution.exit_code in (0, 1) else f"Exit code {execution.exit_code}."
+            return f"{code}{variables}".strip()
