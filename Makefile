@@ -33,8 +33,7 @@ run: .venv/installed
 
 # The tests start the server themselves; what takes long before that is done here, where its progress is seen.
 test: .venv/installed-dev
-	@.venv/bin/fastslow sandbox build
-	@.venv/bin/fastslow up
+	@.venv/bin/fastslow setup
 	@.venv/bin/pytest
 
 test-fast: .venv/installed-dev

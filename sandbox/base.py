@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fastslow.sandbox.daemon import docker_client
 from fastslow.sandbox.install import OnProgress, apt_install
-from fastslow.sandbox.steps import ImageBuildFailed, from_thread, run_step, scratch
+from fastslow.sandbox.steps import ImageBuildFailed, from_thread, in_thread, run_step, scratch
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -74,7 +74,7 @@ def default_target(client: DockerClient) -> Target:
 async def default_base(client: DockerClient, on_progress: OnProgress, *, force: bool) -> Base:
     """The registry's image, or where no registry answers one made of Debian's packages."""
     on_progress(f"Asking the image registry for {REGISTRY_BASE}", None)
-    if await asyncio.to_thread(_pull, REGISTRY_BASE, from_thread(on_progress)):
+    if await in_thread(_pull, REGISTRY_BASE, from_thread(on_progress)):
         return await asyncio.to_thread(examine, client, REGISTRY_BASE)
     if force or not await asyncio.to_thread(_has, client, DEBIAN_BASE):
         on_progress("No image registry answers: making the base from Debian's packages", None)
@@ -86,7 +86,7 @@ async def own_base(client: DockerClient, name: str, on_progress: OnProgress) -> 
     """An image that the user names: the daemon's, else the registry's."""
     if not await asyncio.to_thread(_has, client, name):
         on_progress(f"Pulling {name}", None)
-        if not await asyncio.to_thread(_pull, name, from_thread(on_progress)):
+        if not await in_thread(_pull, name, from_thread(on_progress)):
             raise ImageBuildFailed(f"neither the daemon nor a registry has the base {name!r}; see `docker images`")
     return await asyncio.to_thread(examine, client, name)
 
@@ -181,7 +181,7 @@ async def _debian(client: DockerClient, on_progress: OnProgress) -> None:
         command = ["unshare", "--mount", *MMDEBSTRAP, SUITE, str(archive), await _debian_mirror()]
         await run_step("Debian base", command, on_progress)
         on_progress("Importing the base into the daemon", None)
-        await asyncio.to_thread(_import, client, archive)
+        await in_thread(_import, client, archive)
 
 
 def _import(client: DockerClient, archive: Path) -> None:

@@ -34,7 +34,7 @@ from fastslow.sandbox.packages import (
     fetch_standard,
     requested,
 )
-from fastslow.sandbox.steps import EPOCH, ImageBuildFailed, from_thread, scratch
+from fastslow.sandbox.steps import EPOCH, ImageBuildFailed, from_thread, in_thread, scratch
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -177,7 +177,7 @@ async def _build(
     on_progress("Building the sandbox image", 0.6)
     report = from_thread(on_progress)
     before = await asyncio.to_thread(_identity, client, tag)
-    await asyncio.to_thread(_build_from, client, folder, base, tag, manifest, report, force)
+    await in_thread(_build_from, client, folder, base, tag, manifest, report, force)
     if before is not None:
         await asyncio.to_thread(_discard, client, before)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -68,7 +69,13 @@ async def apt_install(packages: list[str], on_progress: OnProgress) -> None:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        output, _ = await process.communicate()
+        try:
+            output, _ = await process.communicate()
+        except asyncio.CancelledError:
+            # While it downloads it ends at once; what it has begun to unpack it finishes, so that dpkg stays whole.
+            process.send_signal(signal.SIGINT)
+            await process.communicate()
+            raise
         # A failed update may still leave lists that are good enough; a failed install may not.
         if process.returncode and "install" in command:
             last = output.decode("utf-8", "replace").strip().splitlines()[-3:]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import os
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 from fastslow.sandbox.errors import SandboxError
 from fastslow.sandbox.install import OnProgress
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 EPOCH = 1_672_531_200
 """2023-01-01 UTC: the time of every file in an image, so that the same content is the same layer."""
@@ -40,9 +47,37 @@ def from_thread(on_progress: OnProgress) -> OnProgress:
     return report
 
 
+async def in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Like `asyncio.to_thread`, but a process that ends does not wait for it: the Docker daemon's answer can be minutes
+    away, and it gives up what nobody listens to any more."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def work() -> None:
+        try:
+            result = function(*arguments, **named)
+            tell = functools.partial(_settle, done, done.set_result, result)
+        except Exception as error:
+            tell = functools.partial(_settle, done, done.set_exception, error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(tell)
+
+    threading.Thread(target=work, daemon=True).start()
+    return await done
+
+
+def _settle(done: asyncio.Future[T], how: Callable[[Any], None], what: Any) -> None:
+    if not done.done():  # else cancelled
+        how(what)
+
+
 async def run_step(what: str, command: Sequence[str], on_progress: OnProgress) -> None:
-    """Run a command, each line of its output shown as progress. ImageBuildFailed has the lines that matter."""
+    """Run a command, each line of its output shown as progress. ImageBuildFailed has the lines that matter.
+
+    At low priority: the image is wanted later than the model's server, which is often made beside it.
+    """
     process = await asyncio.create_subprocess_exec(
+        *("nice", "-n", "10"),
         *command,
         env={**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)},
         stdin=asyncio.subprocess.DEVNULL,

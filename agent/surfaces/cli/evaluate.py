@@ -27,7 +27,7 @@ from fastslow.agent.evals.suites import SUITES
 from fastslow.agent.modes import ModePolicy
 from fastslow.agent.surfaces.cli.options import CANCELLED, changed_budget, parse_think
 from fastslow.agent.surfaces.cli.phases import Phases
-from fastslow.agent.surfaces.cli.prepare import prepare_sandbox, prepare_server
+from fastslow.agent.surfaces.cli.prepare import prepare_run
 from fastslow.agent.surfaces.cli.text import terminal
 from fastslow.sandbox import DockerSandbox
 
@@ -100,10 +100,8 @@ def _run(arguments: EvalArguments, arms: Callable[[Profile], Sequence[Arm]]) -> 
     cases = SUITES[arguments.suite](arguments.seed)[: arguments.n]
     arguments.out.mkdir(parents=True, exist_ok=True)
     phases = Phases(terminal(stderr=True))
-    if any(case.sandboxed for case in cases):
-        prepare_sandbox(phases)
-    if not arguments.base_url:
-        prepare_server(phases, arguments.model)
+    sandbox = any(case.sandboxed for case in cases)
+    prepare_run(phases, arguments.model, sandbox=sandbox, server=arguments.base_url is None)
     engine = VLLM(arguments.base_url, arguments.model if arguments.base_url else None)
     try:
         return asyncio.run(_carry_out(arguments, engine, cases, arms))

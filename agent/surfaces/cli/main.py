@@ -18,7 +18,7 @@ from fastslow.tools.errors import ToolError
 GROUPS = {
     "Do a job": ("run",),
     "Look at runs": ("runs", "show", "resume", "fork", "replay"),
-    "Models and server": ("up", "down", "status", "models", "doctor"),
+    "Models and server": ("setup", "up", "down", "status", "models", "doctor"),
     "Sandbox": ("sandbox",),
     "Measure": ("eval", "tune"),
 }

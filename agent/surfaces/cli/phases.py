@@ -1,7 +1,9 @@
-"""Long set-up work, phase by phase: what happens, why, and how long it took."""
+"""Long set-up work, phase by phase, some side by side: what happens, why, and how long it took."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +11,6 @@ from typing import TypeAlias
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -18,11 +19,14 @@ from fastslow.agent.surfaces.cli.text import one_line, seconds
 
 OnProgress: TypeAlias = Callable[[str, float | None], None]
 
-PAUSE = 3.0  # seconds at least between two lines of a phase where nothing can be redrawn
+PAUSE = 20.0  # seconds between two signs of life where nothing can be redrawn
+WIDEST = 100  # columns of the table: beyond, the times would stand too far from what they belong to
+ECHO = 3  # columns left free: a terminal writes ^C at the end of the last line, and on a full one scrolls
+_DONE, _FAILED, _STOPPED = Text("✓", "green"), Text("✗", "red"), Text("■", "yellow")
 
 
 class Phases:
-    """Draws phases on a console: a spinner and a bar on a terminal, plain lines elsewhere.
+    """Draws phases on a console: one table on a terminal, plain lines elsewhere.
 
     >>> phases = Phases(Console())
     >>> with phases.phase("Model weights", "vLLM serves them from disk") as on_progress:
@@ -32,74 +36,124 @@ class Phases:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._drawn = console.is_terminal and not console.is_dumb_terminal
+        self._rows: list[_Row] = []  # of the phases that go on, and of those that ended meanwhile
+        self._display: Live | _SignsOfLife | None = None
+        self._began: float | None = None
+        self._ended = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """From the begin of the first phase to the end of the last."""
+        return 0.0 if self._began is None else self._ended - self._began
 
     @contextmanager
     def phase(self, title: str, why: str) -> Iterator[OnProgress]:
-        """Time the body, which reports through the given function; one that raises leaves a cross."""
+        """Time the body, which reports through the given function. Several phases may go on at once.
+
+        One that raises leaves a cross, one that was cancelled a square.
+        """
         row = _Row(title, why)
+        self._begin(row)
         try:
-            if self._drawn:
-                with Live(row, console=self._console, transient=True, refresh_per_second=5):
-                    yield row.report
-            else:
-                yield _Lines(self._console, row).report
-        except BaseException:
-            self._end(row, Text("✗ ", "red"))
+            yield row.report
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            self._end(row, _STOPPED)
             raise
-        self._end(row, Text("✓ ", "green"))
+        except BaseException:
+            self._end(row, _FAILED)
+            raise
+        self._end(row, _DONE)
+
+    def _begin(self, row: _Row) -> None:
+        self._began = row.began if self._began is None else self._began
+        self._rows.append(row)
+        if not self._drawn:
+            self._console.print(Text(f"▸ {row.title} (why: {row.why})"), soft_wrap=True)
+        if self._display is None:
+            self._display = Live(self, console=self._console, refresh_per_second=5) if self._drawn else self._signs()
+            self._display.start()
 
     def _end(self, row: _Row, mark: Text) -> None:
-        line = mark + Text(row.title, "bold") + Text(f"  {one_line(row.detail)}" if row.detail else "", "dim")
-        self._console.print(line + Text(f"  {seconds(row.elapsed)}", "dim"))
+        row.end(mark)
+        self._ended = time.monotonic()
+        if not self._drawn:
+            said = f"  {one_line(row.detail)}" if row.detail else ""
+            self._console.print(Text(f"{mark} {row.title}{said}  {seconds(row.elapsed)}"), soft_wrap=True)
+        if self._display is not None and all(each.mark for each in self._rows):
+            self._display.stop()
+            self._display = None
+            self._rows.clear()
+
+    def _signs(self) -> _SignsOfLife:
+        return _SignsOfLife(self._console, self._rows)
+
+    def __rich__(self) -> Table:
+        table = Table.grid(padding=(0, 1, 0, 0), expand=True)
+        table.width = min(self._console.width - ECHO, WIDEST)
+        table.add_column(width=1)
+        table.add_column(min_width=14, no_wrap=True)
+        table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        table.add_column(min_width=4, justify="right", no_wrap=True, style="cyan")
+        table.add_column(min_width=11, justify="right", no_wrap=True, style="dim")
+        for row in self._rows:
+            table.add_row(*row.cells())
+        return table
 
 
 class _Row:
-    """One phase on a terminal, drawn anew several times a second."""
+    """One phase."""
 
     def __init__(self, title: str, why: str) -> None:
         self.title = title
         self.why = why
         self.detail = ""
         self.fraction: float | None = None
-        self._started = time.monotonic()
+        self.mark: Text | None = None  # how it ended
+        self.began = time.monotonic()
+        self._took = 0.0
         self._spinner = Spinner("dots")
 
     @property
     def elapsed(self) -> float:
-        return time.monotonic() - self._started
+        return self._took if self.mark else time.monotonic() - self.began
+
+    @property
+    def percent(self) -> str:
+        return "" if self.fraction is None or self.mark else f"{min(max(self.fraction, 0.0), 1.0):.0%}"
 
     def report(self, what: str, fraction: float | None) -> None:
         self.detail = what
         self.fraction = fraction if fraction is not None else self.fraction
 
-    def __rich__(self) -> Table:
-        head = Table.grid(padding=(0, 1))
-        head.add_row(self._spinner, Text(self.title, "bold"), Text(seconds(self.elapsed), "cyan"), self._bar())
-        grid = Table.grid()
-        grid.add_row(head)
-        for line in (f"Why: {self.why}.", one_line(self.detail)):
-            grid.add_row(Text(f"  {line}", "dim", no_wrap=True, overflow="ellipsis"))
-        return grid
+    def end(self, mark: Text) -> None:
+        self._took, self.mark = self.elapsed, mark
 
-    def _bar(self) -> ProgressBar | Text:
-        if self.fraction is None:
-            return Text("")
-        return ProgressBar(total=1.0, completed=min(max(self.fraction, 0.0), 1.0), width=20)
+    def cells(self) -> tuple[Spinner | Text, Text, Text, Text, Text]:
+        now = one_line(self.detail) or self.why
+        said = Text(now, "dim") if self.mark else Text(now) + Text(f"\n{self.why}", "dim")
+        mark = self.mark or self._spinner
+        return mark, Text(self.title, "bold"), said, Text(self.percent), Text(seconds(self.elapsed))
 
 
-class _Lines:
-    """One phase where nothing can be redrawn: a first line that says why, then one now and then."""
+class _SignsOfLife:
+    """Where nothing can be redrawn: a line for each phase that goes on, now and then."""
 
-    def __init__(self, console: Console, row: _Row) -> None:
+    def __init__(self, console: Console, rows: list[_Row]) -> None:
         self._console = console
-        self._row = row
-        self._next = PAUSE
-        console.print(Text(f"▸ {row.title} (why: {row.why})"), soft_wrap=True)
+        self._rows = rows
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._tell, daemon=True)
 
-    def report(self, what: str, fraction: float | None) -> None:
-        self._row.report(what, fraction)
-        if self._row.elapsed < self._next:
-            return
-        self._next = self._row.elapsed + max(PAUSE, self._row.elapsed / 4)
-        done = "" if self._row.fraction is None else f" ({self._row.fraction:.0%})"
-        self._console.print(Text(f"  {one_line(what)}{done}  {seconds(self._row.elapsed)}"), soft_wrap=True)
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _tell(self) -> None:
+        while not self._over.wait(PAUSE):
+            for row in [row for row in self._rows if row.mark is None]:
+                percent = f" ({row.percent})" if row.percent else ""
+                line = f"  {row.title}: {one_line(row.detail)}{percent}  {seconds(row.elapsed)}"
+                self._console.print(Text(line), soft_wrap=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -22,8 +22,9 @@ from fastslow.agent.surfaces.cli.asking import Asker, attended
 from fastslow.agent.surfaces.cli.live import RunView, View
 from fastslow.agent.surfaces.cli.options import CANCELLED
 from fastslow.agent.surfaces.cli.phases import Phases
-from fastslow.agent.surfaces.cli.prepare import prepare_sandbox, prepare_server
-from fastslow.agent.surfaces.cli.text import terminal
+from fastslow.agent.surfaces.cli.prepare import prepare_run
+from fastslow.agent.surfaces.cli.signals import interrupts
+from fastslow.agent.surfaces.cli.text import seconds, terminal
 from fastslow.agent.workspace import checked
 from fastslow.sandbox import DockerSandbox, Limits, Network
 
@@ -76,12 +77,8 @@ def run(arguments: RunArguments) -> int:
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
     phases = Phases(terminal(stderr=True))
-    prepare_sandbox(phases)
-    if arguments.base_url:
-        engine = VLLM(arguments.base_url, arguments.model)
-    else:
-        prepare_server(phases, arguments.model)
-        engine = VLLM()
+    prepare_run(phases, arguments.model, server=arguments.base_url is None)
+    engine = VLLM(arguments.base_url, arguments.model) if arguments.base_url else VLLM()
     view = make_view(as_json=arguments.json_lines, show_thinking=arguments.show_thinking)
     agent = Agent(
         engine=engine,
@@ -119,12 +116,15 @@ async def carry_out(agent: Agent, events: AsyncGenerator[Event, None], view: Vie
             on_progress("trying both modes, once after each start of the server", None)
             await agent.engine.connect()
             on_progress(f"{agent.engine.model}, profile {agent.engine.profile.name}", None)
+        begun = time.monotonic()
         with view:
             async with aclosing(events):
                 async for event in events:
                     view.show(event)
                     if isinstance(event, RunFinished):
                         status = STATUS[event.result.exit]
+        took = f"set-up took {seconds(phases.seconds)} in all, the run {seconds(time.monotonic() - begun)}"
+        terminal(stderr=True).print(took, style="dim", soft_wrap=True)
     except asyncio.CancelledError:
         return CANCELLED
     finally:
@@ -149,5 +149,5 @@ def _cancel_on_signals() -> None:
         print("Cancelling; press Ctrl-C again to end at once.", file=sys.stderr)  # noqa: T201
         task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in interrupts():
         loop.add_signal_handler(number, on_signal)

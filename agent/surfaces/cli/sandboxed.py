@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
@@ -18,6 +16,7 @@ from rich.text import Text
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare_sandbox
+from fastslow.agent.surfaces.cli.signals import run_until_signal
 from fastslow.agent.surfaces.cli.text import clean, one_line, terminal
 from fastslow.agent.workspace import checked
 from fastslow.sandbox import DockerSandbox, Execution, Limits, Network, PostureCheck, docker_client, image_manifest
@@ -27,7 +26,7 @@ T = TypeVar("T")
 
 OUTPUT = 20_000_000  # bytes of each stream that pass through
 RESERVED = 1000  # of those on stderr, for messages of fastslow itself
-KILLED, TERMINATED = 137, 143  # 128 + SIGKILL, 128 + SIGTERM, as a shell says it
+KILLED = 137  # 128 + SIGKILL, as a shell says it
 
 
 def build(packages: Sequence[str], base: str | None, *, force: bool, as_json: bool) -> None:
@@ -144,18 +143,12 @@ async def _probe(sandbox: DockerSandbox) -> tuple[PostureCheck, ...]:
 
 
 def _use(sandbox: DockerSandbox, use: Callable[[DockerSandbox], Awaitable[T]]) -> T:
-    """Use a sandbox and close it, also on Ctrl-C, and on SIGTERM, which ends this process then."""
-    try:
-        return asyncio.run(_use_and_close(sandbox, use))
-    except asyncio.CancelledError:
-        raise SystemExit(TERMINATED) from None
+    """Use a sandbox and close it, also on a signal, which ends this process then."""
 
+    async def using() -> T:
+        try:
+            return await use(sandbox)
+        finally:
+            await sandbox.aclose()
 
-async def _use_and_close(sandbox: DockerSandbox, use: Callable[[DockerSandbox], Awaitable[T]]) -> T:
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - a coroutine runs in one
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        return await use(sandbox)
-    finally:
-        await sandbox.aclose()
+    return run_until_signal(using())

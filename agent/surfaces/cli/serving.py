@@ -1,4 +1,4 @@
-"""`fastslow up | down | status | models`: the managed model server and the catalog."""
+"""`fastslow setup | up | down | status | models`: the managed model server and the catalog."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastslow.agent.serving.catalog import catalog, find_model, fits, may_use
 from fastslow.agent.serving.fetch import weights_state
 from fastslow.agent.serving.machine import this_machine
 from fastslow.agent.surfaces.cli.phases import Phases
-from fastslow.agent.surfaces.cli.prepare import chosen_model, confirm_licence, prepare_server
+from fastslow.agent.surfaces.cli.prepare import chosen_model, confirm_licence, prepare_run, prepare_server
 from fastslow.agent.surfaces.cli.text import one_line, seconds, size, terminal
 
 WIDE = 70  # columns from which the catalog's table is shown in full
@@ -27,6 +27,13 @@ def up(model: str | None, port: int | None, flags: tuple[str, ...], *, accept_li
         confirm_licence(find_model(model), accepted=True)
     record = prepare_server(Phases(terminal(stderr=True)), model, port=port, flags=flags)
     terminal().print(Text(f"{one_line(record.served_name)} is served at {record.base_url}"), soft_wrap=True)
+
+
+def setup(model: str | None) -> None:
+    """Make everything that a run needs, and run nothing."""
+    phases = Phases(terminal(stderr=True))
+    prepare_run(phases, model)
+    terminal().print(Text(f"ready for runs; set-up took {seconds(phases.seconds)} in all"), soft_wrap=True)
 
 
 def down() -> None:

@@ -93,7 +93,7 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
+def terminal(tmp_path: Path, interruptible: None) -> Iterator[Terminal]:
     with closing(Terminal(tmp_path)) as there:
         yield there
 
@@ -113,6 +113,7 @@ def test_yes_and_no_with_a_word(terminal: Terminal) -> None:
     assert terminal.end() == 0
     assert "deployed by ship --to 0" in terminal.shown
     assert "They say: Not on Sundays." in terminal.shown
+    assert re.search(r"set-up took [\d.]+ s in all, the run [\d.]+ s", terminal.shown)
 
 
 def test_stop_ends_the_run_and_says_how_it_goes_on(terminal: Terminal) -> None:

@@ -317,6 +317,7 @@ def start(how: str, env: dict[str, str]) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_prints_the_partial_result(nowhere: dict[str, str]) -> None:
     process = start("live", nowhere)
     process.send_signal(signal.SIGINT)
@@ -342,6 +343,22 @@ def test_ctrl_c_ends_json_lines_with_the_result(nowhere: dict[str, str]) -> None
     assert told[-1]["result"]["exit"] == "cancelled"
 
 
+def test_what_runs_in_the_background_does_not_hear_the_terminals_ctrl_c(nowhere: dict[str, str]) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what it starts with &
+    try:
+        process = start("live", nowhere)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.send_signal(signal.SIGTERM)
+    stdout, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "✗ cancelled" in stdout
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_ctrl_c_ends_at_once(nowhere: dict[str, str]) -> None:
     process = start("stuck", nowhere)
     process.send_signal(signal.SIGINT)

@@ -94,6 +94,7 @@ raise ValueError("b" * 30_000_000)
     assert done.stderr.decode().endswith("fastslow: output beyond 20,000,000 bytes was cut\n")
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_and_leaves_nothing(number: signal.Signals, status: int) -> None:
     command = [FASTSLOW, "sandbox", "exec"]

@@ -1,4 +1,4 @@
-"""`fastslow up`, `down`, `status`, `models` and `doctor`: models, and the server that serves one."""
+"""`fastslow setup`, `up`, `down`, `status`, `models` and `doctor`: models, and the server that serves one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,20 @@ import typer
 from fastslow.agent.surfaces.cli.options import BASE_URL, DEBUG, JSON, MODEL
 
 app = typer.Typer()
+
+
+@app.command()
+def setup(model: MODEL = None, debug: DEBUG = False) -> None:
+    """Set up what a run needs, and run nothing.
+
+    That is Docker, the sandbox image, vLLM, a model's weights and its server. What does not need each other is made
+    side by side, and what is there already is left as it is.
+
+    Example: fastslow setup
+    """
+    from fastslow.agent.surfaces.cli import serving
+
+    serving.setup(model)
 
 
 @app.command()
