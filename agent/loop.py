@@ -80,7 +80,7 @@ class Branch:
                     async for event in events:
                         yield event
             else:
-                self._take(self.run.strategy.after_text(self._seen(), self.reply), asked=True)
+                self._follow(self.run.strategy.after_text(self._current_state(), self.reply), asked=True)
         if self.done.notice:
             yield self.run.recorder.say(Notice(self.done.notice))
 
@@ -155,11 +155,12 @@ class Branch:
 
     # --- what comes next ---------------------------------------------------------------------
 
-    def _seen(self) -> State:
+    def _current_state(self) -> State:
+        """The state with the files that other branches have made meanwhile, too."""
         self.state = replace(self.state, made=self.run.made)
         return self.state
 
-    def _take(self, move: Move, *, asked: bool = False) -> None:
+    def _follow(self, move: Move, *, asked: bool = False) -> None:
         """Do what the strategy says. asked: the turn that ended called nothing, so another one asks once more."""
         if isinstance(move, Done):
             self.done = replace(move, answer=move.answer or self.partial)
@@ -200,10 +201,10 @@ class Branch:
             last = clip(turn[-1].content.strip(), 500)
             raise GaveUp(f"gave up after {self.state.failures} turns in a row failed. The last error: {last}")
         if self.done is None:
-            self._take(self.run.strategy.after_calls(self._seen(), turn))
+            self._follow(self.run.strategy.after_calls(self._current_state(), turn))
 
     async def _call(self, call: ToolCall) -> AsyncGenerator[Event, None]:
-        before = self._just_so(call)
+        before = self._last_if_unchanged(call)
         async with aclosing(self.calls.carry_out(self.run.toolbox, call, self._body)) as items:
             async for item in items:
                 if isinstance(item, CallFinished) and (item.branch, item.call_id) == (self.name, call.id):
@@ -254,7 +255,7 @@ class Branch:
         self.done = Done(as_text(value), value=value)  # as the type says it: no secret of it is written down
         return Outcome("answered")
 
-    def _just_so(self, call: ToolCall) -> CallFinished | None:
+    def _last_if_unchanged(self, call: ToolCall) -> CallFinished | None:
         """What the same call gave last, where nothing has changed since. Outside of the sandbox anything may have."""
         before, changes = self.results.get((call.name, call.arguments), (None, 0))
         known = call.name in self.run.toolbox and self.run.toolbox.get(call.name).effect != "outside"

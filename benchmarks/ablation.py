@@ -77,7 +77,7 @@ def _no_error_text() -> AbstractContextManager[Any]:
 
 
 def _no_hints() -> AbstractContextManager[Any]:
-    return patch.object(Branch, "_just_so", lambda branch, call: None)
+    return patch.object(Branch, "_last_if_unchanged", lambda branch, call: None)
 
 
 def _no_preview() -> AbstractContextManager[Any]:

@@ -78,17 +78,17 @@ class Guided:
         if state.asked < RETRIES:
             if state.kind is Kind.PLAN and reply.reasoning:  # its words go on in the thoughts' sentence
                 return _next(Kind.CALL, "said again, without thoughts")
-            if state.step and not _did(state):
+            if state.step and not _any_call_succeeded(state):
                 hint = "Nothing was run yet. Run code first, then report its output."
                 return _next(Kind.CALL, "nothing was run", hint=hint, force=CODE_TOOL)
-            if _tries_code(state) and not _printed(state):
-                return _plan("Code that was run for this did not work.")
-            if missing := _missing(state):
+            if _ran_code_for_all(state) and not _any_code_printed(state):
+                return _plan_afresh("Code that was run for this did not work.")
+            if missing := _missing_files(state):
                 hint = f"The task names {missing}, and nothing that was run has made it. Make it, or say why not."
                 return _next(Kind.REPAIR, "a file of the task is not there", hint=hint, mark="missing")
         if again := unformed(state, reply):
             return again
-        proven = _did(state) or not (state.step or state.plans)
+        proven = _any_call_succeeded(state) or not (state.step or state.plans)
         return Done(reply.content.strip(), is_usable(reply) and proven and not (state.step and state.failures))
 
     def after_calls(self, state: State, results: tuple[CallFinished, ...]) -> Move:
@@ -96,7 +96,7 @@ class Guided:
             failed = not results[0].ok and state.plans < PLANS
             after = after_plan(state, results[0])
             return _next(Kind.PLAN, after.why, force=PLAN.name) if failed else _next(after.kind, after.why)
-        if _tries_code(state):
+        if _ran_code_for_all(state):
             return _after_code(state)
         if state.step:
             return _after_step(state)
@@ -133,17 +133,17 @@ def _after_step(state: State) -> Move:
         return Done(f"gave up after {FAILURES + 1} failures in a row. The last one: {last}", ok=False)
     if len(state.turns) < FAILURES:
         return _next(Kind.CALL, "go on")
-    return _next(Kind.REPAIR, "failures in a row", hint=_attempt(turn[-1]), restart=True, mark="restarted")
+    return _next(Kind.REPAIR, "failures in a row", hint=_failure_hint(turn[-1]), restart=True, mark="restarted")
 
 
-def _print(state: State) -> Next:
+def _demand_printing(state: State) -> Next:
     """Ask for code that prints; in words, the answer is made up."""
     do = f"Print the answer to the question: {state.task}"
     text = prompt("step_output", results="", number=2, count=2, do=do).strip()
     return _next(Kind.CALL, "nothing was printed", hint=text, force=CODE_TOOL)
 
 
-def _attempt(last: CallFinished) -> str:
+def _failure_hint(last: CallFinished) -> str:
     return f"An attempt failed: {''.join(last.content.strip().splitlines()[-1:])[:500]}"
 
 
@@ -154,29 +154,29 @@ def _after_code(state: State) -> Next:
         results = prompt("results", results="", task=state.task).strip()
         return _next(Kind.ANSWER, "the code ran", hint=results)
     if len(state.turns) >= FAILURES:
-        return _plan(_attempt(last))
-    return _print(state) if last.ok else _next(Kind.CALL, "go on")
+        return _plan_afresh(_failure_hint(last))
+    return _demand_printing(state) if last.ok else _next(Kind.CALL, "go on")
 
 
-def _plan(hint: str) -> Next:
+def _plan_afresh(hint: str) -> Next:
     return _next(Kind.PLAN, "no code for all of it works", force=PLAN.name, hint=hint, restart=True)
 
 
-def _tries_code(state: State) -> bool:
+def _ran_code_for_all(state: State) -> bool:
     """Whether the last turn ran code that was to do the whole task at once."""
     last = state.transcript.messages[-1]
     return not state.step and not state.plans and isinstance(last, ToolResult) and last.name == CODE_TOOL
 
 
-def _printed(state: State) -> bool:
+def _any_code_printed(state: State) -> bool:
     return any(result.ok and not result.silent for turn in state.turns for result in turn)
 
 
-def _did(state: State) -> bool:
+def _any_call_succeeded(state: State) -> bool:
     return any(result.ok for turn in state.turns for result in turn)
 
 
-def _missing(state: State) -> str:
+def _missing_files(state: State) -> str:
     """Files that the task names and the run has not made; asked about once, as one may be named for another reason."""
     if state.step or "missing" in state.marks or CODE_TOOL not in state.tools:
         return ""

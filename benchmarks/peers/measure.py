@@ -6,9 +6,9 @@ import asyncio
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from fastslow.agent.evals.rows import Row
 from fastslow.agent.events import Exit
 from fastslow.agent.workspace import Given, Workspace, described
 from fastslow.sandbox import Sandbox
-from fastslow.tools import Tool
-from fastslow.tools.builtin.python import python_tool
+from fastslow.tools import Caller, Outcome, Tool, caller
+from fastslow.tools.builtin.python import python
 
 SYSTEM = "You are a helpful assistant. Use the tools where they help."
 IN_SANDBOX = (
@@ -73,7 +73,7 @@ class Bench:
             if case.sandboxed:
                 workspace = await stack.enter_async_context(Workspace(self.sandbox, files))
                 await workspace.session()  # a start that nobody waits for in ours does not count in others either
-                tools = (python_tool(workspace.session), *tools)
+                tools = (replace(python, handler=_in_session(python, workspace)), *tools)
             run = Run(case, tools, self.limits.turns)
             answer, exit_, reason = await self._carry_out(worker, run, files)
             seconds = time.monotonic() - run.began
@@ -125,6 +125,19 @@ class Bench:
             carried.cancel()
             decided.cancel()
             await asyncio.gather(carried, decided, return_exceptions=True)
+
+
+def _in_session(tool: Tool, workspace: Workspace) -> Callable[..., Awaitable[Outcome]]:
+    """The tool's body for whoever runs it without a loop of ours: in the workspace's session, within its limits."""
+
+    async def body(**arguments: Any) -> Outcome:
+        token = caller.set(Caller(workspace.session, workspace.limits.seconds))
+        try:
+            return await tool.call(arguments)
+        finally:
+            caller.reset(token)
+
+    return body
 
 
 def _schema_of(tool: Tool) -> dict[str, object]:
