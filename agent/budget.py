@@ -133,8 +133,9 @@ class Ledger:
 
     def add(self, mode: Mode, reply: Reply) -> None:
         """Count a reply; replies are all that a ledger is made of, but for its clock."""
-        row = self.usage.get(mode.name, ModeUsage())
-        self.usage[mode.name] = ModeUsage(row.turns + 1, row.usage + reply.usage)
+        name = mode.name
+        row = self.usage.get(name, ModeUsage())
+        self.usage[name] = ModeUsage(row.turns + 1, row.usage + reply.usage)
         self.tool_calls += len([call for call in reply.calls if call.name not in OWN])
         if self.above:
             self.above.add(mode, reply)

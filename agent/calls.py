@@ -7,7 +7,7 @@ import contextvars
 import itertools
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -91,24 +91,22 @@ class Calls:
         how = (outcome.exit_code, outcome.silent, outcome.variables, outcome.written)
         return CallFinished(self.branch, call.id, call.name, outcome.status, content, seconds, parent, *how)
 
-    async def run_tool(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
+    def run_tool(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         """Run a tool once in the life of a run, however often that is interrupted: take the result that is recorded."""
         recorder = self.run.recorder
-        recorded = recorder.result(self.branch, call.id)
-        if recorded:
-            within, finished = recorded
-            for event in within:
-                yield event
-            how = (finished.exit_code, finished.silent, finished.variables, finished.written)
-            yield Outcome(finished.content, finished.status, None, *how)
-            return
+        if recorded := recorder.result(self.branch, call.id):
+            return _told_again(*recorded)
         if recorder.in_doubt(self.branch, call.id) and not tool.repeatable:
-            consent = await self.run.gate.confirm_rerun(self.branch, tool, call, arguments)
-            if consent:
-                yield consent
-            if consent is None or consent.decide != "allow":
-                yield Outcome(IN_DOUBT, "in_doubt")
-                return
+            return self._run_if_confirmed(tool, call, arguments)
+        return self._run_body(tool, call, arguments)
+
+    async def _run_if_confirmed(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
+        consent = await self.run.gate.confirm_rerun(self.branch, tool, call, arguments)
+        if consent:
+            yield consent
+        if consent is None or consent.decide != "allow":
+            yield Outcome(IN_DOUBT, "in_doubt")
+            return
         async with aclosing(self._run_body(tool, call, arguments)) as items:
             async for item in items:
                 yield item
@@ -188,3 +186,11 @@ class Calls:
         if not outcome.ok:
             raise CallFailed(outcome.text)
         return outcome.data
+
+
+async def _told_again(within: Sequence[Event], finished: CallFinished) -> Items:
+    """What a call said that finished in an earlier life of the run."""
+    for event in within:
+        yield event
+    how = (finished.exit_code, finished.silent, finished.variables, finished.written)
+    yield Outcome(finished.content, finished.status, None, *how)
