@@ -119,7 +119,8 @@ class Agent:
         Raises `AgentError`, FileNotFoundError or PermissionError when the run cannot start. When the consuming task is
         cancelled, `RunFinished` with the partial result comes first and the cancellation goes on after it.
         """
-        return self._stream(task, merged(options, fields))
+        known = merged(options, fields)
+        return self._carry_out(self._begin(task, known), known)
 
     async def resume(self, run: str, *, output: Any = None, ask: Ask | None = None) -> Result:
         """Go on with a run of the journal that did not come to its end: see `resume_stream`."""
@@ -224,7 +225,7 @@ class Agent:
                     run.toolsets += (await stack.enter_async_context(toolset.open()),)
                 trunk = Branch(run, "", await self._state(run, begun, options))
                 first: list[Event] = [self._started(run, begun, options, parent), *begun.resumed]
-                first += [Notice(text) for text in (*begun.notices, *notices)]
+                first += map(Notice, (*begun.notices, *notices))
                 life = Life(trunk)
                 with life.until_its_end():
                     for event in first:

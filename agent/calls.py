@@ -140,8 +140,9 @@ class Calls:
                 raise
             outcome = Outcome(DIED, "died", variables="restored")
         finally:
-            task.cancel()
-            await asyncio.wait([task])
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
         if workspace and tool.effect != "read":
             outcome = replace(outcome, text=outcome.text + workspace.told())
             await workspace.save()

@@ -194,7 +194,7 @@ class Branch:
         results = [ToolResult(call.id, call.name, finished[call.id].content, finished[call.id].ok) for call in calls]
         if reply.dropped:
             results[-1] = replace(results[-1], content=results[-1].content + _dropped(reply.dropped))
-        turn = tuple(self.results[call.name, call.arguments][0] for call in calls)
+        turn = tuple([self.results[call.name, call.arguments][0] for call in calls])
         self.state = replace(self.state, transcript=history.append(*results), turns=(*self.state.turns, turn))
         if self.state.failures >= GIVE_UP_AFTER:
             last = clip(turn[-1].content.strip(), 500)
