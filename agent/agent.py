@@ -293,12 +293,12 @@ class Agent:
     def _ledger(self, begun: Start, budget: Budget, parent: Parent | None) -> Ledger:
         """What the run has spent so far is known once its recorded replies are gone through again."""
         started, above = time.monotonic() - begun.seconds, parent.ledger if parent else None
-        if begun.spent:
-            spent = Ledger(budget, started=started)
-            for event in begun.spent:
-                spent.add(event.mode, event.reply)
-            budget = spent.renewed()
-        return Ledger(budget, started=started, above=above)
+        if not begun.spent:
+            return Ledger(budget, started=started, above=above)
+        spent = Ledger(budget, started=started)
+        for event in begun.spent:
+            spent.add(event.mode, event.reply)
+        return Ledger(spent.renewed(), started=started, above=above)
 
     def _started(self, run: Run, begun: Start, options: RunOptions, parent: Parent | None) -> RunStarted:
         out = options.out or self.out

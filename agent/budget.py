@@ -190,7 +190,7 @@ class Ledger:
         left: list[float] = []
         for part in self._parts:
             if limit := part.limits.get("thinking_tokens"):
-                left.append(limit - part._used("thinking_tokens"))  # noqa: PERF401
+                left.append(limit - part._used("thinking_tokens"))
         return max(0, int(min(left))) if left else None
 
     async def in_time(self, wait: Awaitable[T]) -> T:
