@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, aclosing, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -121,35 +121,28 @@ class Agent:
         Raises `AgentError`, FileNotFoundError or PermissionError when the run cannot start. When the consuming task is
         cancelled, `RunFinished` with the partial result comes first and the cancellation goes on after it.
         """
-        return self._stream(task, merged(options, fields))
+        known = merged(options, fields)
+        return self._carry_out(self._begin(task, known), known)
 
     async def resume(self, run: str, *, output: Any = None, ask: Ask | None = None) -> Result:
         """Go on with a run of the journal that did not come to its end: see `resume_stream`."""
         return await _result(self.resume_stream(run, output=output, ask=ask))
 
-    async def resume_stream(
-        self, run: str, *, output: Any = None, ask: Ask | None = None
-    ) -> AsyncGenerator[Event, None]:
+    def resume_stream(self, run: str, *, output: Any = None, ask: Ask | None = None) -> AsyncGenerator[Event, None]:
         """Go on where a run was stopped, killed or failed; `run` is its id, the beginning of it, or `"last"`.
 
         What it said before is said again, and no finished call of a tool runs twice. Pass the same tools as then. The
         form of its answer is in the journal; pass the `output` that it had for a value of that type, else its fields
         come as a dict. One that was answered is only told again. Raises `JournalError`.
         """
-        with resumed(self._kept, run, self.engine) as begun:
-            async with aclosing(self._carry_out(begun, RunOptions(output=output, ask=ask))) as events:
-                async for event in events:
-                    yield event
+        return self._carry_out(resumed(self._kept, run, self.engine), RunOptions(output=output, ask=ask))
 
-    async def replay(self, run: str, *, output: Any = None) -> AsyncGenerator[Event, None]:
+    def replay(self, run: str, *, output: Any = None) -> AsyncGenerator[Event, None]:
         """Carry out a recorded run again without a model, tools or a sandbox, from what the journal holds of it.
 
         It says what it said then; one that stopped in the middle ends there. Raises `JournalError`.
         """
-        begun = replayed(self._kept, run, self.engine)
-        async with aclosing(self._carry_out(begun, RunOptions(output=output))) as events:
-            async for event in events:
-                yield event
+        return self._carry_out(replayed(self._kept, run, self.engine), RunOptions(output=output))
 
     def run_many(
         self,
@@ -193,21 +186,20 @@ class Agent:
             raise ConfigurationError("this agent keeps no journal, so no run can be found; pass Agent(journal=...)")
         return self.journal
 
-    async def _stream(
-        self, task: str, options: RunOptions, parent: Parent | None = None
-    ) -> AsyncGenerator[Event, None]:
+    def _stream(self, task: str, options: RunOptions, parent: Parent | None = None) -> AsyncGenerator[Event, None]:
+        return self._carry_out(self._begin(task, options), options, parent)
+
+    @contextmanager
+    def _begin(self, task: str, options: RunOptions) -> Iterator[Start]:
+        """A new run, or the one that has the key already."""
         with ExitStack() as held:
             known = None
             if options.key:
                 held.enter_context(self._kept.hold_key(options.key))
                 known = self._kept.keyed(options.key)
-            start = resumed(self._kept, known, self.engine) if known else self._begin(task, options)
-            begun = held.enter_context(start)
-            async with aclosing(self._carry_out(begun, options, parent)) as events:
-                async for event in events:
-                    yield event
+            yield held.enter_context(resumed(self._kept, known, self.engine) if known else self._new(task, options))
 
-    def _begin(self, task: str, options: RunOptions) -> AbstractContextManager[Start]:
+    def _new(self, task: str, options: RunOptions) -> AbstractContextManager[Start]:
         """A run that nobody asked to be kept goes on where it cannot be: with a notice that says so."""
         before = self._kept.find(options.after) if options.after else ""
         files = checked(options.files, self.sandbox.limits.upload if self.sandbox else 0)
@@ -223,39 +215,49 @@ class Agent:
         return begin(self.journal, task, files, before, history)
 
     async def _carry_out(
-        self, begun: Start, options: RunOptions, parent: Parent | None = None
+        self, start: AbstractContextManager[Start], options: RunOptions, parent: Parent | None = None
     ) -> AsyncGenerator[Event, None]:
-        engine, recorder = begun.engine or self.engine, begun.recorder
-        form = Form.of(options.output) or _recorded_form(begun)
-        notices = await engine.connect()
-        async with AsyncExitStack() as stack:
-            workspace = self._workspace(begun)
-            if workspace and not recorder.replaying:
-                await stack.enter_async_context(workspace)
-            run = self._start(engine, begun, options, workspace, form, parent)
-            toolsets = await stack.enter_async_context(AsyncExitStack())
-            failed = await self._open(toolsets, run) if self.toolsets and not recorder.replaying else None
-            trunk = Branch(run, "", await self._state(run, begun, options))
-            first: list[Event] = [self._started(run, begun, options, parent), *begun.resumed]
-            first += [Notice(text) for text in (*begun.notices, *notices)]
-            life = Life(trunk)
-            async with aclosing(life.events(first, failed)) as events:
-                async for event in events:
-                    yield event
-            if workspace:
-                await life.collect(workspace, self._out(begun, options))
-            if self.toolsets:
-                await life.close(toolsets)
-            seconds = run.ledger.seconds
-        for event in life.connections():  # those that ended with the session
-            yield event
-        result = life.result(seconds)
-        with suppress(JournalError):  # it failed before: the reason says so
-            written = recorder.say(RunFinished(replace(result, output=None))).result
-            result = replace(written, output=result.output, events=result.events)  # of a replayed run what it had
-        yield RunFinished(result)
-        if life.cancelled:
-            raise life.cancelled
+        with start as begun:
+            engine, say = begun.engine or self.engine, begun.recorder.say
+            form = Form.of(options.output) or _recorded_form(begun)
+            notices = await engine.connect()
+            async with AsyncExitStack() as stack:
+                workspace = self._workspace(begun)
+                if workspace and not begun.recorder.replaying:
+                    await stack.enter_async_context(workspace)
+                run = self._start(engine, begun, options, workspace, form, parent)
+                toolsets = await stack.enter_async_context(AsyncExitStack())
+                failed = await self._open(toolsets, run) if self.toolsets and not begun.recorder.replaying else None
+                trunk = Branch(run, "", await self._state(run, begun, options))
+                first: list[Event] = [self._started(run, begun, options, parent), *begun.resumed]
+                first += map(Notice, (*begun.notices, *notices))
+                life = Life(trunk)
+                with life.until_its_end():
+                    for event in first:
+                        life.said.append(say(event))
+                        yield life.said[-1]
+                    if failed:
+                        raise failed
+                    async with aclosing(trunk.loop()) as events:
+                        async for event in events:
+                            life.said.append(event)
+                            yield event
+                            while workspace and workspace.egress:
+                                yield say(life.connection(workspace))
+                if workspace:
+                    await life.collect(workspace, self._out(begun, options))
+                if self.toolsets:
+                    await life.close(toolsets)
+                seconds = run.ledger.seconds
+            while workspace and workspace.egress:  # of connections that ended with the session
+                yield life.connection(workspace)
+            result = life.result(seconds)
+            with suppress(JournalError):  # it failed before: the reason says so
+                written = say(RunFinished(replace(result, output=None))).result
+                result = replace(written, output=result.output, events=result.events)  # of a replayed run what it had
+            yield RunFinished(result)
+            if life.cancelled:
+                raise life.cancelled
 
     async def _open(self, stack: AsyncExitStack, run: Run) -> Exception | None:
         """Open the toolsets of a run, and say what went wrong."""
@@ -287,7 +289,7 @@ class Agent:
         parent: Parent | None,
     ) -> Run:
         strategy = self.strategy or STRATEGIES[engine.profile.strategy]
-        alone = not self._builtin and not self.tools and not self.toolsets  # a plan without tools has nothing to do
+        alone = not (self._builtin or self.tools.tools or self.toolsets)  # a plan without tools has nothing to do
         offered = () if alone else strategy.tools(self._builtin)
         think = self.think if options.think is None else options.think
         policy = options.policy or (self.policy if options.think is None else None)
@@ -297,7 +299,7 @@ class Agent:
             files=tuple(file.name for file in (*begun.there, *begun.files)),
             engine=engine,
             strategy=strategy,
-            fixed=(*offered, *([form.tool] if form else ()), *self.tools),
+            fixed=(*offered, *([form.tool] if form else ()), *self.tools.tools),
             functions=self.tools,
             policy=policy or ModePolicy(engine.profile.rules, think),
             ledger=self._ledger(begun, options.budget or self.budget, parent),
@@ -311,11 +313,13 @@ class Agent:
     def _ledger(self, begun: Start, budget: Budget, parent: Parent | None) -> Ledger:
         """What the run has spent so far is known once its recorded replies are gone through again."""
         started, above = time.monotonic() - begun.seconds, parent.ledger if parent else None
+        if not begun.spent:
+            return Ledger(budget, started=started, above=above)
         spent = Ledger(budget, started=started)
         within = self.journal.replies_within(begun.run) if self.journal and begun.spent else ()
         for event in (*begun.spent, *within):
             spent.add(event.mode, event.reply)
-        return Ledger(spent.renewed() if begun.spent else budget, started=started, above=above)
+        return Ledger(spent.renewed(), started=started, above=above)
 
     def _started(self, run: Run, begun: Start, options: RunOptions, parent: Parent | None) -> RunStarted:
         out = options.out or self.out
@@ -349,7 +353,7 @@ class Agent:
         return State(
             begun.task,
             files=run.files,
-            tools=frozenset(tool.name for tool in run.toolbox.tools if not run.form or tool is not run.form.tool),
+            tools=frozenset([tool.name for tool in run.toolbox.tools if not run.form or tool is not run.form.tool]),
             structured=run.form is not None,
             transcript=Transcript().append(System(system), *begun.earlier, asked(begun.task, begun.files)),
         )

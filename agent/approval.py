@@ -99,10 +99,9 @@ class Approval:
 
     def judge(self, tool: Tool, arguments: Mapping[str, Any], *, attended: bool) -> Decision:
         """Of a call that is about to begin. attended: whether somebody can be asked."""
-        matching = [rule for rule in self.rules if rule.matches(tool, arguments, attended)]
-        for decide in STRICTEST:
-            if found := next((rule for rule in matching if rule.decide == decide), None):
-                return Decision(decide, found.reason)
+        if matching := [rule for rule in self.rules if rule.matches(tool, arguments, attended)]:
+            strictest = min(matching, key=lambda rule: STRICTEST.index(rule.decide))
+            return Decision(strictest.decide, strictest.reason)
         return Decision("ask", f"{tool.name} may reach outside of the sandbox") if tool.effect == "outside" else ALLOWED
 
     @classmethod

@@ -106,6 +106,7 @@ class Ledger:
 
     budget: StepBudget
     usage: dict[str, ModeUsage] = field(default_factory=dict)
+    turns: int = 0
     tool_calls: int = 0
     started: float = field(default_factory=time.monotonic)
     above: Ledger | None = None
@@ -133,9 +134,12 @@ class Ledger:
 
     def add(self, mode: Mode, reply: Reply) -> None:
         """Count a reply; replies are all that a ledger is made of, but for its clock."""
-        row = self.usage.get(mode.name, ModeUsage())
-        self.usage[mode.name] = ModeUsage(row.turns + 1, row.usage + reply.usage)
-        self.tool_calls += len([call for call in reply.calls if call.name not in OWN])
+        name = mode.name
+        row = self.usage.get(name, ModeUsage())
+        self.usage[name] = ModeUsage(row.turns + 1, row.usage + reply.usage)
+        self.turns += 1
+        for call in reply.calls:
+            self.tool_calls += call.name not in OWN
         if self.above:
             self.above.add(mode, reply)
 
@@ -145,8 +149,8 @@ class Ledger:
         A turn after the last tool call is allowed, as an answer needs none.
         """
         for part in self._parts:
-            for name, value, limit in part._limited():
-                if name != "tool_calls" and value >= limit:
+            for name, limit in part.limits.items():
+                if name != "tool_calls" and (value := part._used(name)) >= limit:
                     raise part._spent(name, value, limit)
 
     def check_calls(self) -> None:
@@ -161,7 +165,8 @@ class Ledger:
         if self.warned:
             return ""
         for part in self._parts:
-            for name, value, limit in part._limited():
+            for name, limit in part.limits.items():
+                value = part._used(name)
                 near = min(NEARLY * limit, limit - 1) if name == "turns" else NEARLY * limit
                 if value >= near:
                     self.warned = True
@@ -172,7 +177,7 @@ class Ledger:
 
     def renewed(self) -> StepBudget:
         """The same budget once more, beside what is used of it."""
-        raised: dict[str, Any] = {name: limit + used for name, used, limit in self._limited()}
+        raised: dict[str, Any] = {name: limit + self._used(name) for name, limit in self.limits.items()}
         return replace(self.budget, **raised)
 
     @property
@@ -182,11 +187,10 @@ class Ledger:
 
     def thinking_left(self) -> int | None:
         """Thinking tokens that a turn may still take; None is no limit."""
-        left = [
-            limit - part._used("thinking_tokens")
-            for part in self._parts
-            if (limit := part.limits.get("thinking_tokens"))
-        ]
+        left: list[float] = []
+        for part in self._parts:
+            if limit := part.limits.get("thinking_tokens"):
+                left.append(limit - part._used("thinking_tokens"))
         return max(0, int(min(left))) if left else None
 
     async def in_time(self, wait: Awaitable[T]) -> T:
@@ -202,20 +206,15 @@ class Ledger:
                 raise
             raise part._spent("seconds", part.seconds, part.limits["seconds"]) from None
 
-    def _limited(self) -> list[tuple[str, float, float]]:
-        """Each limit that there is: its name, what is used of it, and what may be."""
-        return [(name, self._used(name), limit) for name, limit in self.limits.items()]
-
     def _used(self, name: str) -> float:
-        rows = self.usage.values()
         match name:
             case "turns":
-                return sum([row.turns for row in rows])
+                return self.turns
             case "tool_calls":
                 return self.tool_calls
             case "seconds":
                 return self.seconds
-        total = sum([row.usage for row in rows], Usage())
+        total = sum([row.usage for row in self.usage.values()], Usage())
         match name:
             case "tokens":
                 return total.thinking + total.answer

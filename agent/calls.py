@@ -7,7 +7,7 @@ import contextvars
 import itertools
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -91,26 +91,24 @@ class Calls:
         how = (outcome.exit_code, outcome.silent, outcome.variables, outcome.written)
         return CallFinished(self.branch, call.id, call.name, outcome.status, content, seconds, parent, *how)
 
-    async def run_tool(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
+    def run_tool(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         """Run a tool once in the life of a run, however often that is interrupted: take the result that is recorded."""
         recorder = self.run.recorder
-        recorded = recorder.result(self.branch, call.id)
-        if recorded:
-            within, finished = recorded
+        if recorded := recorder.result(self.branch, call.id):
             for reply in self.run.spent_within(call.id) if self.run.spent_within else ():
                 self.ledger.add(reply.mode, reply.reply)
-            for event in within:
-                yield event
-            how = (finished.exit_code, finished.silent, finished.variables, finished.written)
-            yield Outcome(finished.content, finished.status, None, *how)
-            return
+            return _told_again(*recorded)
         if recorder.in_doubt(self.branch, call.id) and not tool.repeatable:
-            consent = await self.run.gate.confirm_rerun(self.branch, tool, call, arguments)
-            if consent:
-                yield consent
-            if consent is None or consent.decide != "allow":
-                yield Outcome(IN_DOUBT, "in_doubt")
-                return
+            return self._run_if_confirmed(tool, call, arguments)
+        return self._run_body(tool, call, arguments)
+
+    async def _run_if_confirmed(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
+        consent = await self.run.gate.confirm_rerun(self.branch, tool, call, arguments)
+        if consent:
+            yield consent
+        if consent is None or consent.decide != "allow":
+            yield Outcome(IN_DOUBT, "in_doubt")
+            return
         async with aclosing(self._run_body(tool, call, arguments)) as items:
             async for item in items:
                 yield item
@@ -144,8 +142,9 @@ class Calls:
                 raise
             outcome = Outcome(DIED, "died", variables="restored")
         finally:
-            task.cancel()
-            await asyncio.wait([task])
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
         if workspace and tool.effect != "read":
             outcome = replace(outcome, text=outcome.text + workspace.told())
             await workspace.save()
@@ -190,3 +189,11 @@ class Calls:
         if not outcome.ok:
             raise CallFailed(outcome.text)
         return outcome.data
+
+
+async def _told_again(within: Sequence[Event], finished: CallFinished) -> Items:
+    """What a call said that finished in an earlier life of the run."""
+    for event in within:
+        yield event
+    how = (finished.exit_code, finished.silent, finished.variables, finished.written)
+    yield Outcome(finished.content, finished.status, None, *how)

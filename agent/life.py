@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,21 +30,11 @@ class Life:
     made: tuple[Path, ...] = ()
     cancelled: asyncio.CancelledError | None = None
 
-    async def events(self, first: Iterable[Event], failed: Exception | None) -> AsyncGenerator[Event, None]:
-        """All that the run says, `first` first. failed: why no turn can be taken."""
-        say = self.trunk.run.recorder.say
+    @contextmanager
+    def until_its_end(self) -> Iterator[None]:
+        """What ends the run within this is kept, and raised no further."""
         try:
-            for event in first:
-                self.said.append(say(event))
-                yield self.said[-1]
-            if failed:
-                raise failed
-            async with aclosing(self.trunk.loop()) as events:
-                async for event in events:
-                    self.said.append(event)
-                    yield event
-                    for connection in self.connections():
-                        yield say(connection)
+            yield
             self._judge()
         except (BudgetSpent, StepSpent) as over:
             self.exit, self.reason = Exit.BUDGET, str(over)
@@ -55,13 +45,11 @@ class Life:
         except (AgentError, SandboxError, ToolDefinitionError) as error:  # the last: two tools of one name
             self.exit, self.reason = Exit.FAILED, str(error)
 
-    def connections(self) -> Iterator[NetworkUsed]:
-        """Those of the run's code that came to an end since this was asked last."""
-        workspace = self.trunk.run.workspace
-        while workspace and workspace.egress:
-            used = NetworkUsed(workspace.egress.popleft())
-            self.said.append(used)
-            yield used
+    def connection(self, workspace: Workspace) -> NetworkUsed:
+        """The next one of the run's code that came to an end."""
+        used = NetworkUsed(workspace.egress.popleft())
+        self.said.append(used)
+        return used
 
     async def collect(self, workspace: Workspace, out: Path) -> None:
         """Bring the files out that the run made; where that fails, the reason says so."""

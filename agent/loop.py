@@ -195,7 +195,7 @@ class Branch:
         results = [ToolResult(call.id, call.name, finished[call.id].content, finished[call.id].ok) for call in calls]
         if reply.dropped:
             results[-1] = replace(results[-1], content=results[-1].content + _dropped(reply.dropped))
-        turn = tuple(self.results[call.name, call.arguments][0] for call in calls)
+        turn = tuple([self.results[call.name, call.arguments][0] for call in calls])
         self.state = replace(self.state, transcript=history.append(*results), turns=(*self.state.turns, turn))
         if self.state.failures >= GIVE_UP_AFTER:
             last = clip(turn[-1].content.strip(), 500)
@@ -212,21 +212,19 @@ class Branch:
                 elif not isinstance(item, Outcome):
                     yield item
 
-    async def _body(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
+    def _body(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         if tool.name == PLAN.name:
-            async with aclosing(self._plan(call, arguments)) as items:
-                async for item in items:
-                    yield item
-        elif tool.name == GIVE_UP.name:
-            self.done = Done(arguments["why"], ok=False, why="the model gave up")
-            yield Outcome(arguments["why"])
-        elif self.run.form and tool is self.run.form.tool:
-            yield self._answer(self.run.form, arguments)
-        else:
-            self.risk = self.risk or tool.effect == "outside"
-            async with aclosing(self.calls.run_tool(tool, call, arguments)) as items:
-                async for item in items:
-                    yield item
+            return self._plan(call, arguments)
+        if tool.name == GIVE_UP.name:
+            return self._give_up(arguments)
+        if self.run.form and tool is self.run.form.tool:
+            return self._answer(self.run.form, arguments)
+        self.risk = self.risk or tool.effect == "outside"
+        return self.calls.run_tool(tool, call, arguments)
+
+    async def _give_up(self, arguments: Mapping[str, Any]) -> Items:
+        self.done = Done(arguments["why"], ok=False, why="the model gave up")
+        yield Outcome(arguments["why"])
 
     async def _plan(self, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         if self.name:
@@ -244,22 +242,26 @@ class Branch:
                 yield item
         self.state = replace(self.state, plans=self.state.plans + 1, troubled=steps.troubled)
 
-    def _answer(self, form: Form, arguments: Mapping[str, Any]) -> Outcome:
+    async def _answer(self, form: Form, arguments: Mapping[str, Any]) -> Items:
         """End the run with an answer of the form that was asked for."""
         if self.name:
-            return Outcome("This is a step of a plan: say in words what came out of it.", "refused")
+            yield Outcome("This is a step of a plan: say in words what came out of it.", "refused")
+            return
         try:
             value = form.value(arguments)
         except ValueError as error:
-            return Outcome(str(error), "refused")
+            yield Outcome(str(error), "refused")
+            return
         self.done = Done(as_text(value), value=value)  # as the type says it: no secret of it is written down
-        return Outcome("answered")
+        yield Outcome("answered")
 
     def _last_if_unchanged(self, call: ToolCall) -> CallFinished | None:
         """What the same call gave last, where nothing has changed since. Outside of the sandbox anything may have."""
         before, changes = self.results.get((call.name, call.arguments), (None, 0))
-        known = call.name in self.run.toolbox and self.run.toolbox.get(call.name).effect != "outside"
-        return before if known and changes == self.run.changes else None
+        if before is None or changes != self.run.changes:
+            return None
+        toolbox = self.run.toolbox
+        return before if call.name in toolbox and toolbox.get(call.name).effect != "outside" else None
 
     def _remember(self, call: ToolCall, event: CallFinished, before: CallFinished | None) -> CallFinished:
         """Keep a result, and tell of a call that gives the same once more, and of a budget that nears its end."""

@@ -27,7 +27,7 @@ class Mode:
 
     @property
     def name(self) -> Literal["fast", "think"]:
-        return "think" if self.thinks else "fast"
+        return "think" if self.budget > 0 else "fast"
 
 
 FAST = Mode(0)

@@ -63,7 +63,7 @@ class OptionFields(TypedDict, total=False):
 
 def merged(options: RunOptions | None, fields: OptionFields) -> RunOptions:
     """Options with some fields said anew. TypeError for a field that there is none of."""
-    return replace(options or RunOptions(), **fields)
+    return replace(options, **fields) if options else RunOptions(**fields)
 
 
 __all__ = ["OptionFields", "RunOptions", "Unpack", "merged"]

@@ -175,12 +175,10 @@ async def run_ready(
                 running[number] = asyncio.create_task(drain(number))
             if not running:
                 raise ValueError(f"{sorted(waiting)} wait for each other or for something that is not there")
-            item = await queue.get()
-            if isinstance(item, tuple):
+            while isinstance(item := await queue.get(), tuple):
                 yield item[1]
-            else:
-                await running.pop(item)
-                ended.add(item)
+            await running.pop(item)
+            ended.add(item)
     finally:
         for task in running.values():
             task.cancel()

@@ -53,7 +53,9 @@ class Run:
     @property
     def toolbox(self) -> Toolbox:
         """What is offered now; always the same object while no toolset has changed its list."""
-        tools = (*self.fixed, *(tool for listed in self.toolsets for tool in listed()))
+        tools = self.fixed
+        for listed in self.toolsets:
+            tools += tuple(listed())
         if tools != self._toolbox.tools:
             self._toolbox = Toolbox(tools)
         return self._toolbox

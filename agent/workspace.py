@@ -45,7 +45,7 @@ class Given:
 
 def checked(files: Iterable[str | Path], largest: int) -> tuple[Path, ...]:
     """The task's files as paths; FileNotFoundError or ConfigurationError before anything was started."""
-    paths = tuple(Path(file) for file in files)
+    paths = tuple(map(Path, files))
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"no file {str(path)!r}; check the name, or run from the folder that holds it")
@@ -140,9 +140,9 @@ class Workspace:
             return
         if not self._opening.done():
             self._opening.cancel()
-        [session] = await asyncio.gather(self._opening, return_exceptions=True)
-        if not isinstance(session, BaseException):
-            await session.aclose()
+            await asyncio.wait([self._opening])
+        if self._is_open:
+            await self._opening.result().aclose()
 
     async def renew(self) -> bool:
         """Put another session in the place of one that died, files and variables as they were written down last.

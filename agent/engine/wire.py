@@ -32,11 +32,13 @@ LEAST_ANSWER = 32  # tokens; with less room than this a turn is not worth sendin
 
 def encode_history(history: Sequence[Message], profile: Profile) -> list[dict[str, Any]]:
     """Messages as the server wants them. The dicts are shared between calls: do not change them."""
-    last_user = max([n for n, message in enumerate(history) if isinstance(message, User)], default=-1)
-    encoded = [
-        _encode(message, profile.renders_calls, profile.replay and n > last_user) for n, message in enumerate(history)
+    users = [n for n, message in enumerate(history) if isinstance(message, User)] if profile.replay else []
+    last_user = max(users, default=-1)
+    return [
+        encoded
+        for n, message in enumerate(history)
+        if (encoded := _encode(message, profile.renders_calls, profile.replay and n > last_user))
     ]
-    return [message for message in encoded if message]
 
 
 @lru_cache(maxsize=CACHED)

@@ -107,9 +107,10 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
         )
 
 
-def replayed(journal: Journal, name: str, engine: Engine) -> Start:
+@contextmanager
+def replayed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
     """A run out of the journal: nothing is asked, run or written. engine: may know the profile, if it is its own."""
-    return _replay(journal, journal.read(journal.find(name)), engine)
+    yield _replay(journal, journal.read(journal.find(name)), engine)
 
 
 def _replay(journal: Journal, written: Written, engine: Engine) -> Start:

@@ -52,13 +52,22 @@ class State:
     @property
     def failures(self) -> int:
         """Turns in a row, up to now, none of whose calls did what it is for."""
-        return next((n for n, turn in enumerate(reversed(self.turns)) if any(r.ok for r in turn)), len(self.turns))
+        count = 0
+        for turn in reversed(self.turns):
+            for result in turn:
+                if result.status == "ok":
+                    return count
+            count += 1
+        return count
 
     @property
     def surprised(self) -> bool:
         """A plan could not be carried out, or a step of it failed, and no call has succeeded since."""
-        lately = self.turns[len(self.turns) - self.failures :]
-        return any(result.name == PLAN.name for turn in lately for result in turn)
+        for turn in self.turns[len(self.turns) - self.failures :]:
+            for result in turn:
+                if result.name == PLAN.name:
+                    return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,11 @@ def outcome_of(execution: Execution, seconds: float, most: float, written: Seque
     ]
     said = [part for part in parts if part]
     silent = not said and execution.status in ("ok", "error")
-    said += [_end(execution, seconds, most)] if execution.status != "ok" else []
+    if execution.status != "ok" and (end := _end(execution, seconds, most)):
+        said.append(end)
     said += [f"Files written: {', '.join(written)}"] if written else []
     return Outcome(
-        "\n".join(part for part in said if part) or NO_OUTPUT,
+        "\n".join(said) or NO_OUTPUT,
         _status(execution),
         exit_code=execution.exit_code,
         silent=silent,

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from fastslow import VLLM, Agent, Budget, Exit, Journal, run_many
+from fastslow.tools import tool
 
 
 class Alone:
@@ -15,8 +16,9 @@ class Alone:
 
     def __init__(self, url: str, tools: Sequence[Callable[..., str]]) -> None:
         engine = VLLM(url, profile="exaone4", probe=False)
+        allowed = [tool(effect="read")(function) for function in tools]  # without that, somebody is asked first
         self._agent = Agent(
-            engine=engine, tools=tools, sandbox=None, journal=self._journal(), budget=Budget(turns=None)
+            engine=engine, tools=allowed, sandbox=None, journal=self._journal(), budget=Budget(turns=None)
         )
 
     def _journal(self) -> Journal | None:
