@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def check(events: list[Event], chats: list[dict[str, Any]], recorded: dict[str, 
 async def test_mends_a_bug_and_runs_the_same_test_again(model: str, tmp_path: Path) -> None:
     events, chats, recorded = await play("fix", model, tmp_path)
     check(events, chats, recorded)
-    for before, chat in zip(chats, chats[1:], strict=False):
+    for before, chat in pairwise(chats):
         assert chat["messages"][: len(before["messages"])] == before["messages"]
     assert "FAILED (failures=1)\nExit code 1." in chats[1]["messages"][-1]["content"]
     assert chats[2]["messages"][-1]["content"] == "Exit code 1."  # grep without a match
@@ -124,7 +125,7 @@ async def test_a_plan_goes_on_in_what_its_steps_have_read(model: str, tmp_path: 
     events, chats, recorded = await play("plan", model, tmp_path)
     check(events, chats, recorded)
     assert [event.ok for event in events if isinstance(event, StepFinished)] == [True] * 3
-    for before, chat in zip(chats[:-2], chats[1:-1], strict=True):
+    for before, chat in pairwise(chats[:-1]):
         *kept, last = before["messages"]
         assert chat["messages"][: len(kept)] == kept
         assert chat["messages"][len(kept)]["content"].startswith(last["content"])
