@@ -52,7 +52,8 @@ class Plan(BaseModel):
         for number, step in enumerate(steps, 1):
             wrong = [n for n in step.after or () if not 1 <= n < number]
             if wrong:
-                raise ValueError(f"step {number} can only come after steps 1 to {number - 1}, got {wrong[0]}")
+                earlier = f"take numbers from 1 to {number - 1}" if number > 1 else "it is the first, so give []"
+                raise ValueError(f"step {number} can only come after earlier steps: {earlier}")
         return steps
 
     def needs(self, number: int) -> tuple[int, ...]:

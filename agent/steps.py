@@ -44,7 +44,8 @@ class Steps:
                 self.troubled = self.troubled or (isinstance(event, CallFinished) and not event.ok)
                 yield event
         ok = all(done.ok for done in self.done.values())
-        text = prompt("results", results=self._listed(needs), task=self.trunk.run.task)
+        name = "results" if ok else self.trunk.run.strategy.failed_prompt
+        text = prompt(name, results=self._listed(needs), task=self.trunk.run.task)
         yield Outcome(text, "ok" if ok else "error")
 
     async def _step(self, number: int) -> AsyncGenerator[Event, None]:

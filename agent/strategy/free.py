@@ -19,6 +19,7 @@ class Free:
 
     shares_history = True
     step_prompt = "step"
+    failed_prompt = "failed"
 
     def tools(self, builtin: Sequence[Tool]) -> tuple[Tool, ...]:
         return (PLAN, *builtin, GIVE_UP)

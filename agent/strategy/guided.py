@@ -46,6 +46,7 @@ class Guided:
 
     shares_history = False
     step_prompt = "step_output"
+    failed_prompt = "results"
 
     def tools(self, builtin: Sequence[Tool]) -> tuple[Tool, ...]:
         """`plan` and `python`: small models do better with few tools."""

@@ -116,6 +116,10 @@ class Strategy(Protocol):
     def step_prompt(self) -> str:
         """Which text of `agent/prompts` begins a step."""
 
+    @property
+    def failed_prompt(self) -> str:
+        """Which text of `agent/prompts` ends a plan of which a step failed; `results` ends the others."""
+
     def tools(self, builtin: Sequence[Tool]) -> tuple[Tool, ...]:
         """What to offer beside the user's own tools. builtin: those of the sandbox; none where no code runs."""
 

@@ -18,7 +18,7 @@ def test_steps_may_be_bare_sentences() -> None:
 
 
 def test_a_step_cannot_come_after_itself() -> None:
-    with pytest.raises(ValidationError, match="step 2 can only come after steps 1 to 1, got 2"):
+    with pytest.raises(ValidationError, match="step 2 can only come after earlier steps: take numbers from 1 to 1"):
         Plan.model_validate({"goal": "g", "steps": ["a", {"do": "b", "after": [2]}]})
 
 
