@@ -295,7 +295,7 @@ async def test_a_failed_step_stops_what_needs_it_and_the_trunk_thinks() -> None:
 
 @pytest.mark.parametrize(
     ("steps", "told"),
-    [([{"do": "a", "after": [1]}], "after steps"), ([{"do": ""}], "do"), ([], "steps")],
+    [([{"do": "a", "after": [1]}], "after earlier steps"), ([{"do": ""}], "do"), ([], "steps")],
 )
 async def test_a_bad_plan_is_told_to_the_model(steps: list[dict[str, Any]], told: str) -> None:
     result, model = await run([plan(*steps), says("ok")])

@@ -23,7 +23,7 @@ from fastslow.agent.modes import FAST, Mode
 from fastslow.agent.run import Run
 from fastslow.agent.transcript import User
 from fastslow.sandbox import DummySandbox
-from fastslow.tools import tool
+from fastslow.tools import Toolbox, tool
 from tests.agent.helpers import add, calls, says
 from tests.engine.fake_server import Answer, FakeServer, Seen, call, delta, read_request, said, send, serving, usage
 
@@ -149,7 +149,7 @@ async def test_256_runs_at_once_on_a_server_that_fails(monkeypatch: pytest.Monke
 
     async with serving(Failing()) as failing:
         agent = agent_of(failing)
-        agent.tools = (add,)
+        agent.tools = Toolbox([add])
         tasks = [f"task {n}" for n in range(256)]
         results = dict([item async for item in run_many(agent, tasks, concurrency=256)])
         await agent.aclose()
