@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import py_compile
 import re
+import shutil
 import site
 import subprocess
 import sys
@@ -65,6 +66,8 @@ def main():
     stack = "import matplotlib.pyplot, numpy, pandas, duckdb, openpyxl, pyarrow, IPython"
     subprocess.run([sys.executable, "-c", stack], env=environment, check=True)
     check()
+    if not shutil.which("python"):  # Debian's own is `python3` alone, and whoever writes commands says `python`
+        os.symlink(shutil.which("python3"), "/usr/local/bin/python")
     for folder in ("/work", "/run/fastslow"):
         os.makedirs(folder, exist_ok=True)
     fixed_times(started)
