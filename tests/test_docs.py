@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from typer.core import TyperGroup
 from fastslow import Approval, Exit, Kind, Result, ScriptedModel
 from fastslow.agent.engine.profiles.instruct import INSTRUCT
 from fastslow.agent.engine.types import Reply
-from fastslow.agent.events import CallFinished
+from fastslow.agent.events import CallFinished, TurnStarted
 from fastslow.agent.modes import Evidence, ModePolicy
+from fastslow.agent.strategy import Done, Next, State
 from fastslow.agent.surfaces.cli.main import app
 from fastslow.agent.transcript import ToolCall
 from fastslow.sandbox import DummySandbox, Execution, Limits
@@ -42,14 +44,16 @@ _REVENUE = [
     Reply("The total revenue is 108 USD."),
 ]
 _REFUND = [_calls("look_up", order=1207), _calls("answer", order=1207, refund=True, why="It was lost.")]
+_CHECKED = [_calls("python", code="orders.revenue.sum()"), Reply("About 100."), Reply("The total revenue is 108.")]
 # Each block of Python on these pages, and what the model says to it.
 BLOCKS = [
     *zip(_blocks("README.md"), [_REVENUE], strict=True),
     *zip(_blocks("python.md"), [_REVENUE, _REFUND], strict=True),
+    *zip(_blocks("strategies.md"), [_CHECKED], strict=True),
 ]
 
 
-@pytest.mark.parametrize(("block", "replies"), BLOCKS, ids=("front page", "agent", "output"))
+@pytest.mark.parametrize(("block", "replies"), BLOCKS, ids=("front page", "agent", "output", "strategy"))
 def test_python_of_the_pages_runs(block: str, replies: list[Reply], monkeypatch: pytest.MonkeyPatch) -> None:
     def sandbox(limits: Limits = Limits()) -> DummySandbox:  # noqa: B008 - it is frozen
         return DummySandbox([Execution("ok", value="108.0")], limits)
@@ -69,6 +73,19 @@ def test_python_of_the_pages_runs(block: str, replies: list[Reply], monkeypatch:
     assert all(event.ok for event in finished), finished
     if "output=" in block:
         assert result.output == names["Verdict"](order=1207, refund=True, why="It was lost.")
+    if "strategy=" in block:
+        kinds = [event.kind for event in result.events if isinstance(event, TurnStarted)]
+        assert kinds == [Kind.CALL, Kind.CALL, Kind.REVIEW]
+        assert "You would answer: About 100." in model.requests[-1].messages[-1].content
+
+
+@pytest.mark.parametrize(
+    ("told", "also"), [(State, ["failures", "surprised"]), (Next, []), (Done, [])], ids=("State", "Next", "Done")
+)
+def test_the_page_of_strategies_has_each_field(told: type, also: list[str]) -> None:
+    part = PAGES["strategies.md"].split(f"## `{told.__name__}`")[1].split("\n## ")[0]
+    rows = " ".join(re.findall(r"^\| (`[^|]+`) \|", part, re.MULTILINE))
+    assert sorted(re.findall(r"`(\w+)`", rows)) == sorted([field.name for field in fields(told)] + also)
 
 
 def _commands(page: str) -> Iterator[list[str]]:

@@ -37,7 +37,7 @@ class Free:
         return unusable(state, reply) or unformed(state, reply) or Done(reply.content.strip(), is_usable(reply))
 
     def after_calls(self, state: State, results: tuple[CallFinished, ...]) -> Move:
-        if results[0].name == PLAN.name:
+        if results[0].name == PLAN.name and not state.step:  # within a step it is refused, and failed as any call
             return after_plan(state, results[0])
         if state.failures >= FAILURES:
             return Next(Kind.REPAIR, f"{state.failures} turns in a row failed")

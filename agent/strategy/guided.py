@@ -93,7 +93,7 @@ class Guided:
         return Done(reply.content.strip(), is_usable(reply) and proven and not (state.step and state.failures))
 
     def after_calls(self, state: State, results: tuple[CallFinished, ...]) -> Move:
-        if results[0].name == PLAN.name:
+        if results[0].name == PLAN.name and not state.step:  # within a step it is refused, and failed as any call
             failed = not results[0].ok and state.plans < PLANS
             after = after_plan(state, results[0])
             return _next(Kind.PLAN, after.why, force=PLAN.name) if failed else _next(after.kind, after.why)
