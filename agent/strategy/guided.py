@@ -90,7 +90,7 @@ class Guided:
         if again := unformed(state, reply):
             return again
         proven = _any_call_succeeded(state) or not (state.step or state.plans)
-        return Done(reply.content.strip(), is_usable(reply) and proven and not (state.step and state.failures))
+        return Done(reply.content.strip(), is_usable(reply) and proven)
 
     def after_calls(self, state: State, results: tuple[CallFinished, ...]) -> Move:
         if results[0].name == PLAN.name and not state.step:  # within a step it is refused, and failed as any call
