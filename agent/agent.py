@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, aclosi
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import Any, Literal, Unpack
 
 from fastslow.agent.approval import Approval, Ask
 from fastslow.agent.budget import Budget, Ledger
@@ -20,6 +20,7 @@ from fastslow.agent.events import Event, Notice, Result, RunFinished, RunStarted
 from fastslow.agent.gate import Gate
 from fastslow.agent.life import Life
 from fastslow.agent.loop import Branch
+from fastslow.agent.many import Task, run_many
 from fastslow.agent.modes import ModePolicy, Think
 from fastslow.agent.options import OptionFields, RunOptions, merged
 from fastslow.agent.output import Form
@@ -35,9 +36,6 @@ from fastslow.agent.workspace import Workspace, checked
 from fastslow.sandbox import DockerSandbox, Limits, Sandbox
 from fastslow.tools import Tool, Toolbox, ToolDefinitionError, Toolset
 from fastslow.tools.builtin import BUILTIN, builtin_tools, host_functions
-
-if TYPE_CHECKING:
-    from fastslow.agent.many import Task
 
 CALL_SECONDS = 600.0  # that one execution may take at most, where the sandbox is not the user's own
 
@@ -153,8 +151,6 @@ class Agent:
         **fields: Unpack[OptionFields],
     ) -> AsyncGenerator[tuple[int, Result], None]:
         """Carry out many tasks, `concurrency` at once; results as they come. See `fastslow.run_many`."""
-        from fastslow.agent.many import run_many  # it imports this module
-
         return run_many(self, tasks, merged(options, fields), concurrency=concurrency)
 
     def as_tool(self, name: str, description: str, *, output: Any = None) -> Tool:

@@ -8,13 +8,15 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from fastslow.agent.agent import Agent
 from fastslow.agent.errors import AgentError
 from fastslow.agent.events import Exit, Result, TurnDelta
 from fastslow.agent.options import OptionFields, RunOptions, merged
 from fastslow.sandbox import SandboxError
+
+if TYPE_CHECKING:
+    from fastslow.agent.agent import Agent
 
 T = TypeVar("T")
 CONCURRENCY = 32  # runs at once; each may hold a container of its own
