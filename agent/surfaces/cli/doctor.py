@@ -70,7 +70,7 @@ def _python() -> HealthCheck:
 
 
 def _docker() -> tuple[HealthCheck, HealthCheck]:
-    """The rows of the sandbox image and of the Docker engine."""
+    """The rows of the sandbox image and of the Docker daemon."""
     client_version = version("docker")
     try:
         client = docker_client(timeout=10)

@@ -71,7 +71,7 @@ def run(
 ) -> None:
     """Carry out a task, and set up first whatever it still needs.
 
-    That is a Docker engine, the sandbox image, and a model server with its weights.
+    That is a Docker daemon, the sandbox image, and a model server with its weights.
 
     Exit status: 0 answered, 1 failed, stopped or out of budget, 2 wrong usage, 130 cancelled (Ctrl-C).
 

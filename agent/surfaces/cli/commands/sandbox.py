@@ -48,7 +48,7 @@ def build(
 ) -> None:
     """Build the sandbox's image.
 
-    Where no Docker engine answers, Debian's is installed and started first (as root).
+    Where no Docker daemon answers, Debian's is installed and started first (as root).
     With --json it prints what is inside: base, Python, packages with versions and digests.
 
     Example: fastslow sandbox build --packages "scikit-learn==1.7 seaborn"
