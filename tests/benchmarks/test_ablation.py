@@ -12,10 +12,9 @@ from benchmarks.ablation import ALL, PARTS, Remembering, table
 from fastslow import Agent, ScriptedModel
 from fastslow.agent.engine.profiles.instruct import INSTRUCT
 from fastslow.agent.engine.types import Reply, Request
-from fastslow.agent.events import CallFinished, Notice
+from fastslow.agent.events import CallFinished
 from fastslow.agent.transcript import User
 from fastslow.sandbox import DummySandbox, Execution
-from fastslow.tools.builtin.python import COLUMNS
 from tests.agent.helpers import WEAK, calls, says
 from tests.engine.fake_server import FakeServer, said, serving
 from tests.evals.test_tune import ran
@@ -40,7 +39,7 @@ async def told(name: str, *script: Execution) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "script", "whole", "without"),
     [
-        ("no last value", [Execution("ok", value="42")], "42", "(no output: print what you need)"),
+        ("no last value", [Execution("ok", value="42")], "42", "(no output)"),
         ("no error text", [Execution("error", error="ValueError: no", exit_code=1)], "ValueError: no", "Error."),
         ("no hints at repeated calls", [Execution("ok", value="42")] * 2, "The same call gave the same result", "42"),
     ],
@@ -53,14 +52,6 @@ async def test_a_part_is_out_meanwhile_and_back_afterwards(
     assert without in text
     assert whole not in text
     assert whole in (await told(ALL, *script))[-1]
-
-
-async def test_no_code_looks_for_columns_meanwhile() -> None:
-    for name, looked in ((ALL, COLUMNS), ("no columns at a KeyError", "")):
-        sandbox = DummySandbox([Execution("error", error="KeyError: 'x'", exit_code=1), Execution("ok")])
-        with BY_NAME[name].code():
-            await Agent(engine=ScriptedModel([python(), says("done")]), sandbox=sandbox, journal=None).run("the task")
-        assert sandbox.ran == ["1", looked]
 
 
 async def test_an_answer_is_given_again_also_by_the_next_process(
@@ -90,16 +81,43 @@ def test_the_table_says_what_each_change_costs() -> None:
     assert "| no thinking | 1 of 4 | 5% to 70% | 50 points | 50% | 200 |" in text
 
 
-async def test_code_is_not_forced_meanwhile() -> None:
-    """Code that printed nothing must be followed by code; and nobody looks the answer's numbers up."""
-    for name, forces, notices in (
-        (ALL, "python", 1),
-        ("code asked for, not forced", None, 1),
-        ("numbers not looked up", "python", 0),
-    ):
-        model = ScriptedModel([python(), python(), *[says("It is 77.")] * 3], profile=WEAK)
-        sandbox = DummySandbox([Execution("ok"), Execution("ok", stdout="7")])
+async def forced(name: str) -> list[str | None]:
+    """What each turn is forced to call, of a run whose first code prints nothing."""
+    model = ScriptedModel([python(), python(), says("It is 7.")], profile=WEAK)
+    sandbox = DummySandbox([Execution("ok"), Execution("ok", stdout="7")])
+    with BY_NAME[name].code():
+        await Agent(engine=model, sandbox=sandbox, journal=None).run("the task")
+    return [request.force for request in model.requests]
+
+
+async def test_code_is_not_forced_and_a_plan_is_meanwhile() -> None:
+    """Code that printed nothing must be followed by code."""
+    assert await forced(ALL) == [None, "python", None]
+    assert await forced("code asked for, not forced") == [None, None, None]
+    assert (await forced("a plan before any code"))[0] == "plan"
+    assert await forced(ALL) == [None, "python", None]
+
+
+@pytest.mark.parametrize(
+    ("name", "tools"),
+    [
+        (ALL, {"plan", "python"}),
+        ("all tools offered", {"plan", "python", "shell", "read_file", "write_file", "list_files"}),
+    ],
+)
+async def test_all_tools_are_offered_meanwhile(name: str, tools: set[str]) -> None:
+    model = ScriptedModel([says("Hello.")], profile=WEAK)
+    with BY_NAME[name].code():
+        await Agent(engine=model, sandbox=DummySandbox(), journal=None).run("the task")
+    assert {tool.name for tool in model.requests[0].tools} == tools
+
+
+async def test_steps_end_with_words_meanwhile() -> None:
+    for name, turns in ((ALL, 4), ("steps end with words", 6)):
+        plan = calls(("plan", {"goal": "g", "steps": ["Compute the sum"]}))
+        ends = [says("It is 7.")] if name != ALL else []
+        model = ScriptedModel([plan, python(), *ends, python(), *ends, says("7")], profile=WEAK)
+        sandbox = DummySandbox([Execution("ok", stdout="7")] * 2)
         with BY_NAME[name].code():
-            result = await Agent(engine=model, sandbox=sandbox, journal=None).run("the task")
-        assert model.requests[1].force == forces
-        assert len([event for event in result.events if isinstance(event, Notice)]) == notices
+            await Agent(engine=model, sandbox=sandbox, journal=None).run("the task")
+        assert len(model.requests) == turns
