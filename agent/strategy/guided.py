@@ -85,8 +85,8 @@ class Guided:
             if _ran_code_for_all(state) and not _any_code_printed(state):
                 return _plan_afresh("Code that was run for this did not work.")
             if missing := _missing_files(state):
-                hint = f"The task names {missing}, and nothing that was run has made it. Make it, or say why not."
-                return _next(Kind.REPAIR, "a file of the task is not there", hint=hint, mark="missing")
+                hint = _step_prompt(f"Save {missing} as the task wants it: {state.task}")
+                return _next(Kind.CALL, "a file of the task is not there", hint=hint, force=CODE_TOOL, mark="missing")
         if again := unformed(state, reply):
             return again
         proven = _any_call_succeeded(state) or not (state.step or state.plans)
@@ -140,8 +140,11 @@ def _after_step(state: State) -> Move:
 def _demand_printing(state: State) -> Next:
     """Ask for code that prints; in words, the answer is made up."""
     do = f"Print the answer to the question: {state.task}"
-    text = prompt("step_output", results="", number=2, count=2, do=do).strip()
-    return _next(Kind.CALL, "nothing was printed", hint=text, force=CODE_TOOL)
+    return _next(Kind.CALL, "nothing was printed", hint=_step_prompt(do), force=CODE_TOOL)
+
+
+def _step_prompt(do: str) -> str:
+    return prompt("step_output", results="", number=2, count=2, do=do).strip()
 
 
 def _failure_hint(last: CallFinished) -> str:
@@ -151,7 +154,7 @@ def _failure_hint(last: CallFinished) -> str:
 def _after_code(state: State) -> Next:
     """The whole task was tried in one piece of code."""
     last = state.turns[-1][-1]
-    if last.ok and not last.silent:
+    if last.ok and (not last.silent or "missing" in state.marks):
         results = prompt("results", results="", task=state.task).strip()
         return _next(Kind.ANSWER, "the code ran", hint=results)
     if len(state.turns) >= FAILURES:

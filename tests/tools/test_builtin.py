@@ -216,13 +216,21 @@ async def test_one_that_may_have_more_time_is_told_so() -> None:
 
 async def test_files_that_are_written_are_named() -> None:
     for name, argument in RUNNERS:
-        box = Box(*[Execution("ok", stdout="a")] * 3, made={"plots/a.png": b"1", "b.csv": b"1"})
+        box = Box(*[Execution("ok", stdout="a")] * 3, made={"plots/a.png": b"\x89PNG 1", "b.csv": b"1"})
         await (await box.open()).put("old", b"")
         first = await call(name, **{argument: "x"})
         assert first == Outcome("a\nFiles written: b.csv, plots/a.png", exit_code=0, written=("b.csv", "plots/a.png"))
         assert (await call(name, **{argument: "x"})).written == ()  # the same contents
         box.made["b.csv"] = b"2"
         assert (await call(name, **{argument: "x"})).written == ("b.csv",)
+
+
+async def test_a_picture_that_is_none_does_not_count_as_written() -> None:
+    for name, argument in RUNNERS:
+        box = Box(Execution("ok", stdout="a"), made={"revenue.png": b"region,revenue", "b.csv": b"1"})
+        await box.open()
+        told = "a\nFiles written: b.csv\nrevenue.png is no .png: its content is something else."
+        assert await call(name, **{argument: "x"}) == Outcome(told, exit_code=0, written=("b.csv",))
 
 
 async def test_files() -> None:

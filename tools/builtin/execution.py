@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from fastslow.sandbox.sandbox import Execution, FileInfo, Session
 from fastslow.tools.result import NO_OUTPUT, Outcome, Status
@@ -10,6 +12,8 @@ from fastslow.tools.result import NO_OUTPUT, Outcome, Status
 SECONDS = 60.0  # of one execution, where the model says nothing else
 CANNOT_RUN = (126, 127)  # a shell's exit codes for a command that is not executable, or not there
 CUT = "[the output was too long; its middle was cut, and the whole is in the folder output]"
+# How files of a kind begin: a small model saves a table as `revenue.png`, and takes the chart for made.
+BEGINNINGS = {".png": b"\x89PNG", ".jpg": b"\xff\xd8", ".gif": b"GIF8", ".pdf": b"%PDF", ".xlsx": b"PK"}
 _VARIABLES = {
     "kept": "",
     "restored": " Variables are as they were before this code.",
@@ -17,10 +21,21 @@ _VARIABLES = {
 }
 
 
-def outcome_of(execution: Execution, seconds: float, most: float, written: Sequence[str] = ()) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Paths of files that are new or changed. misnamed: those whose content is not what their name says."""
+
+    paths: tuple[str, ...] = ()
+    misnamed: tuple[str, ...] = ()
+
+
+NOTHING = Written()
+
+
+def outcome_of(execution: Execution, seconds: float, most: float, written: Written = NOTHING) -> Outcome:
     """Output, value and errors in the order in which a notebook shows them; then how it ended, and what it wrote.
 
-    seconds: what this execution could take, most: what one may be given. written: paths of files.
+    seconds: what this execution could take, most: what one may be given. written: its files.
     """
     parts = [
         execution.stdout.rstrip("\n"),
@@ -33,20 +48,31 @@ def outcome_of(execution: Execution, seconds: float, most: float, written: Seque
     silent = not said and execution.status in ("ok", "error")
     if execution.status != "ok" and (end := _end(execution, seconds, most)):
         said.append(end)
-    said += [f"Files written: {', '.join(written)}"] if written else []
+    said += [f"Files written: {', '.join(written.paths)}"] if written.paths else []
+    said += [f"{path} is no {PurePosixPath(path).suffix}: its content is something else." for path in written.misnamed]
     return Outcome(
         "\n".join(said) or NO_OUTPUT,
         _status(execution),
         exit_code=execution.exit_code,
         silent=silent,
         variables=execution.state,
-        written=tuple(written),
+        written=written.paths,
     )
 
 
-async def written(session: Session, before: Sequence[FileInfo]) -> list[str]:
-    """Paths of the files that are new or changed."""
-    return [file.path for file in await session.files() if file not in before]
+async def written(session: Session, before: Sequence[FileInfo]) -> Written:
+    """The files that are new or changed."""
+    made = [file.path for file in await session.files() if file not in before]
+    kinds = {path: BEGINNINGS.get(PurePosixPath(path).suffix.lower()) for path in made}
+    wrong = [path for path, begins in kinds.items() if begins and not await _begins(session, path, begins)]
+    return Written(tuple(path for path in made if path not in wrong), tuple(wrong))
+
+
+async def _begins(session: Session, path: str, begins: bytes) -> bool:
+    try:
+        return (await session.get(path)).startswith(begins)
+    except (OSError, ValueError):  # gone meanwhile, or too large to be looked at
+        return True
 
 
 def _status(execution: Execution) -> Status:

@@ -176,8 +176,8 @@ def test_an_answer_behind_plans_needs_a_call_that_worked() -> None:
 def test_a_file_that_nothing_made_is_asked_for_once() -> None:
     known = {"task": SAVE, "files": ("orders.csv",), "kind": Kind.ANSWER}
     move = GUIDED.after_text(state((OK,), **known, made=frozenset({"/work/plot.png"})), Reply("Saved."))
-    assert bare(move) == Next(Kind.REPAIR, "", mark="missing")
-    assert "The task names counts.csv, and" in words(move, "hint")
+    assert bare(move) == Next(Kind.CALL, "", force=CODE_TOOL, mark="missing")
+    assert "Save counts.csv as the task wants it" in words(move, "hint")
     done = Done("Saved.")
     assert GUIDED.after_text(state((OK,), **known, marks=frozenset({"missing"})), Reply("Saved.")) == done
     assert GUIDED.after_text(state((OK,), **known, made=frozenset({"plot.png", "counts.csv"})), Reply("Saved.")) == done
