@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastslow import Kind, Plan
+from fastslow.agent.engine.fenced import CODE_TOOL
 from fastslow.agent.engine.types import ANY, NO_CALL, Reply
 from fastslow.agent.events import CallFinished
 from fastslow.agent.strategy import Done, Guided, Next
