@@ -48,8 +48,10 @@ def outcome_of(execution: Execution, seconds: float, most: float, written: Writt
     silent = not said and execution.status in ("ok", "error")
     if execution.status != "ok" and (end := _end(execution, seconds, most)):
         said.append(end)
-    said += [f"Files written: {', '.join(written.paths)}"] if written.paths else []
-    said += [f"{path} is no {PurePosixPath(path).suffix}: its content is something else." for path in written.misnamed]
+    if written.paths:
+        said.append(f"Files written: {', '.join(written.paths)}")
+    for path in written.misnamed:
+        said.append(f"{path} is no {PurePosixPath(path).suffix}: its content is something else.")
     return Outcome(
         "\n".join(said) or NO_OUTPUT,
         _status(execution),
@@ -62,10 +64,14 @@ def outcome_of(execution: Execution, seconds: float, most: float, written: Writt
 
 async def written(session: Session, before: Sequence[FileInfo]) -> Written:
     """The files that are new or changed."""
-    made = [file.path for file in await session.files() if file not in before]
-    kinds = {path: BEGINNINGS.get(PurePosixPath(path).suffix.lower()) for path in made}
-    wrong = [path for path, begins in kinds.items() if begins and not await _begins(session, path, begins)]
-    return Written(tuple(path for path in made if path not in wrong), tuple(wrong))
+    made: list[str] = []
+    misnamed: list[str] = []
+    for file in await session.files():
+        if file not in before:
+            begins = BEGINNINGS.get(PurePosixPath(file.path).suffix.lower())
+            fits = begins is None or await _begins(session, file.path, begins)
+            (made if fits else misnamed).append(file.path)
+    return Written(tuple(made), tuple(misnamed)) if made or misnamed else NOTHING
 
 
 async def _begins(session: Session, path: str, begins: bytes) -> bool:
