@@ -13,6 +13,7 @@ from typing import Any, Literal, Unpack
 
 from fastslow.agent.approval import Approval, Ask
 from fastslow.agent.budget import Budget, Ledger
+from fastslow.agent.child import Parent, agent_tool
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.types import Engine
 from fastslow.agent.errors import ConfigurationError, JournalError, ToolsetFailed
@@ -29,7 +30,6 @@ from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.start import Start, asked, begin, replayed, resumed
 from fastslow.agent.run import Run
 from fastslow.agent.strategy import STRATEGIES, State, Strategy
-from fastslow.agent.subagent import Parent, agent_tool
 from fastslow.agent.toolsets import opened
 from fastslow.agent.transcript import System, Transcript, to_dict
 from fastslow.agent.workspace import Workspace, checked

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from fastslow.agent.budget import Ledger
+from fastslow.agent.child import Parent, parent
 from fastslow.agent.events import CallDisplay, CallFinished, CallOutput, CallStarted, Event
 from fastslow.agent.gate import Stopped, refusal
 from fastslow.agent.run import Run
-from fastslow.agent.subagent import Parent, parent
 from fastslow.agent.transcript import ToolCall
 from fastslow.agent.workspace import shown
 from fastslow.sandbox import CallFailed, Display, SandboxError

@@ -13,7 +13,7 @@ from fastslow.agent.errors import AgentError, ToolsetFailed
 from fastslow.agent.events import Event, Exit, NetworkUsed, Result, StepFinished
 from fastslow.agent.gate import Stopped
 from fastslow.agent.loop import Branch
-from fastslow.agent.toolsets import told
+from fastslow.agent.toolsets import as_failure
 from fastslow.agent.workspace import Workspace
 from fastslow.sandbox import SandboxError
 from fastslow.tools import ToolDefinitionError
@@ -61,7 +61,7 @@ class Life:
     async def close(self, toolsets: AsyncExitStack) -> None:
         """Close what the run opened; where that fails, the reason says so."""
         try:
-            with told("a toolset could not be closed"):
+            with as_failure("a toolset could not be closed"):
                 await toolsets.aclose()
         except ToolsetFailed as error:
             self.reason = f"{self.reason}. {error}"

@@ -33,11 +33,11 @@ from fastslow.agent.plan import GIVE_UP, PLAN, Plan, run_ready
 from fastslow.agent.run import Run
 from fastslow.agent.steps import Steps
 from fastslow.agent.strategy.strategy import Done, Move, Next, State
-from fastslow.agent.transcript import Assistant, ToolCall, ToolResult, Transcript, told
+from fastslow.agent.transcript import Assistant, ToolCall, ToolResult, Transcript, with_hint
 from fastslow.tools import Outcome, Tool, clip
 from fastslow.tools.result import as_text
 
-GIVE_UP_AFTER = 10  # turns in a row whose calls all failed, after which a run ends
+GIVE_UP_AFTER = 10  # turns in a row whose calls all failed, after which a run, or a step, ends
 SAME = "\n(The same call gave the same result before, and nothing has changed. Use it, or do something else.)"
 
 
@@ -81,8 +81,6 @@ class Branch:
                         yield event
             else:
                 self._follow(self.run.strategy.after_text(self._current_state(), self.reply), asked=True)
-        if self.done.notice:
-            yield self.run.recorder.say(Notice(self.done.notice))
 
     # --- a turn ------------------------------------------------------------------------------
 
@@ -168,7 +166,7 @@ class Branch:
         state, history = self.state, self.start if move.restart else self.state.transcript
         self.state = replace(
             state,
-            transcript=told(history, move.hint) if move.hint else history,
+            transcript=with_hint(history, move.hint) if move.hint else history,
             turns=() if move.restart else state.turns,
             repeats=0 if move.kind is Kind.REPAIR else state.repeats,
             asked=state.asked + (asked and state.kind is not Kind.TRIAGE),
@@ -183,8 +181,7 @@ class Branch:
         alone, since its steps branch off right behind it."""
         reply = self.reply
         calls = tuple([call for call in reply.calls if call.name == PLAN.name][:1]) or reply.calls
-        before = self.state.transcript
-        history = before.append(Assistant(reply.content, calls, reply.reasoning))
+        history = self.state.transcript.append(Assistant(reply.content, calls, reply.reasoning))
         self.state = replace(self.state, transcript=history)
         finished: dict[str, CallFinished] = {}
         async with aclosing(run_ready(dict.fromkeys(range(len(calls)), ()), lambda n: self._call(calls[n]))) as events:
@@ -199,7 +196,10 @@ class Branch:
         self.state = replace(self.state, transcript=history.append(*results), turns=(*self.state.turns, turn))
         if self.state.failures >= GIVE_UP_AFTER:
             last = clip(turn[-1].content.strip(), 500)
-            raise GaveUp(f"gave up after {self.state.failures} turns in a row failed. The last error: {last}")
+            why = f"gave up after {self.state.failures} turns in a row failed. The last error: {last}"
+            if not self.name:
+                raise GaveUp(why)
+            self.done = Done(why, ok=False)  # the trunk may know another way
         if self.done is None:
             self._follow(self.run.strategy.after_calls(self._current_state(), turn))
 

@@ -13,7 +13,7 @@ from fastslow.agent.events import CallFinished, Event, PlanMade, StepFinished, S
 from fastslow.agent.plan import Plan, run_ready
 from fastslow.agent.prompts import prompt
 from fastslow.agent.strategy.strategy import Done
-from fastslow.agent.transcript import ToolCall, ToolResult, Transcript, told
+from fastslow.agent.transcript import ToolCall, ToolResult, Transcript, with_hint
 from fastslow.tools import Outcome, clip
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Steps:
         name = self.trunk.run.strategy.step_prompt
         text = prompt(name, number=number, count=count, do=step.do, results=results)
         if last:
-            return told(self.histories[last], text)
+            return with_hint(self.histories[last], text)
         return self.trunk.state.transcript.append(ToolResult(self.call.id, self.call.name, text))
 
     def _listed(self, numbers: Iterable[int]) -> str:

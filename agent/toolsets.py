@@ -12,18 +12,18 @@ from fastslow.tools import Tool, Toolset
 async def opened(stack: AsyncExitStack, toolset: Toolset) -> Callable[[], Sequence[Tool]]:
     """Open one, to be closed with the stack; gives what lists its tools. Both raise ToolsetFailed."""
     name = type(toolset).__name__
-    with told(f"the toolset {name} could not be opened"):
+    with as_failure(f"the toolset {name} could not be opened"):
         listed = await stack.enter_async_context(toolset.open())
 
     def tools() -> Sequence[Tool]:
-        with told(f"the toolset {name} could not list its tools"):
+        with as_failure(f"the toolset {name} could not list its tools"):
             return tuple(listed())
 
     return tools
 
 
 @contextmanager
-def told(what: str) -> Iterator[None]:
+def as_failure(what: str) -> Iterator[None]:
     """Any exception becomes ToolsetFailed: a toolset is its author's own code, as the body of a tool is."""
     try:
         yield

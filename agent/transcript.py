@@ -100,7 +100,7 @@ class Transcript:
         return iter(self.messages)
 
 
-def told(history: Transcript, hint: str) -> Transcript:
+def with_hint(history: Transcript, hint: str) -> Transcript:
     """A sibling of a history whose last message, a task or a tool's result, ends with a hint. The history itself is
     never edited, and no message of the user's is added, since families forget earlier thoughts behind one."""
     *earlier, last = history.messages

@@ -132,8 +132,7 @@ def test_every_command_is_in_the_table_of_commands() -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if list(_commands(page))])
 def test_every_command_of_the_pages_parses(page: str) -> None:
-    for words in _commands(page):
-        _parsed(words)
+    assert all(_parsed(words) for words in _commands(page)), "each leads to a command"
 
 
 def test_pages_that_show_commands_are_read() -> None:

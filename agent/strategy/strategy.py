@@ -93,13 +93,12 @@ class Next:
 @dataclass(frozen=True, slots=True)
 class Done:
     """The branch is over. answer: in words. ok: it did what it was to do. value: what `output=` asked for. why: for
-    people, where it is not ok. notice: what the user should know besides."""
+    people, where it is not ok."""
 
     answer: str
     ok: bool = True
     value: Any = None
     why: str = ""
-    notice: str = ""
 
 
 Move: TypeAlias = Next | Done

@@ -239,6 +239,14 @@ async def test_a_step_that_cannot_be_done_says_so() -> None:
     assert result.answer == "It could not be done."
 
 
+async def test_a_step_whose_calls_fail_again_and_again_fails_and_the_run_goes_on() -> None:
+    wrong = [calls(("fail", {"why": f"wrong {n}"})) for n in range(10)]
+    result, _ = await run([plan("a step"), *wrong, says("There is another way: 5.")])
+    [step] = [event for event in result.events if isinstance(event, StepFinished)]
+    assert (step.ok, "wrong 9" in step.result) == (False, True)
+    assert (result.exit, result.answer) == (Exit.ANSWERED, "There is another way: 5.")
+
+
 async def test_a_model_that_never_answers_fails_with_the_reason() -> None:
     result, _ = await run([Reply(), Reply(), Reply()])
     assert result.exit is Exit.FAILED
