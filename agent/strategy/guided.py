@@ -14,6 +14,7 @@ Each rule is here because taking it out costs answers (docs/modes.md has the mea
   makes the answer up.
 - **A clean start**: two failures in a row take a step back to where it began, with the last error in one line.
 - **Evidence**: a step that ran nothing has no answer.
+- **Missing files**: one that the task names and nothing has written is asked for once, with code.
 """
 
 from __future__ import annotations
