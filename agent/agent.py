@@ -17,7 +17,7 @@ from fastslow.agent.child import Parent, agent_tool
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.types import Engine
 from fastslow.agent.errors import ConfigurationError, JournalError, ToolsetFailed
-from fastslow.agent.events import Event, Notice, Result, RunFinished, RunStarted
+from fastslow.agent.events import Event, Exit, Notice, Result, RunFinished, RunStarted
 from fastslow.agent.gate import Gate
 from fastslow.agent.life import Life
 from fastslow.agent.loop import Branch
@@ -213,9 +213,10 @@ class Agent:
     async def _carry_out(
         self, start: AbstractContextManager[Start], options: RunOptions, parent: Parent | None = None
     ) -> AsyncGenerator[Event, None]:
+        asked_for = Form.of(options.output)
         with start as begun:
             engine, say = begun.engine or self.engine, begun.recorder.say
-            form = Form.of(options.output) or _recorded_form(begun)
+            form = asked_for or _recorded_form(begun)
             notices = await engine.connect()
             async with AsyncExitStack() as stack:
                 workspace = self._workspace(begun)
@@ -250,7 +251,7 @@ class Agent:
             result = life.result(seconds)
             with suppress(JournalError):  # it failed before: the reason says so
                 written = say(RunFinished(replace(result, output=None))).result
-                result = replace(written, output=result.output, events=result.events)  # of a replayed run what it had
+                result = _retold(result, written, asked_for)
             yield RunFinished(result)
             if life.cancelled:
                 raise life.cancelled
@@ -373,6 +374,15 @@ async def _result(events: AsyncGenerator[Event, None]) -> Result:
             if isinstance(event, RunFinished):
                 result = event.result
     return result
+
+
+def _retold(result: Result, written: Result, form: Form | None) -> Result:
+    """What a replayed run had, with the output that its answer gives now; of any other run its own result."""
+    if form and written.exit is Exit.ANSWERED and result.exit is not Exit.ANSWERED:
+        why = f"what run {result.run} answered does not fit output={form.name}; pass the type that it was asked for"
+        return replace(result, reason=why)
+    output = result.output if written.exit is Exit.ANSWERED else None
+    return replace(written, output=output, events=result.events)
 
 
 def _recorded_form(begun: Start) -> Form | None:

@@ -10,6 +10,7 @@ from fastslow.agent.approval import Ask
 from fastslow.agent.budget import Ledger
 from fastslow.agent.events import CallStarted, Exit, Result, RunFinished
 from fastslow.agent.options import RunOptions
+from fastslow.agent.output import Form
 from fastslow.agent.record.journal import child_key
 from fastslow.tools import Outcome, Tool, ToolError, caller
 from fastslow.tools.result import as_data
@@ -35,7 +36,8 @@ parent: ContextVar[Parent | None] = ContextVar("parent", default=None)
 
 
 def agent_tool(agent: Agent, name: str, description: str, output: Any) -> Tool:
-    """See `Agent.as_tool`."""
+    """See `Agent.as_tool`. ConfigurationError for an output that cannot be asked for."""
+    Form.of(output)
 
     async def carry_out(task: str) -> Outcome:
         up, on_output = parent.get(), caller.get().on_output

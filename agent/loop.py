@@ -35,7 +35,6 @@ from fastslow.agent.steps import Steps
 from fastslow.agent.strategy.strategy import Done, Move, Next, State
 from fastslow.agent.transcript import Assistant, ToolCall, ToolResult, Transcript, with_hint
 from fastslow.tools import Outcome, Tool, clip
-from fastslow.tools.result import as_text
 
 GIVE_UP_AFTER = 10  # turns in a row whose calls all failed, after which a run, or a step, ends
 SAME = "\n(The same call gave the same result before, and nothing has changed. Use it, or do something else.)"
@@ -252,7 +251,7 @@ class Branch:
         except ValueError as error:
             yield Outcome(str(error), "refused")
             return
-        self.done = Done(as_text(value), value=value)  # as the type says it: no secret of it is written down
+        self.done = Done(form.text(value), value=value)
         yield Outcome("answered")
 
     def _last_if_unchanged(self, call: ToolCall) -> CallFinished | None:

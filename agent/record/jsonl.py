@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -15,6 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from fastslow.agent.events import CallDisplay, Event, Result
 from fastslow.agent.modes import Mode
+from fastslow.tools.result import as_data
 
 
 def to_json(event: Event) -> dict[str, Any]:
@@ -66,10 +67,19 @@ def _adapter(kind: str) -> TypeAdapter[Any]:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    # A result holds every event of the run, and each has been told already.
-    hidden = {"events"} if isinstance(value, Result) else set()
+    hidden = set()
+    if isinstance(value, Result):
+        value, hidden = replace(value, output=_output(value.output)), {"events"}  # each has been told already
     plain = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in hidden}
     return {**plain, "name": value.name} if isinstance(value, Mode) else plain
+
+
+def _output(value: Any) -> Any:
+    """An answer as its type writes it; nothing where that fails, as the text of the answer then says."""
+    try:
+        return as_data(value)
+    except Exception:  # a serializer is the user's own code, as a tool's body is
+        return None
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from fastslow.agent.engine.types import Reply
 from fastslow.agent.events import CallFinished
@@ -90,14 +90,18 @@ class Next:
     mark: str = ""
 
 
+NO_VALUE: Final = object()
+"""In the place of a value, which may be None."""
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The branch is over. answer: in words. ok: it did what it was to do. value: what `output=` asked for. why: for
-    people, where it is not ok."""
+    """The branch is over. answer: in words. ok: it did what it was to do. value: what `output=` asked for, if the
+    answer has that form. why: for people, where it is not ok."""
 
     answer: str
     ok: bool = True
-    value: Any = None
+    value: Any = NO_VALUE
     why: str = ""
 
 

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import warnings
+from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Never, TypeVar
+from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, computed_field, field_validator
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    SecretStr,
+    computed_field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import TypedDict  # pydantic does not take that of typing before Python 3.12
 
-from fastslow import Agent, ConfigurationError, Exit, Journal, ScriptedModel
+from fastslow import Agent, ConfigurationError, Exit, Journal, ScriptedModel, run_many
 from fastslow.agent.engine.types import Reply, Request
-from fastslow.agent.events import Result, RunFinished, RunStarted
+from fastslow.agent.events import CallStarted, Result, RunFinished, RunStarted
 from fastslow.agent.record.jsonl import to_json
 from fastslow.agent.transcript import ToolResult
 from tests.agent.helpers import Dies, calls, says
@@ -63,6 +83,70 @@ class Node(BaseModel):
     below: list[Node] = []
 
 
+class Color(str, Enum):  # noqa: UP042 - its str() is no value of it
+    RED = "red"
+
+
+class Every(BaseModel):
+    model_config = ConfigDict(strict=True)
+    at: datetime
+    clock: time
+    took: timedelta
+    color: Color
+    pair: tuple[int, str]
+    ids: set[UUID]
+    price: Decimal
+    raw: bytes
+    place: Path
+    host: IPv4Address
+    names: dict[int, str]
+    weight: float
+
+
+class Card(BaseModel):
+    kind: Literal["card"]
+    number: str
+
+
+class Bank(BaseModel):
+    kind: Literal["bank"]
+    iban: str
+
+
+class Numbers(RootModel[list[int]]):
+    pass
+
+
+class Tree(RootModel["dict[str, Tree]"]):
+    pass
+
+
+class Forest(RootModel["list[Forest]"]):
+    pass
+
+
+Item = TypeVar("Item")
+
+
+class Page(BaseModel, Generic[Item]):
+    items: list[Item]
+
+
+class Pair(NamedTuple):
+    left: int
+    right: str = "x"
+
+
+class Noted(BaseModel):
+    text: str
+    note: str = Field(exclude=True)
+    size: Annotated[int, Field(validation_alias=AliasChoices("len", "length"))] = 0
+
+    @field_serializer("text")
+    def _shouted(self, text: str) -> str:
+        return text.upper()
+
+
 @dataclass
 class Point:
     x: int
@@ -101,6 +185,9 @@ async def replayed(journal: Journal, output: Any = None) -> Result:
         (Point, {"x": 1}, Point(1)),
         (Entry, {"word": "tea"}, {"word": "tea"}),
         (Price, {"price in euros": 5}, Price.model_construct(cents=500)),
+        (Noted, {"text": "a", "note": "b", "len": 3}, Noted.model_construct(text="a", note="b", size=3)),
+        (Page[int], {"items": [1]}, Page[int](items=[1])),
+        (Tree, {"a": {"b": {}}}, Tree.model_validate({"a": {"b": {}}})),
     ],
 )
 async def test_a_value_of_the_type(journal: Journal, output: Any, fields: dict[str, Any], value: Any) -> None:
@@ -137,21 +224,156 @@ async def test_a_number_that_is_none(journal: Journal) -> None:
     assert math.isnan((await replayed(journal, Measured)).output.value)
 
 
-@pytest.mark.parametrize(("output", "name"), [(list[int], "list[int]"), (int, "int"), (dict[str, int] | int, "int")])
-async def test_what_is_no_object_is_refused_and_nothing_begins(journal: Journal, output: Any, name: str) -> None:
-    with pytest.raises(ConfigurationError) as refused:
-        await agent(journal).run("t", output=output)
-    assert name in str(refused.value)
-    assert "wrap it in a pydantic model: class Answer(BaseModel): value: ..." in str(refused.value)
+async def test_an_answer_is_validated_once_in_each_life(tmp_path: Path) -> None:
+    seen = []
+
+    class Counted(BaseModel):
+        number: int
+
+        @field_validator("number")
+        @classmethod
+        def _count(cls, number: int) -> int:
+            seen.append(number)
+            return number * 100
+
+    dies = Dies(tmp_path / "runs.db", RunFinished)
+    with pytest.raises(SystemError):
+        await agent(dies, answer(number=3)).run("t", output=Counted)
+    assert seen == [3]
+    result = await agent(Journal(tmp_path / "runs.db")).resume("last", output=Counted)
+    assert (result.output.number, seen) == (300, [3, 3])
+
+
+async def test_the_journal_keeps_the_arguments_as_they_came(journal: Journal) -> None:
+    result = await agent(journal, answer(**{"price in euros": 5})).run("t", output=Price)
+    [started] = [event for event in journal.read(result.run).events if isinstance(event, CallStarted)]
+    assert (json.loads(started.call.arguments), started.arguments) == ({"price in euros": 5}, {"price in euros": 5})
+
+
+async def test_a_strict_model_takes_what_json_has_no_kind_for(journal: Journal) -> None:
+    one = UUID(int=1)
+    fields = {
+        "at": "2026-01-31T10:00:00Z",
+        "clock": "10:00:00",
+        "took": "PT1H",
+        "color": "red",
+        "pair": [1, "a"],
+        "ids": [str(one)],
+        "price": "1.50",
+        "raw": "ab",
+        "place": "/a",
+        "host": "192.0.2.1",
+        "names": {"1": "a"},
+        "weight": 3,
+    }
+    result = await agent(journal, answer(**fields)).run("t", output=Every)
+    assert result.exit is Exit.ANSWERED, result.reason
+    made = result.output
+    assert (made.took, made.color, made.pair, made.ids) == (timedelta(hours=1), Color.RED, (1, "a"), {one})
+    assert (made.price, made.raw, made.place, made.names) == (Decimal("1.50"), b"ab", Path("/a"), {1: "a"})
+
+
+@pytest.mark.parametrize(
+    ("output", "sent", "value", "text"),
+    [
+        (list[int], [1, 2], [1, 2], "[1,2]"),
+        (Numbers, [1, 2], Numbers([1, 2]), "[1,2]"),
+        (Forest, [[], []], Forest.model_validate([[], []]), "[[],[]]"),
+        (list[Color], ["red"], [Color.RED], '["red"]'),
+        (Card | Bank, {"kind": "bank", "iban": "DE1"}, Bank(kind="bank", iban="DE1"), '{"kind":"bank","iban":"DE1"}'),
+        (
+            Annotated[Card | Bank, Field(discriminator="kind")],
+            {"kind": "bank", "iban": "DE1"},
+            Bank(kind="bank", iban="DE1"),
+            '{"kind":"bank","iban":"DE1"}',
+        ),
+        (Color, "red", Color.RED, "red"),
+        (Literal["a", "b"], "b", "b", "b"),
+        (int | None, None, None, "null"),
+        (int | None, 3, 3, "3"),
+        (Card | None, None, None, "null"),
+        (str, "two words", "two words", "two words"),
+        (str, "", "", ""),
+        (bool, False, False, "false"),
+        (date, "2026-01-31", date(2026, 1, 31), "2026-01-31"),
+        (Pair, [1], Pair(1), '[1,"x"]'),
+        (dict[str, int] | int, 3, 3, "3"),
+    ],
+)
+async def test_a_type_without_fields(journal: Journal, output: Any, sent: Any, value: Any, text: str) -> None:
+    """It is the one argument `value` of the tool, and nothing of that is seen from outside."""
+    one = agent(journal, answer(value=sent))
+    result = await one.run("t", output=output)
+    assert (result.exit, result.output, result.answer) == (Exit.ANSWERED, value, text), result.reason
+    assert type(result.output) is type(value)
+    assert isinstance(one.engine, ScriptedModel)
+    assert set(one.engine.requests[0].tools[0].parameters["properties"]) == {"value"}
+    told = await replayed(journal, output)
+    assert (told.exit, told.output, told.answer) == (Exit.ANSWERED, value, text)
+    assert (await replayed(journal)).output == sent  # without the type: as it came
+
+
+class Odd:
+    pass
+
+
+class Schemaless(BaseModel):
+    work: Callable[[], int]
+
+
+class Unknown(BaseModel):
+    part: Nowhere  # type: ignore[name-defined]  # noqa: F821 - that is the point
+
+
+class Raises:
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        raise KeyError("no schema today")
+
+
+class Example(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [object()]})
+    value: int
+
+
+class Scripts(BaseModel):
+    name: str = Field(pattern=r"^\p{Lu}$")
+
+
+class Placed(BaseModel):
+    first: str = Field(validation_alias=AliasPath("names", 0))
+
+
+class Garbled(BaseModel):
+    value: int = Field(description="half \ud800")
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (Odd, "output=Odd cannot be asked for"),
+        (Schemaless, "output=Schemaless cannot be asked for"),
+        (Unknown, "output=Unknown cannot be asked for"),
+        (Raises, "output=Raises cannot be asked for: KeyError: 'no schema today'"),
+        (Example, "output=Example cannot be asked for"),
+        (Scripts, "output=Scripts cannot be asked for"),
+        (Placed, "names"),
+        (Garbled, r"the schema of output=Garbled is no Unicode.*ud800"),
+        (Never, "cannot be asked for"),
+        (Card(kind="card", number="1"), "cannot be asked for"),
+        ("Card", "pass the type itself"),
+        (lambda x: x, "is a function"),
+        (7, "output=7 cannot be asked for"),
+    ],
+)
+async def test_what_cannot_be_asked_for_is_refused_and_nothing_begins(journal: Journal, output: Any, said: str) -> None:
+    for one in (agent(journal), agent(None)):
+        with pytest.raises(ConfigurationError, match=said) as refused:
+            await one.run("t", output=output)
+        assert "\n" not in str(refused.value)
     assert journal.runs() == ()
-
-
-async def test_a_type_that_has_no_schema_is_refused(journal: Journal) -> None:
-    class Odd:
-        pass
-
-    with pytest.raises(ConfigurationError, match="output=Odd cannot be asked for"):
-        await agent(journal).run("t", output=Odd)
+    with pytest.raises(ConfigurationError, match=said):
+        agent(None).as_tool("ask", "Ask it.", output=output)
 
 
 async def test_what_does_not_fit_is_told_and_may_be_tried_again(journal: Journal) -> None:
@@ -174,7 +396,135 @@ async def test_what_does_not_fit_is_told_and_may_be_tried_again(journal: Journal
     assert isinstance(first, ToolResult)
     assert isinstance(second, ToolResult)
     assert ("number" in first.content, "integer" in first.content) == (True, True)
-    assert second.content == "number: Value error, orders begin at 1000, got 7"
+    assert second.content == "number: orders begin at 1000, got 7"
+
+
+async def test_an_error_of_a_whole_object_does_not_repeat_it(journal: Journal) -> None:
+    class Span(BaseModel):
+        first: int
+        last: int
+
+        @model_validator(mode="after")
+        def _in_order(self) -> Span:
+            assert self.first <= self.last, "first comes before last"
+            return self
+
+    one = agent(journal, answer(value=[{"first": 5, "last": 1}]), answer(value=[]))
+    await one.run("t", output=list[Span])
+    assert isinstance(one.engine, ScriptedModel)
+    told = one.engine.requests[1].messages[-1].content
+    assert told.startswith("value[0]: first comes before last")
+    assert "got {" not in told
+
+
+def raising(error: BaseException) -> type[BaseModel]:
+    class Order(BaseModel):
+        number: int
+
+        @field_validator("number")
+        @classmethod
+        def _fails(cls, number: int) -> int:
+            raise error
+
+    return Order
+
+
+class Unshowable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+BROKEN = (KeyError("x"), TypeError("no"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), Unshowable())
+
+
+@pytest.mark.parametrize("error", BROKEN, ids=lambda error: type(error).__name__)
+async def test_a_validator_that_breaks_ends_its_run_with_the_reason(journal: Journal, error: BaseException) -> None:
+    result = await agent(journal, answer(number=1)).run("t", output=raising(error))
+    assert (result.exit, result.output) == (Exit.FAILED, None)
+    assert f"output=Order failed on the answer: {type(error).__name__}" in result.reason
+    assert [info.exit for info in journal.runs()] == [Exit.FAILED]
+
+
+def test_a_validator_that_breaks_does_not_break_run_sync(journal: Journal) -> None:
+    result = agent(journal, answer(number=1)).run_sync("t", output=raising(SystemExit(3)))
+    assert "output=Order failed on the answer: SystemExit: 3" in result.reason
+
+
+async def test_a_validator_that_breaks_ends_no_other_run() -> None:
+    class Order(BaseModel):
+        number: int
+
+        @field_validator("number")
+        @classmethod
+        def _known(cls, number: int) -> int:
+            return {7: number}[number]
+
+    one = agent(None, *[answer(number=7), answer(number=8), answer(number=7)])
+    async with aclosing(run_many(one, ["a", "b", "c"], output=Order, concurrency=1)) as results:
+        told = {number: result async for number, result in results}
+    assert [told[n].exit for n in range(3)] == [Exit.ANSWERED, Exit.FAILED, Exit.ANSWERED]
+    assert "KeyError: 8" in told[1].reason
+
+
+async def test_a_run_whose_validator_broke_goes_on_once_it_is_mended(journal: Journal) -> None:
+    broken = await agent(journal, answer(number=3)).run("t", output=raising(KeyError("rates")))
+    assert broken.exit is Exit.FAILED
+
+    class Order(BaseModel):
+        number: int
+
+    result = await agent(journal).resume(broken.run, output=Order)
+    assert (result.exit, result.output) == (Exit.ANSWERED, Order(number=3))
+
+
+class Unwritable(BaseModel):
+    value: int
+
+    @computed_field
+    @property
+    def worth(self) -> int:
+        raise KeyError("rates")
+
+
+async def test_an_answer_that_cannot_be_written_is_the_output_all_the_same(journal: Journal) -> None:
+    result = await agent(journal, answer(value=3)).run("t", output=Unwritable)
+    assert (result.exit, result.output.value) == (Exit.ANSWERED, 3)
+    assert result.answer.startswith("(an answer of the type Unwritable, which cannot be written as text: ")
+    assert "KeyError: 'rates'" in result.answer
+    assert to_json(RunFinished(result))["result"]["output"] is None
+    assert (await replayed(journal, Unwritable)).output.value == 3
+
+
+async def test_events_tell_the_output_as_its_type_writes_it() -> None:
+    result = await agent(None, answer(text="a", note="secret", len=3)).run("t", output=Noted)
+    assert to_json(RunFinished(result))["result"]["output"] == {"text": "A", "size": 3}
+    result = await agent(None, answer(value=["red"])).run("t", output=list[Color])
+    assert to_json(RunFinished(result))["result"]["output"] == ["red"]
+
+
+async def test_defaults_that_json_cannot_hold() -> None:
+    class Loose(BaseModel):
+        value: float = math.nan
+        work: Any = math.floor
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = await agent(None, answer()).run("t", output=Loose)
+    assert (math.isnan(result.output.value), result.output.work) == (True, math.floor)
+    assert isinstance(started := result.events[0], RunStarted)
+    assert "NaN" not in json.dumps(to_json(started))
+
+
+async def test_a_replay_with_a_type_that_the_answer_does_not_fit_says_so(journal: Journal) -> None:
+    first = await agent(journal, answer(width=3)).run("t", output=Box, key="k")
+    for told in (
+        await replayed(journal, Point),
+        await agent(journal).resume(first.run, output=Point),
+        await agent(journal).run("t", output=Point, key="k"),
+    ):
+        assert (told.exit, told.output) == (Exit.FAILED, None)
+        assert "does not fit output=Point" in told.reason
+    assert (await replayed(journal, Box)).output == Box(width=3)
 
 
 async def test_a_run_resumed_without_the_type_keeps_its_form(tmp_path: Path) -> None:
