@@ -30,6 +30,7 @@ from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.start import Start, asked, begin, replayed, resumed
 from fastslow.agent.run import Run
 from fastslow.agent.strategy import STRATEGIES, State, Strategy
+from fastslow.agent.texts import check_path, check_text
 from fastslow.agent.toolsets import opened
 from fastslow.agent.transcript import System, Transcript, to_dict
 from fastslow.agent.workspace import Workspace, checked
@@ -75,6 +76,11 @@ class Agent:
         ask: Ask | None = None,
     ) -> None:
         self.engine: Engine = engine if engine is not None else VLLM()
+        check_text("the text of instructions", instructions)
+        if system is not None:
+            check_text("the text of system", system)
+        if out is not None:
+            check_path("the folder out", out)
         given = list(tools)
         self.tools = Toolbox(tool for tool in given if not isinstance(tool, Toolset))
         self.toolsets = tuple(tool for tool in given if isinstance(tool, Toolset))
@@ -108,7 +114,10 @@ class Agent:
         return await _result(self.stream(task, options, **fields))
 
     def run_sync(self, task: str, options: RunOptions | None = None, **fields: Unpack[OptionFields]) -> Result:
-        """`run` for code without an event loop of its own."""
+        """`run` for code without an event loop of its own. ConfigurationError where one runs: use `await agent.run`."""
+        with suppress(RuntimeError):
+            if asyncio.get_running_loop():
+                raise ConfigurationError("an event loop runs here already: use `await agent.run(…)`, not run_sync")
         return asyncio.run(self._and_close(self.run(task, options, **fields)))
 
     def stream(
@@ -188,6 +197,7 @@ class Agent:
     @contextmanager
     def _begin(self, task: str, options: RunOptions) -> Iterator[Start]:
         """A new run, or the one that has the key already."""
+        check_text("the task", task)
         with ExitStack() as held:
             known = None
             if options.key:
@@ -198,7 +208,7 @@ class Agent:
     def _new(self, task: str, options: RunOptions) -> AbstractContextManager[Start]:
         """A run that nobody asked to be kept goes on where it cannot be: with a notice that says so."""
         before = self._kept.find(options.after) if options.after else ""
-        files = checked(options.files, self.sandbox.limits.upload if self.sandbox else 0)
+        files = checked(options.files, self.sandbox.limits.upload if self.sandbox else 0) if options.files else ()
         history = tuple(options.history)
         try:
             if self.journal:
@@ -213,10 +223,10 @@ class Agent:
     async def _carry_out(
         self, start: AbstractContextManager[Start], options: RunOptions, parent: Parent | None = None
     ) -> AsyncGenerator[Event, None]:
-        asked_for = Form.of(options.output)
+        asked_for = None if options.output is None else Form.of(options.output)
         with start as begun:
             engine, say = begun.engine or self.engine, begun.recorder.say
-            form = asked_for or _recorded_form(begun)
+            form = asked_for or (_recorded_form(begun.written) if begun.written else None)
             notices = await engine.connect()
             async with AsyncExitStack() as stack:
                 workspace = self._workspace(begun)
@@ -385,6 +395,6 @@ def _retold(result: Result, written: Result, form: Form | None) -> Result:
     return replace(written, output=output, events=result.events)
 
 
-def _recorded_form(begun: Start) -> Form | None:
+def _recorded_form(written: RunStarted) -> Form | None:
     """The form of the answer of a run that goes on."""
-    return Form.from_schema(begun.written.output) if begun.written and begun.written.output else None
+    return Form.from_schema(written.output) if written.output else None

@@ -37,7 +37,8 @@ parent: ContextVar[Parent | None] = ContextVar("parent", default=None)
 
 def agent_tool(agent: Agent, name: str, description: str, output: Any) -> Tool:
     """See `Agent.as_tool`. ConfigurationError for an output that cannot be asked for."""
-    Form.of(output)
+    if output is not None:
+        Form.of(output)
 
     async def carry_out(task: str) -> Outcome:
         up, on_output = parent.get(), caller.get().on_output

@@ -33,8 +33,10 @@ from fastslow.agent.plan import GIVE_UP, PLAN, Plan, run_ready
 from fastslow.agent.run import Run
 from fastslow.agent.steps import Steps
 from fastslow.agent.strategy.strategy import Done, Move, Next, State
+from fastslow.agent.texts import unicode
 from fastslow.agent.transcript import Assistant, ToolCall, ToolResult, Transcript, with_hint
 from fastslow.tools import Outcome, Tool, clip
+from fastslow.tools.lenient import without_surrogates
 
 GIVE_UP_AFTER = 10  # turns in a row whose calls all failed, after which a run, or a step, ends
 SAME = "\n(The same call gave the same result before, and nothing has changed. Use it, or do something else.)"
@@ -94,7 +96,7 @@ class Branch:
             async with aclosing(self._ask(started)) as deltas:
                 async for delta in deltas:
                     yield delta
-            finished = say(TurnFinished(self.name, started.turn, started.mode, self.reply))
+            finished = say(TurnFinished(self.name, started.turn, started.mode, unicode(self.reply)))
         self.reply = finished.reply
         self.ledger.add(finished.mode, self.reply)
         self.partial = self.reply.content or self.partial
@@ -146,7 +148,8 @@ class Branch:
                     self.state = replace(self.state, transcript=item.transcript)
                     yield run.recorder.say(Compacted(self.name, item.before, item.after))
                 elif isinstance(item, Delta):
-                    yield TurnDelta(self.name, started.turn, item.kind, item.text)
+                    text = item.text if item.text.isascii() else without_surrogates(item.text)
+                    yield TurnDelta(self.name, started.turn, item.kind, text)
                 else:
                     self.reply = item
 

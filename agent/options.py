@@ -11,6 +11,7 @@ from fastslow.agent.approval import Ask
 from fastslow.agent.budget import Budget
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.modes import ModePolicy, Think
+from fastslow.agent.texts import check_history, check_path, check_text
 from fastslow.agent.transcript import Message
 
 
@@ -43,6 +44,14 @@ class RunOptions:
             raise ConfigurationError("a run follows another one (after=) or a conversation (history=), not both")
         if isinstance(self.files, str | Path):
             raise ConfigurationError(f"files is a list of files, got {self.files!r}; pass [{str(self.files)!r}]")
+        if self.key:
+            check_text("the key", self.key)
+        if self.history:
+            check_history(self.history)
+        if self.instructions is not None:
+            check_text("the text of instructions", self.instructions)
+        if self.out is not None:
+            check_path("the folder out", self.out)
 
 
 class OptionFields(TypedDict, total=False):

@@ -32,10 +32,8 @@ class Form:
     adapter: TypeAdapter[Any] | None
 
     @classmethod
-    def of(cls, output: Any) -> Form | None:
+    def of(cls, output: Any) -> Form:
         """ConfigurationError for what no answer can be."""
-        if output is None:
-            return None
         name = output.__name__ if isinstance(output, type) else repr(output)[:200]
         if isinstance(output, str) or inspect.isroutine(output):
             kind = "a text" if isinstance(output, str) else "a function"

@@ -8,12 +8,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeAlias
 
 from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.texts import as_path, check_name
 from fastslow.sandbox import Egress, HostFunction, Limits, Sandbox, SandboxError, Session
+from fastslow.tools.lenient import without_surrogates
 from fastslow.tools.result import LIMIT, clip
 
 RENEWALS = 3  # sessions that may take the place of a dead one in a run
@@ -45,12 +48,13 @@ class Given:
 
 def checked(files: Iterable[str | Path], largest: int) -> tuple[Path, ...]:
     """The task's files as paths; FileNotFoundError or ConfigurationError before anything was started."""
-    paths = tuple(map(Path, files))
+    paths = tuple(map(partial(as_path, "a file"), files))
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"no file {str(path)!r}; check the name, or run from the folder that holds it")
         if not path.is_file():
             raise ConfigurationError(f"{str(path)!r} is not a regular file; pass each file by its own name")
+        check_name(path)
         if path.stat().st_size > largest:
             raise ConfigurationError(
                 f"{str(path)!r} has {path.stat().st_size:,} bytes and at most {largest:,} go into the sandbox; "
@@ -78,6 +82,8 @@ def _preview(head: bytes) -> str:
 
 async def shown(text: str, workspace: Workspace | None) -> str:
     """A tool's result as the model is shown it: one that is too long as head, tail, and the file that holds it all."""
+    if not text.isascii():
+        text = without_surrogates(text)
     path = await workspace.store(text) if workspace and len(text) > LIMIT else ""
     note = f"\n[All {len(text):,} characters of this are in the file {path}]" if path else ""
     return clip(text, LIMIT - len(note)) + note

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
 WORK = PurePosixPath("/work")
+# Control characters, line breaks and halves of surrogate pairs: what no list of names shows on one line of Unicode.
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def workspace_path(path: str) -> str:
@@ -13,8 +16,11 @@ def workspace_path(path: str) -> str:
     >>> workspace_path("/work/data/../a.csv")
     'a.csv'
     """
-    if "\0" in path or not path.isprintable():
-        raise ValueError(f"a path in the workspace has printable characters only, got {path!r}")
+    if odd := _ODD.search(path):
+        raise ValueError(
+            f"a path in the workspace has no control characters, line breaks or bytes that are no Unicode, "
+            f"got {odd[0]!r} in {path!r}"
+        )
     parts: list[str] = []
     for part in (WORK / path).parts[1:]:
         if part == ".." and not parts:

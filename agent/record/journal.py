@@ -24,6 +24,7 @@ from fastslow.agent.errors import JournalBroken, RunBusy, RunFollowed, RunUnknow
 from fastslow.agent.events import Event, Exit, RunFinished, RunResumed, RunStarted, TurnFinished, TurnStarted
 from fastslow.agent.folders import state_folder
 from fastslow.agent.record.jsonl import from_json, to_json
+from fastslow.agent.texts import check_path
 
 SCHEMA = 3  # of the tables and of the events in them; raised with each change that older code cannot read
 INCREMENTAL = 2  # SQLite's number of the mode in which free pages go back to the disk without a copy of the file
@@ -103,6 +104,8 @@ class Journal:
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
+        if path:
+            check_path("the journal", path)
         self._path = Path(path) if path else None
         self._database: sqlite3.Connection | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import to_json as to_json_text
 from pydantic_core import to_jsonable_python
 
 from fastslow.agent.events import CallDisplay, Event, Result
 from fastslow.agent.modes import Mode
-from fastslow.tools.result import as_data
+from fastslow.tools.lenient import without_surrogates
 
 
 def to_json(event: Event) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def _fields(value: Any) -> dict[str, Any]:
 def _output(value: Any) -> Any:
     """An answer as its type writes it; nothing where that fails, as the text of the answer then says."""
     try:
-        return as_data(value)
+        return json.loads(to_json_text(value, fallback=str, inf_nan_mode="null", bytes_mode="base64"))
     except Exception:  # a serializer is the user's own code, as a tool's body is
         return None
 
@@ -95,4 +97,7 @@ def _plain(value: Any) -> Any:
         return base64.b64encode(value).decode()
     if value is None or isinstance(value, bool | int | float):
         return value
-    return str(value) if isinstance(value, str | Path) else to_jsonable_python(value, fallback=str)
+    if isinstance(value, str | Path):
+        text = str(value)
+        return text if text.isascii() else without_surrogates(text)  # half a pair is JSON for Python alone
+    return to_jsonable_python(value, fallback=str)

@@ -423,8 +423,8 @@ async def test_the_command_does_not_go_on_without_the_tools_of_a_run(
 async def test_hostile_text_is_kept(journal: Journal) -> None:
     text = "half \ud83d a pair, \x00, \u2028, \x1b[31m"
     first = await agent(journal, says(text)).run("t")
-    assert first.answer == text.strip()
-    assert (await agent(journal).resume("last")).answer == text.strip().replace("\ud83d", "?")
+    assert first.answer == text.strip().replace("\ud83d", "\ufffd")
+    assert (await agent(journal).resume("last")).answer == first.answer
 
 
 @pytest.fixture

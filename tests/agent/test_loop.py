@@ -106,6 +106,23 @@ async def test_a_failed_call_tells_the_model_why(call: tuple[str, dict[str, Any]
     assert text in model.requests[1].messages[-1].content
 
 
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (
+            [{"do": "a" * 500, "after": [1]}],
+            "steps: step 1 can only come after earlier steps: it is the first, so give []",
+        ),
+        (["a", {"do": ""}], 'steps[1].do: String should have at least 1 character, got ""'),
+    ],
+)
+async def test_a_plan_that_cannot_be_is_told_in_our_words(steps: list[Any], said: str) -> None:
+    script = [plan(*steps), calls(("give_up", {"why": "x"}))]
+    result, model = await run(script)
+    assert finished(result)[0].status == "refused"
+    assert model.requests[1].messages[-1].content == said
+
+
 async def test_the_second_failure_in_a_row_makes_the_next_turn_think() -> None:
     script = [
         calls(("fail", {"why": "a"})),

@@ -106,6 +106,35 @@ async def test_code_reads_the_whole_of_a_long_result(tmp_path: Path) -> None:
     assert shown[1].splitlines()[0] == "2500010"
 
 
+@pytest.mark.docker
+async def test_files_of_any_name_come_out(tmp_path: Path) -> None:
+    """What no list of names can show is told, and comes out, as %0A or by a hash."""
+    code = """
+import os
+for name in (b"caf\\xe9.csv", b"a\\nb.csv", b"a%0Ab.csv", b"fine \\xe2\\x80\\xaf.csv", b"x" * 250 + b".csv"):
+    with open(name, "wb") as file:
+        file.write(name[:9])
+os.mkdir(b"d\\xff")
+with open(b"d\\xff/in.csv", "w") as file:
+    file.write("inner")
+"""
+    model = ScriptedModel([calls(("python", {"code": code})), says("ok")])
+    agent = Agent(engine=model, sandbox=DockerSandbox(Limits(memory=256 << 20)), out=tmp_path)
+    result = await agent.run("make them")
+    await agent.aclose()
+    [made] = [event for event in result.events if isinstance(event, CallFinished)]
+    came = {str(path.relative_to(tmp_path)): path.read_bytes() for path in result.files}
+    assert set(made.written) == set(came)
+    renamed = [came.pop(name) for name in sorted(came) if name.startswith("renamed-")]
+    assert sorted(renamed) == [b"a\nb.csv", b"x" * 9]  # the one's plain name is taken, the other's is too long
+    assert came == {
+        "caf%E9.csv": b"caf\xe9.csv",
+        "a%0Ab.csv": b"a%0Ab.csv",
+        "fine \u202f.csv": b"fine \xe2\x80\xaf.",
+        "d%FF/in.csv": b"inner",
+    }
+
+
 def test_a_binary_file_has_no_preview(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"\0\1")
     assert described([Given("a.bin", tmp_path / "a.bin")]) == "a.bin (2 bytes)"

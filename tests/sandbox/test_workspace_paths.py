@@ -11,6 +11,9 @@ from fastslow.sandbox.paths import workspace_path
         ("/work/c/d.txt", "c/d.txt"),
         ("x/../y", "y"),
         ("naïve résumé.txt", "naïve résumé.txt"),
+        ("Screenshot 9.41\u202fAM.png", "Screenshot 9.41\u202fAM.png"),
+        ("👩\u200d🔬.csv", "👩\u200d🔬.csv"),
+        ("표\u3000하나.csv", "표\u3000하나.csv"),
     ],
 )
 def test_canonical(given: str, relative: str) -> None:
@@ -31,6 +34,10 @@ def test_canonical(given: str, relative: str) -> None:
         "../../x",
         "a\0b",
         "a\nb",
+        "a\x1b[31mb",
+        "a\x85b",
+        "a\u2028b",
+        "caf\udce9.csv",
     ],
 )
 def test_leads_elsewhere(path: str) -> None:

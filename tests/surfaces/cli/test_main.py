@@ -56,6 +56,31 @@ def fastslow(*arguments: str, env: dict[str, str], cwd: Path | None = None) -> s
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([b"run", b"caf\xe9 task"], "fastslow: the task is no Unicode: character 3"),
+        ([b"run", b"task", b"--out", b"caf\xe9"], "fastslow: the folder --out is no Unicode"),
+        ([b"run", b"task", b"--file", b"caf\xe9.csv"], "cannot go into the sandbox"),
+        ([b"run", b"task", b"--file", b"two\nlines.csv"], "cannot go into the sandbox"),
+        ([b"show", b"caf\xe9"], "no run"),
+    ],
+)
+def test_what_is_no_unicode_is_refused_before_anything_is_set_up(
+    nowhere: dict[str, str], tmp_path: Path, arguments: list[bytes], said: str
+) -> None:
+    for name in (b"caf\xe9.csv", b"two\nlines.csv"):
+        with open(os.fsencode(tmp_path) + b"/" + name, "w") as file:
+            file.write("x")
+    before = sorted(os.listdir(os.fsencode(tmp_path)))
+    for encoding in ("utf-8", "ascii"):
+        env = {**nowhere, "PYTHONIOENCODING": encoding}
+        done = subprocess.run([FASTSLOW, *arguments], env=env, cwd=tmp_path, capture_output=True, timeout=60)
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, b"", 1), done.stderr.decode()
+        assert said in done.stderr.decode()
+    assert [name for name in sorted(os.listdir(os.fsencode(tmp_path))) if name != b"home"] == before
+
+
 def test_version(nowhere: dict[str, str]) -> None:
     done = fastslow("--version", env=nowhere)
     assert (done.returncode, done.stdout.strip()) == (0, f"fastslow {version('fastslow')}")
