@@ -30,7 +30,7 @@ from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.start import Start, asked, begin, replayed, resumed
 from fastslow.agent.run import Run
 from fastslow.agent.strategy import STRATEGIES, State, Strategy
-from fastslow.agent.texts import check_path, check_text
+from fastslow.agent.texts import check_path, check_text, check_tool
 from fastslow.agent.toolsets import opened
 from fastslow.agent.transcript import System, Transcript, to_dict
 from fastslow.agent.workspace import Workspace, checked
@@ -84,6 +84,8 @@ class Agent:
         given = list(tools)
         self.tools = Toolbox(tool for tool in given if not isinstance(tool, Toolset))
         self.toolsets = tuple(tool for tool in given if isinstance(tool, Toolset))
+        for tool in self.tools.tools:
+            check_tool(tool)
         self.sandbox: Sandbox | None = DockerSandbox(Limits(seconds=CALL_SECONDS)) if sandbox == "docker" else sandbox
         self.think: Think = think
         self.policy = policy

@@ -15,9 +15,10 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 from fastslow.agent.errors import ConfigurationError, OutputFailed
 from fastslow.agent.plan import ANSWER
 from fastslow.agent.texts import check_text
-from fastslow.tools import Tool, clip
+from fastslow.tools import Tool
 
 VALUE = "value"  # the argument that holds an answer which is no object with fields
+SHOWN = 80  # characters of a value in an error line
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,9 @@ def problems(error: ValidationError, within: tuple[str, ...] = ()) -> str:
         what = problem["ctx"]["error"] if problem["type"] in ("value_error", "assertion_error") else problem["msg"]
         value = problem["input"]
         plain = value is None or isinstance(value, str | int | float)  # the rest it sent itself, and would read again
-        got = f", got {clip(json.dumps(value, ensure_ascii=False), 80)}" if plain else ""
-        lines.append(f"{path.lstrip('.') or 'arguments'}: {what}{got}")
+        got = json.dumps(value, ensure_ascii=False) if plain else ""
+        shown = f", got {got if len(got) <= SHOWN else got[:SHOWN] + '…'}" if got else ""
+        lines.append(f"{path.lstrip('.') or 'arguments'}: {what}{shown}")
     return "\n".join(dict.fromkeys(lines))
 
 

@@ -5,6 +5,7 @@ What comes up while it runs (from models, tools, code) is carried, with a mark i
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from fastslow.agent.engine.types import Reply
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.transcript import Assistant, Message
 from fastslow.sandbox.paths import workspace_path
+from fastslow.tools import Tool
 from fastslow.tools.lenient import without_surrogates
 
 _HALF = re.compile("[\ud800-\udfff]")
@@ -42,6 +44,12 @@ def check_history(history: Iterable[Message]) -> None:
         if isinstance(message, Assistant):
             for text in (message.reasoning, *(part for call in message.calls for part in (call.name, call.arguments))):
                 check_text("a message of the history", text)
+
+
+def check_tool(tool: Tool) -> None:
+    """ConfigurationError for a tool of which a model could not be told."""
+    check_text(f"the description of tool {tool.name!r}", tool.description)
+    check_text(f"the text in the parameters of tool {tool.name!r}", json.dumps(tool.parameters, ensure_ascii=False))
 
 
 def check_path(what: str, path: Any) -> None:

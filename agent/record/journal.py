@@ -366,6 +366,8 @@ class Journal:
     def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         try:
             return self._open().execute(query, values).fetchall()
+        except UnicodeEncodeError:  # no run has such a name
+            return []
         except sqlite3.Error as error:
             raise self._broken(error) from error
 

@@ -77,6 +77,14 @@ def test_an_agent_refuses_such_texts_too(fields: dict[str, Any]) -> None:
         agent(None, **fields)
 
 
+@pytest.mark.parametrize(("description", "part"), [(HALF, "fine"), ("Fine.", HALF)])
+def test_an_agent_refuses_a_tool_that_no_model_can_be_told_of(description: str, part: str) -> None:
+    parameters = {"type": "object", "properties": {"a": {"type": "string", "description": part}}}
+    odd = Tool.from_schema("odd", description, parameters, str, effect="read")
+    with pytest.raises(ConfigurationError, match="of tool 'odd' is no Unicode"):
+        agent(None, tools=[odd])
+
+
 @pytest.mark.parametrize("path", ["a\0b.db", "half \ud800.db", b"runs.db"])
 def test_a_journal_refuses_such_a_path(path: Any) -> None:
     with pytest.raises(ConfigurationError, match="the journal"):
@@ -95,6 +103,8 @@ async def test_no_run_has_such_a_name(journal: Journal, name: str) -> None:
     one = agent(journal, says("ok"))
     with pytest.raises(LookupError, match="no run"):
         await (one.resume(HALF) if name == "resume" else one.run("t", after=HALF))
+    with pytest.raises(LookupError, match="never begun"):
+        journal.read(HALF)
 
 
 async def test_control_characters_in_a_text_are_carried_whole(journal: Journal) -> None:
@@ -186,11 +196,6 @@ async def deny(question: Question) -> Answer:
     return Answer("deny", note=HALF)
 
 
-def _described() -> Tool:
-    parameters = {"type": "object", "properties": {"a": {"type": "string", "description": HALF}}}
-    return Tool.from_schema("described", HALF, parameters, lambda **_: HALF, effect="read")
-
-
 def texts(value: Any) -> list[str]:
     """Every text in what JSON gave."""
     match value:
@@ -211,7 +216,7 @@ def is_unicode(text: str) -> bool:
     ("output", "script"),
     [
         (None, [says(HALF, reasoning=HALF)]),
-        (None, [calls(("text", {}), ("data", {}), ("failing", {}), ("outcome", {}), ("described", {})), says("ok")]),
+        (None, [calls(("text", {}), ("data", {}), ("failing", {}), ("outcome", {})), says("ok")]),
         (None, [calls((HALF, {})), says("ok")]),
         (None, [Reply(calls=(ToolCall(HALF, "text", f'{{"{HALF}": 1}}'),)), says("ok")]),
         (None, [calls(("asked_about", {})), says("ok")]),
@@ -221,7 +226,7 @@ def is_unicode(text: str) -> bool:
     ],
 )
 async def test_what_comes_up_in_a_run_is_carried_with_a_mark(journal: Journal, output: Any, script: list[Any]) -> None:
-    tools = [text, data, failing, outcome, asked_about, _described()]
+    tools = [text, data, failing, outcome, asked_about]
     one = agent(journal, *script, tools=tools, ask=deny)
     seen = [event async for event in one.stream("t", output=output)]
     told = [text for event in seen for text in texts(json.loads(json.dumps(to_json(event))))]
