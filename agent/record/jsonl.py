@@ -30,6 +30,15 @@ def to_json(event: Event) -> dict[str, Any]:
     return {"event": event_name(event), **_fields(event)}
 
 
+def to_line(event: Event) -> str:
+    """The event as one line for other programs, in which null stands for numbers that JSON does not have."""
+    told = to_json(event)
+    try:
+        return json.dumps(told, allow_nan=False)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(told), parse_constant=lambda _: None))
+
+
 def from_json(told: Mapping[str, Any]) -> Event:
     """The event that `to_json` told. ValueError for anything else.
 

@@ -1,14 +1,17 @@
 """Events as JSON lines: every kind, and all that is in it."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from fastslow.agent.events import Event, RunFinished
-from fastslow.agent.record.jsonl import event_name, from_json, to_json
+from fastslow.agent.engine.types import Reply
+from fastslow.agent.events import Event, RunFinished, TurnFinished
+from fastslow.agent.modes import FAST
+from fastslow.agent.record.jsonl import event_name, from_json, to_json, to_line
 from tests.surfaces.cli.recorded import HOSTILE, events
 
 
@@ -39,6 +42,14 @@ def test_every_event_comes_back_from_its_line() -> None:
 def test_what_is_no_event_is_refused(told: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"an event is one of|validation error"):
         from_json(told)
+
+
+def test_a_line_for_other_programs_has_only_what_json_has() -> None:
+    reply = Reply("half \ud800", logprobs={"no": -math.inf, "yes": 0.0})
+    told = json.loads(to_line(TurnFinished("", 1, FAST, reply)), parse_constant=pytest.fail)
+    assert told["reply"]["logprobs"] == {"no": None, "yes": 0.0}
+    assert told["reply"]["content"] == "half \ufffd"
+    assert all(json.loads(to_line(event)) == to_json(event) for event in events())
 
 
 def test_control_sequences_travel_as_escapes() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import time
@@ -17,7 +16,7 @@ from fastslow import VLLM, Agent, Approval, Budget
 from fastslow.agent.events import Event, Exit, RunFinished
 from fastslow.agent.folders import config_folder
 from fastslow.agent.modes import Think
-from fastslow.agent.record.jsonl import to_json
+from fastslow.agent.record.jsonl import to_line
 from fastslow.agent.surfaces.cli.asking import Asker, attended
 from fastslow.agent.surfaces.cli.live import RunView, View
 from fastslow.agent.surfaces.cli.options import CANCELLED
@@ -66,7 +65,7 @@ class JsonLines:
 
     def show(self, event: Event) -> None:
         """Print one event."""
-        sys.stdout.write(json.dumps(to_json(event)) + "\n")
+        sys.stdout.write(to_line(event) + "\n")
         sys.stdout.flush()
 
 
