@@ -30,7 +30,7 @@ from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.start import Start, asked, begin, replayed, resumed
 from fastslow.agent.run import Run
 from fastslow.agent.strategy import STRATEGIES, State, Strategy
-from fastslow.agent.texts import check_path, check_text, check_tool
+from fastslow.agent.texts import check_out, check_text, check_tool
 from fastslow.agent.toolsets import opened
 from fastslow.agent.transcript import System, Transcript, to_dict
 from fastslow.agent.workspace import Workspace, checked
@@ -80,7 +80,7 @@ class Agent:
         if system is not None:
             check_text("the text of system", system)
         if out is not None:
-            check_path("the folder out", out)
+            check_out(out)
         given = list(tools)
         self.tools = Toolbox(tool for tool in given if not isinstance(tool, Toolset))
         self.toolsets = tuple(tool for tool in given if isinstance(tool, Toolset))

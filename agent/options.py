@@ -11,7 +11,7 @@ from fastslow.agent.approval import Ask
 from fastslow.agent.budget import Budget
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.modes import ModePolicy, Think
-from fastslow.agent.texts import check_history, check_path, check_text
+from fastslow.agent.texts import check_history, check_out, check_text
 from fastslow.agent.transcript import Message
 
 
@@ -51,7 +51,7 @@ class RunOptions:
         if self.instructions is not None:
             check_text("the text of instructions", self.instructions)
         if self.out is not None:
-            check_path("the folder out", self.out)
+            check_out(self.out)
 
 
 class OptionFields(TypedDict, total=False):

@@ -15,7 +15,7 @@ from typing import Any
 
 from fastslow.agent.engine.types import Reply
 from fastslow.agent.errors import ConfigurationError
-from fastslow.agent.transcript import Assistant, Message
+from fastslow.agent.transcript import Message, to_dict
 from fastslow.sandbox.paths import workspace_path
 from fastslow.tools import Tool
 from fastslow.tools.lenient import without_surrogates
@@ -40,10 +40,8 @@ def check_history(history: Iterable[Message]) -> None:
     for message in history:
         if not isinstance(message, Message):
             raise ConfigurationError(f"history has a System, User, Assistant or ToolResult each, got {message!r:.80}")
-        check_text("a message of the history", message.content)
-        if isinstance(message, Assistant):
-            for text in (message.reasoning, *(part for call in message.calls for part in (call.name, call.arguments))):
-                check_text("a message of the history", text)
+        check_text("the content of a message in history", message.content)
+        check_text("a message in history", json.dumps(to_dict(message), ensure_ascii=False, default=str))
 
 
 def check_tool(tool: Tool) -> None:
@@ -53,11 +51,20 @@ def check_tool(tool: Tool) -> None:
 
 
 def check_path(what: str, path: Any) -> None:
-    """ConfigurationError, which calls the path `what`, for one that cannot be written down."""
+    """ConfigurationError, which calls the path `what`, for one that no file has."""
     name = str(as_path(what, path))
-    check_text(what, name)
     if "\0" in name:
         raise ConfigurationError(f"{what} has a NUL character in it, which no file has: {name!r}")
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # of other halves; those that stand for bytes are a name in another encoding
+        check_text(what, name)
+
+
+def check_out(path: Any) -> None:
+    """ConfigurationError for a folder that no file can be brought to, or none that a line of JSON could name."""
+    check_path("the folder out", path)
+    check_text("the folder out", str(path))
 
 
 def as_path(what: str, path: Any) -> Path:

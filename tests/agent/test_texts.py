@@ -91,6 +91,15 @@ def test_a_journal_refuses_such_a_path(path: Any) -> None:
         Journal(path)
 
 
+async def test_a_folder_with_a_name_in_another_encoding_holds_a_journal(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    journal = Journal(os.fsdecode(folder + b"/runs.db"))
+    run = (await agent(journal, says("ok")).run("t")).run
+    assert [info.run for info in journal.runs()] == [run]
+    assert b"runs.db" in os.listdir(folder)
+
+
 async def test_one_such_task_of_many_ends_no_other() -> None:
     async with aclosing(run_many(agent(None, says("ok"), says("ok")), ["a", Task(HALF), "b"])) as results:
         told = {number: result async for number, result in results}

@@ -24,7 +24,7 @@ from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare_run
 from fastslow.agent.surfaces.cli.signals import interrupts
 from fastslow.agent.surfaces.cli.text import seconds, terminal
-from fastslow.agent.texts import check_path, check_text
+from fastslow.agent.texts import check_out, check_text
 from fastslow.agent.workspace import checked
 from fastslow.sandbox import DockerSandbox, Limits, Network
 
@@ -73,7 +73,7 @@ def run(arguments: RunArguments) -> int:
     """Set up what is missing, carry the task out and show it; returns the exit status."""
     check_text("the task", arguments.task or "")
     if arguments.out:
-        check_path("the folder --out", arguments.out)
+        check_out(arguments.out)
     approval = Approval.load(arguments.rules) if arguments.rules else default_rules()
     sandbox = DockerSandbox(arguments.limits, network=arguments.network)
     files = checked(arguments.files, sandbox.limits.upload)

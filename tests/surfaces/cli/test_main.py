@@ -60,7 +60,7 @@ def fastslow(*arguments: str, env: dict[str, str], cwd: Path | None = None) -> s
     ("arguments", "said"),
     [
         ([b"run", b"caf\xe9 task"], "fastslow: the task is no Unicode: character 3"),
-        ([b"run", b"task", b"--out", b"caf\xe9"], "fastslow: the folder --out is no Unicode"),
+        ([b"run", b"task", b"--out", b"caf\xe9"], "fastslow: the folder out is no Unicode"),
         ([b"run", b"task", b"--file", b"caf\xe9.csv"], "cannot go into the sandbox"),
         ([b"run", b"task", b"--file", b"two\nlines.csv"], "cannot go into the sandbox"),
         ([b"show", b"caf\xe9"], "no run"),
