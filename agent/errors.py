@@ -2,6 +2,7 @@
 
     AgentError                     base: something a caller may want to catch
     ├── ConfigurationError         (ValueError) the library was called wrongly; nothing was sent
+    ├── OutputFailed               the type of the answer broke on one
     ├── EngineError                the model's server
     │   ├── EngineUnreachable      (ConnectionError) nothing answers at the address
     │   ├── EngineRefused          the server answered with an error that a retry does not mend
@@ -9,7 +10,6 @@
     │   └── EngineDied             the managed server ended; carries its last log lines
     ├── ModelUnavailable           (LookupError) weights absent, damaged, or not licensed for use
     ├── GaveUp                     every call of many turns failed
-    ├── OutputFailed               the type of the answer broke on one
     ├── ToolsetFailed              a toolset could not be opened, asked for its tools, or closed
     └── JournalError               the record of runs
         ├── JournalBroken          its file cannot be read or written; what was written before is kept
@@ -31,6 +31,10 @@ class AgentError(Exception):
 
 class ConfigurationError(AgentError, ValueError):
     """The caller passed something that cannot work."""
+
+
+class OutputFailed(AgentError):
+    """The type that `output=` asks for raised what is no ValueError, while the answer was made."""
 
 
 class EngineError(AgentError):
@@ -63,10 +67,6 @@ class EngineDied(EngineError):
 
 class GaveUp(AgentError):
     """Every call of many turns in a row failed, so that more of them would only cost."""
-
-
-class OutputFailed(AgentError):
-    """The type that `output=` asks for raised what is no ValueError, while the answer was made."""
 
 
 class ToolsetFailed(AgentError):

@@ -13,7 +13,6 @@ from fastslow.agent.errors import AgentError, ToolsetFailed
 from fastslow.agent.events import Event, Exit, NetworkUsed, Result, StepFinished
 from fastslow.agent.gate import Stopped
 from fastslow.agent.loop import Branch
-from fastslow.agent.strategy.strategy import NO_VALUE
 from fastslow.agent.toolsets import as_failure
 from fastslow.agent.workspace import Workspace
 from fastslow.sandbox import SandboxError
@@ -71,7 +70,7 @@ class Life:
         """What the run leaves."""
         run, done = self.trunk.run, self.trunk.done
         answer = done.answer if done else self._partial()
-        formed = self.exit is Exit.ANSWERED and done and done.value is not NO_VALUE
+        formed = self.exit is Exit.ANSWERED and self.trunk.run.form
         value = done.value if done and formed else None
         usage, said = run.ledger.usage, tuple(self.said)
         return Result(run.id, answer, value, run.plan, self.made, usage, self.exit, self.reason, seconds, said)
@@ -80,7 +79,7 @@ class Life:
         done, form = self.trunk.done, self.trunk.run.form
         if done is None or not done.ok:
             self.reason = done.why if done and done.why else "the model gave no usable answer"
-        elif form and done.value is NO_VALUE:
+        elif form and not done.formed:
             self.reason = f"the model gave no answer that fits {form.name}"
         else:
             self.exit, self.reason = Exit.ANSWERED, "answered"

@@ -104,6 +104,11 @@ class Done:
     value: Any = NO_VALUE
     why: str = ""
 
+    @property
+    def formed(self) -> bool:
+        """Whether the answer has the form that was asked for."""
+        return self.value is not NO_VALUE
+
 
 Move: TypeAlias = Next | Done
 

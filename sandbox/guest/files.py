@@ -10,8 +10,8 @@ from frames import CHUNK
 
 WORK = "/work"
 MAX_FILES = 100_000
+ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # as in the host's paths.py
 DEPTH = 64  # levels of folders that are looked into
-ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # the host takes no such name, see its paths.py
 ROWS = 64  # files in one frame: each path may have 4,000 bytes, and twice that when escaped
 
 
@@ -31,7 +31,6 @@ class Files:
         self.upload = None  # (file, folder's fd, name, digest) of a put under way
         self.download = None
         self.digests = {}
-        self.named = {}  # the real path of a file whose name the host does not take, by the one it was told
 
     def walk(self, path, make=False):
         """The fd of the folder that holds `path`, and the last name."""
@@ -89,7 +88,7 @@ class Files:
     def get(self, path, offset, length):
         if offset == 0:
             self.download = None
-            folder, name = self.walk(self.named.get(path, path))
+            folder, name = self.walk(path)
             try:
                 fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
             finally:
@@ -111,7 +110,7 @@ class Files:
 
     def list(self):
         """A generator, since hashing takes its time: yields None while it works, and lists of rows."""
-        count, rows, fresh, named = 0, [], {}, {}
+        count, rows, fresh = 0, [], {}
         for top, folders, names, fd in os.fwalk(WORK, follow_symlinks=False):
             if top.count("/") > DEPTH:
                 folders.clear()  # the walk holds a descriptor, and a level of recursion, for each
@@ -119,23 +118,18 @@ class Files:
                 path = os.path.relpath(os.path.join(top, name), WORK)
                 with contextlib.suppress(OSError):
                     facts = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                    if not stat.S_ISREG(facts.st_mode):
+                    if not stat.S_ISREG(facts.st_mode) or not spelled(path):
                         continue
                     key = (path, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
                     fresh[key] = self.digests.get(key) or (yield from self.digest(name, fd))
-                    told = spelled(path)
-                    if told != path:
-                        if told in named or os.path.lexists(os.path.join(WORK, told)):
-                            told = hashed(path, told)
-                        named[told] = path
-                    rows.append([told, facts.st_size, fresh[key]])
+                    rows.append([path, facts.st_size, fresh[key]])
                     count += 1
                 if count > MAX_FILES:
                     raise Refused("invalid", f"the workspace has more than {MAX_FILES} files")
                 if len(rows) == ROWS:
                     yield rows
                     rows = []
-        self.digests, self.named = fresh, named
+        self.digests = fresh
         yield rows
 
     def digest(self, name, folder):
@@ -149,13 +143,6 @@ class Files:
 
 
 def spelled(path):
-    """The path as the host takes it, see `sandbox/paths.py`: what is odd in it as %0A, and one too long by its hash."""
-    told = ODD.sub(lambda odd: "".join(f"%{byte:02X}" for byte in os.fsencode(odd[0])), path)
-    if len(told.encode()) <= 4000 and max(len(name.encode()) for name in told.split("/")) <= 240:
-        return told
-    return hashed(path, told)
-
-
-def hashed(path, told):
-    digest = hashlib.sha256(os.fsencode(path)).hexdigest()
-    return f"renamed-{digest[:16]}{os.path.splitext(told)[1][:16]}"
+    """Whether the host takes the name, see `sandbox/paths.py`; files of other names stay inside."""
+    names = path.split("/")
+    return not ODD.search(path) and len(path.encode()) <= 4000 and max(len(name.encode()) for name in names) <= 240
