@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from enum import Enum
 from typing import Any, Literal, TypeAlias
 
@@ -63,6 +63,16 @@ def clip(text: str, limit: int = LIMIT) -> str:
     tail = kept - head
     note = f"\n[... {len(text) - kept} of {len(text)} characters cut ...]\n"
     return text[:head] + note + (text[-tail:] if tail else "")
+
+
+def as_outcome(value: Any) -> Outcome:
+    """What the body of a tool returned. An `Outcome` of its own is made to hold what can be written down."""
+    if not isinstance(value, Outcome):
+        return Outcome(as_text(value), data=as_data(value))
+    text = value.text if isinstance(value.text, str) else as_text(value.text)
+    if text is value.text and text.isascii() and value.data is None:
+        return value
+    return replace(value, text=without_surrogates(text), data=as_data(value.data))
 
 
 def as_data(value: Any) -> Any:
