@@ -186,22 +186,20 @@ class Calls:
 
     async def _answer(self, call: ToolCall, parent: str, say: Say) -> Any:
         """Carry out a call of code, whose exception CallFailed becomes. What ends the run does so all the same."""
-        outcome, finished = Outcome(CUT_SHORT, "error"), False
+        outcome, under_way = Outcome(CUT_SHORT, "in_doubt"), False
         try:
             async with aclosing(self.carry_out(self.run.functions, call, self.run_tool, parent)) as items:
                 async for item in items:
                     if isinstance(item, Outcome):
                         outcome = item
-                        continue
-                    if isinstance(item, CallStarted):
-                        outcome = Outcome(CUT_SHORT, "in_doubt")
-                    say(item)
-                    finished = isinstance(item, CallFinished)
+                    else:
+                        say(item)
+                        under_way = not isinstance(item, CallFinished) and (under_way or isinstance(item, CallStarted))
         except (Stopped, AgentError) as over:
             say(over)  # past the code, which would take it for a failed call
             raise
         finally:
-            if not finished:
+            if under_way:
                 say(self.run.recorder.say(await self._finished(call, outcome, 0.0, parent)))
         if not outcome.ok:
             raise CallFailed(outcome.text)

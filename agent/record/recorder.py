@@ -41,7 +41,7 @@ PASSING = (TurnDelta, CallOutput)  # whole in what follows them
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A call that finished: what was decided of it first, what was said within it, and its end."""
+    """A call that finished: what was decided of it and held, what else was said in it, and its end."""
 
     consent: Consent | None
     within: Sequence[Event]
@@ -124,9 +124,11 @@ class Recorder:
             for call_id in (one for ids in code.made.values() for one in ids):
                 self._forget((event.branch, call_id))
         self._open.discard(key)
-        first, *others = self._consents.pop(key, None) or (None,)
-        within = [event for event in others if event] + self._within.pop(key, [])
-        self._results[key].append(Told(first, within, event))
+        consents, within = self._consents.pop(key, []), self._within.pop(key, [])
+        decided = "deny" if event.status == "denied" else "allow"
+        consent = next((one for one in reversed(consents) if one.decide == decided), None)
+        others = [one for one in consents if one is not consent]
+        self._results[key].append(Told(consent, [*others, *within], event))
         return True
 
     def _forget(self, key: Key) -> None:
