@@ -28,6 +28,7 @@ OTHER = (
     "be one of them in another form. Run it?"
 )
 MAYBE_DONE = "the run was interrupted while this call was under way: it may have taken effect already. Run it (again)?"
+IN_DOUBT = Decision("ask", MAYBE_DONE)
 
 
 COMPARED = 200_000  # characters of a file that are read to show what a call would change
@@ -59,17 +60,18 @@ class Gate:
         if over:
             return before[-1] if before else None
         same = _digest(tool, arguments) if before else ""
-        given = next((one for one in before if one.digest == same), None) if before else None
+        given = [one for one in before if one.digest == same]
         decision = self.approval.judge(tool, arguments, attended=self.ask is not None)
         if decision.decide == "allow" and not tool.repeatable and self.recorder.is_other(branch, call.id):
             decision = Decision("ask", OTHER)
         if decision.decide == "deny":
-            return self._deny(branch, call, decision.reason or "a rule denies it")
+            reason = decision.reason or "a rule denies it"
+            return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
         if given:
-            return given
+            return given[-1]
         if decision.decide == "allow":
             return None
-        return await self._ask_person(branch, tool, call, arguments, decision.reason)
+        return await self._ask_person(branch, tool, call, arguments, decision)
 
     async def confirm_rerun(
         self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]
@@ -78,31 +80,31 @@ class Gate:
         AskFailed."""
         if self.ask is None:
             return None
-        return await self._ask_person(branch, tool, call, arguments, MAYBE_DONE, once=True)
+        return await self._ask_person(branch, tool, call, arguments, IN_DOUBT)
 
     async def _ask_person(
-        self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any], reason: str, *, once: bool = False
+        self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any], decision: Decision
     ) -> Consent:
-        """once: the answer holds now, and is neither taken from an earlier one nor kept for a later one."""
         same = _digest(tool, arguments)
+        doubtful = decision is IN_DOUBT  # the answer holds now, and none of before or for later
         if self.ask is None:
-            return self._deny(branch, call, "; ".join(filter(None, [reason, UNATTENDED.format(tool=tool.name)])))
+            reason = "; ".join(filter(None, [decision.reason, UNATTENDED.format(tool=tool.name)]))
+            return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
         async with self._one_at_a_time:
-            if same in self._always and not once:
+            if same in self._always and not doubtful:
                 answer = Answer("allow")
             else:
                 shown = preview(arguments, _current_text(arguments))
-                answer = await _answer(self.ask, Question(branch, tool.name, arguments, shown, reason))
+                answer = await _answer(self.ask, Question(branch, tool.name, arguments, shown, decision.reason))
             if answer.always and answer.decide == "allow":
                 self._always.add(same)
-        given = Consent(branch, call.id, answer.decide, "person", reason, answer.note, "" if once else same)
+        given = Consent(
+            branch, call.id, answer.decide, "person", decision.reason, answer.note, "" if doubtful else same
+        )
         self.recorder.say(given)
         if answer.decide == "stop":
             raise Stopped(f"stopped at a question about {tool.name}; resumed, the run asks it again")
         return given
-
-    def _deny(self, branch: str, call: ToolCall, reason: str) -> Consent:
-        return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
 
 
 async def _answer(ask: Ask, question: Question) -> Answer:
@@ -112,9 +114,13 @@ async def _answer(ask: Ask, question: Question) -> Answer:
         raise AskFailed(
             f"nobody could be asked about {question.tool}: {described(end.error)}; resumed, the run asks again"
         ) from end.error
-    if not isinstance(end.value, Answer):
-        raise AskFailed(f"ask= must return an Answer, got {type(end.value).__name__}; resumed, the run asks again")
-    return end.value
+    answer = end.value
+    if not isinstance(answer, Answer) or answer.decide not in ("allow", "deny", "stop"):
+        raise AskFailed(
+            'ask= must return an Answer that decides "allow", "deny" or "stop", '
+            f"got {type(answer).__name__}; resumed, the run asks again"
+        )
+    return answer
 
 
 def _digest(tool: Tool, arguments: Mapping[str, Any]) -> str:

@@ -140,7 +140,7 @@ class Tool:
         the tool.
         """
         grace = UNLIMITED_GRACE if self.timeout is None else GRACE
-        end = await apart(self._run_body, arguments, seconds=self.timeout, grace=grace)
+        end = await apart(self._called, arguments, seconds=self.timeout, grace=grace)
         if end.overdue:
             raise ToolTimeout(f"{self.name} was stopped after {self.timeout:g} seconds; do less in one call.")
         if isinstance(end.error, ToolError | SandboxError):
@@ -150,7 +150,7 @@ class Tool:
         assert end.value is not None  # noqa: S101 - neither overdue nor an error
         return end.value
 
-    async def _run_body(self, arguments: Mapping[str, Any]) -> Outcome:
+    async def _called(self, arguments: Mapping[str, Any]) -> Outcome:
         if inspect.iscoroutinefunction(self.handler):
             return as_outcome(await self.handler(**arguments))
         given = await in_thread(self._run_in_thread, arguments)

@@ -18,7 +18,7 @@ import pytest
 from fastslow import Agent, Answer, Approval, ApprovalRule, Exit, Journal, Question, Result, ScriptedModel
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import CallFinished, CallOutput
-from fastslow.sandbox import CallFailed, SandboxError
+from fastslow.sandbox import CallFailed, DockerSandbox, SandboxError
 from fastslow.tools import Tool, ToolError, Toolset, tool
 from fastslow.tools.foreign import apart
 from tests.agent.helpers import add, calls, says
@@ -206,6 +206,15 @@ async def test_the_runs_own_cancellation_cancels_it() -> None:
     assert cleaned == [1]
 
 
+async def test_what_an_engine_waits_for_in_vain_cancels_no_run() -> None:
+    async def gives_up(request: Request) -> Reply:
+        await waits_for_what_was_cancelled()
+        raise AssertionError
+
+    result = await run(script=[gives_up])
+    assert (result.exit, result.reason) == (Exit.FAILED, "something that the run waited for was cancelled")
+
+
 # --- what it gives back ------------------------------------------------------------------------------
 
 
@@ -380,6 +389,57 @@ async def test_an_agent_as_a_tool_that_breaks_is_a_failed_call() -> None:
     assert (result.exit, told(result)) == (Exit.ANSWERED, ["t failed: Panic: x"])
 
 
+# --- with a real sandbox -----------------------------------------------------------------------------
+
+CALLING = """
+kept = []
+for name in ("panics", "cancels", "interrupts", "exits", "falls", "broken"):
+    try:
+        kept.append(getattr(tools, name)())
+    except tools.ToolError as error:
+        kept.append(str(error))
+print(kept)
+"""
+
+
+@pytest.mark.docker
+async def test_code_whose_tools_break_goes_on_and_keeps_its_variables() -> None:
+    async def panics() -> None:
+        raise Panic("x")
+
+    def interrupts() -> None:
+        raise KeyboardInterrupt("x")
+
+    def exits() -> None:
+        raise SystemExit(3)
+
+    async def falls() -> None:
+        raise SandboxError("of its own")
+
+    bodies = panics, cancels_a_task_and_waits, interrupts, exits, falls, Broken
+    names = "panics", "cancels", "interrupts", "exits", "falls", "broken"
+    tools = [made(body, name=name) for name, body in zip(names, bodies, strict=True)]
+    sandbox = DockerSandbox()
+    cells = [calls(("python", {"code": CALLING})), calls(("falls", {})), calls(("python", {"code": "len(kept)"}))]
+    try:
+        result = await run(*tools, script=[*cells, says("done")], sandbox=sandbox)
+    finally:
+        await sandbox.aclose()
+    first, second, third = [event for event in result.events if isinstance(event, CallFinished) and not event.parent]
+    assert first.content == str(
+        [
+            "panics failed: Panic: x",
+            "cancels failed: CancelledError",
+            "interrupts failed: KeyboardInterrupt: x",
+            "exits failed: SystemExit: 3",
+            "falls failed: SandboxError: of its own",
+            "broken failed: Panic: x",
+        ]
+    )
+    assert (second.content, third.content) == ("falls failed: SandboxError: of its own", "6")
+    assert first.seconds < 10
+
+
 # --- who answers questions ---------------------------------------------------------------------------
 
 
@@ -401,7 +461,7 @@ def post(line: str) -> str:
         (asyncio.CancelledError(), "nobody could be asked about post: CancelledError"),
         (KeyboardInterrupt(), "nobody could be asked about post: KeyboardInterrupt"),
         (SystemExit(), "nobody could be asked about post: SystemExit"),
-        (None, "ask= must return an Answer, got str"),
+        (None, 'ask= must return an Answer that decides "allow", "deny" or "stop", got str'),
     ],
     ids=["panic", "error", "cancelled", "interrupt", "exit", "nonsense"],
 )
@@ -422,6 +482,22 @@ async def test_a_question_that_fails_ends_the_run_and_is_asked_again(
     assert (result.exit, result.reason) == (Exit.FAILED, f"{said}; resumed, the run asks again")
     again = Agent(engine=ScriptedModel([says("done")]), tools=[post, add], sandbox=None, ask=yes, journal=journal)
     assert told(await again.resume("last")) == ["posted"]
+
+
+@pytest.mark.docker
+async def test_a_question_that_fails_for_a_call_of_code_ends_the_run_too() -> None:
+    async def ask(question: Question) -> Answer:
+        raise Panic("x")
+
+    sandbox = DockerSandbox()
+    code = "try:\n    tools.post(line='a')\nexcept BaseException as error:\n    print(error)\nwhile True: pass"
+    try:
+        script = [calls(("python", {"code": code, "seconds": 20}))]
+        result = await run(post, script=script, ask=ask, approval=None, sandbox=sandbox)
+    finally:
+        await sandbox.aclose()
+    assert result.exit is Exit.FAILED
+    assert result.reason.startswith("nobody could be asked about post: Panic: x")
 
 
 # --- toolsets ----------------------------------------------------------------------------------------
@@ -505,7 +581,11 @@ def thread():
     threading.Timer(0.2, press).start()
     time.sleep(20)
 
-body = {"waits": waits, "blocks": blocks, "thread": thread}[sys.argv[1]]
+async def blocks_until_the_second():  # the first one only cancels, and the loop cannot see it
+    threading.Timer(0.4, press).start()
+    await blocks()
+
+body = {"waits": waits, "blocks": blocks, "thread": thread, "twice": blocks_until_the_second}[sys.argv[1]]
 tool = Tool.from_schema("t", "x", {"type": "object"}, body, effect="read")
 agent = Agent(engine=ScriptedModel([calls(("t", {})), says("done")]), tools=[tool], sandbox=None, journal=None)
 if sys.argv[2] == "run":
@@ -523,7 +603,7 @@ print("went on")
 
 
 @pytest.mark.parametrize(
-    ("body", "loop"), [("waits", "run"), ("thread", "run"), ("waits", "plain"), ("blocks", "plain")]
+    ("body", "loop"), [("waits", "run"), ("thread", "run"), ("twice", "run"), ("waits", "plain"), ("blocks", "plain")]
 )
 def test_a_persons_ctrl_c_ends_the_run(body: str, loop: str) -> None:
     command = [sys.executable, "-c", INTERRUPTED, body, loop]
