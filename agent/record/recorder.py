@@ -9,7 +9,7 @@ that run side by side may come in another order the next time.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -75,7 +75,7 @@ class Recorder:
         self._within: defaultdict[Key, list[Event]] = defaultdict(list)  # what was said in a call, by the call
         self._replies: defaultdict[str, deque[TurnFinished | StepFinished]] = defaultdict(deque)  # to a step's end
         self._consents: defaultdict[Key, list[Consent]] = defaultdict(list)  # of calls that did not finish
-        self._open: set[Key] = set()
+        self._open: Counter[Key] = Counter()
         self._code: defaultdict[Key, Code] = defaultdict(Code)
         self._other: set[Key] = set()
         for event in past:
@@ -100,7 +100,7 @@ class Recorder:
             case StepFinished():
                 self._replies[str(event.step)].append(event)
             case CallStarted():
-                self._open.add((event.branch, event.call.id))
+                self._open[event.branch, event.call.id] += 1
                 if event.parent:
                     self._within[event.branch, event.parent].append(event)
                     self._take_call_of_code(event)
@@ -123,7 +123,7 @@ class Recorder:
         elif code := self._code.pop(key, None):  # it will not run again
             for call_id in (one for ids in code.made.values() for one in ids):
                 self._forget((event.branch, call_id))
-        self._open.discard(key)
+        self._open[key] -= 1
         consents, within = self._consents.pop(key, []), self._within.pop(key, [])
         decided = "deny" if event.status == "denied" else "allow"
         consent = next((one for one in reversed(consents) if one.decide == decided), None)
@@ -133,7 +133,7 @@ class Recorder:
 
     def _forget(self, key: Key) -> None:
         """A call of code, whose id code that runs later may give to another one."""
-        self._open.discard(key)
+        self._open.pop(key, None)
         self._results.pop(key, None)
         self._consents.pop(key, None)
         for kind in (CallStarted, CallFinished):
@@ -205,9 +205,10 @@ class Recorder:
     def in_doubt(self, branch: str, call_id: str) -> bool:
         """Whether a call was started before, and nobody knows how it went on. Says so once."""
         key = (branch, call_id)
-        doubtful = key in self._open
-        self._open.discard(key)
-        return doubtful
+        if self._open[key] <= 0 or self._results.get(key):
+            return False
+        self._open[key] -= 1
+        return True
 
 
 def _key(event: Event) -> Key:

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import pytest
 
 from fastslow import Agent, Answer, Approval, ApprovalRule, Exit, Journal, Question, Result, ScriptedModel
 from fastslow.agent.calls import IN_DOUBT, KEPT
-from fastslow.agent.engine.types import Reply
+from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import CallFinished, CallStarted, Consent, Event
 from fastslow.agent.gate import MAYBE_DONE, OTHER
-from fastslow.agent.transcript import ToolCall
+from fastslow.agent.transcript import ToolCall, ToolResult
 from fastslow.sandbox import CallFailed, DockerSandbox, DummySandbox, Execution, OnCall
 from fastslow.sandbox.dummy import DummySession
 from fastslow.tools import tool
@@ -348,6 +349,38 @@ async def test_ids_that_a_later_cell_has_again_are_no_record(world: World) -> No
     assert result.exit is Exit.ANSWERED
 
 
+async def test_code_that_is_cut_off_at_any_write_sends_each_once(tmp_path: Path) -> None:
+    """And cut off once more when it goes on. A person who is asked whether a call in doubt is to run looks first."""
+
+    async def cut_off(number: int) -> int:
+        """How often power was lost, at write `number` of a life at the latest in the third one."""
+        world, lost = World(tmp_path / f"{number}.db"), 0
+
+        async def ask(question: Question) -> Answer:
+            done = question.tool == "send" and question.arguments["to"] in dict(world.sent)
+            return NO if done and question.reason == MAYBE_DONE else YES
+
+        def model(request: Request) -> Reply:
+            if isinstance(request.messages[-1], ToolResult):
+                return says("done")
+            return code(send("a"), ("price", {"item": "tea"}), send("b"), send("c"))
+
+        for _ in range(3):
+            writes = count(1)
+            at = (lambda _, writes=writes: next(writes) == number) if lost < 2 else (lambda _: False)
+            agent = world.agent(model, model, journal=Loses(world.path, at), ask=ask)
+            try:
+                await (agent.resume("last") if Journal(world.path).runs() else agent.run("the task"))
+                break
+            except PowerLoss:
+                lost += 1
+        assert world.sent == [("a", 1), ("b", 1), ("c", 1)], number
+        return lost
+
+    losses = [await cut_off(number) for number in range(1, 23)]
+    assert set(losses) == {0, 1, 2}
+
+
 # --- calls of the model ------------------------------------------------------------------------------
 
 
@@ -395,6 +428,21 @@ async def test_a_call_with_the_id_of_an_earlier_one_is_asked_about(world: World)
     await world.goes_on(*script, answers=[NO, NO])
     assert questions(world) == [("send", "alice"), ("send", "mallory")]
     assert world.sent == [("alice", 1)]
+
+
+async def test_of_two_calls_with_one_id_each_is_done_once(world: World) -> None:
+    two = [ToolCall("x", name, json.dumps(arguments)) for name, arguments in (send("alice"), send("bob"))]
+    ended = 0
+
+    def second(event: Event) -> bool:
+        nonlocal ended
+        ended += finished("send")(event)
+        return ended == 2
+
+    await world.lives(second, Reply(calls=tuple(two)), approval=ALLOW)
+    await world.goes_on(says("done"), answers=[NO], approval=ALLOW)
+    assert [question.reason for question in world.asked] == [MAYBE_DONE]
+    assert sorted(world.sent) == [("alice", 1), ("bob", 1)]
 
 
 async def test_a_yes_without_the_arguments_that_it_was_for_is_asked_for_again(world: World) -> None:
