@@ -33,7 +33,6 @@ DIED = (
     "files and variables are as they were before this call. Do less at once."
 )
 CUT_SHORT = "stopped: the code that called it ended"
-KEPT = 1 << 20  # characters of JSON of what one call of code gave, that are kept
 
 Items: TypeAlias = AsyncGenerator[Event | Outcome, None]
 """What a call says on its way, and its outcome."""
@@ -95,7 +94,9 @@ class Calls:
     async def _finished(self, call: ToolCall, outcome: Outcome, seconds: float, parent: str) -> CallFinished:
         content = await shown(outcome.text, None if parent else self.run.workspace)
         how = (outcome.exit_code, outcome.silent, outcome.variables, outcome.written)
-        data = _as_json(outcome.data) if parent and outcome.ok else ""
+        data = ""
+        if parent and outcome.ok:
+            data = self.run.recorder.kept(self.branch, parent, outcome.text, outcome.data)
         return CallFinished(self.branch, call.id, call.name, outcome.status, content, seconds, parent, *how, data)
 
     def run_tool(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
@@ -204,15 +205,6 @@ class Calls:
         if not outcome.ok:
             raise CallFailed(outcome.text)
         return outcome.data
-
-
-def _as_json(data: Any) -> str:
-    """What code got, for when it runs again; nothing where that is too much to keep."""
-    try:
-        text = json.dumps(data)
-    except (ValueError, RecursionError):  # an endless number
-        return ""
-    return text if len(text) <= KEPT else ""
 
 
 async def _told_again(within: Sequence[Event], finished: CallFinished) -> Items:

@@ -9,10 +9,11 @@ that run side by side may come in another order the next time.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastslow.agent.budget import StepSpent
 from fastslow.agent.errors import JournalEnded
@@ -37,6 +38,7 @@ E = TypeVar("E", bound=Event)
 Key = tuple[object, ...]
 
 PASSING = (TurnDelta, CallOutput)  # whole in what follows them
+KEPT = 1 << 20  # characters of JSON that are kept of what the calls of one piece of code gave, in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,10 @@ class Told:
 @dataclass(slots=True)
 class Code:
     """The calls that the code of one call made. count: the last one's number. made: ids of those that the record holds
-    and that the code, which runs again, has not made again yet, by name and arguments."""
+    and that the code, which runs again, has not made again yet, by name and arguments. kept: characters of results."""
 
     count: int = 0
+    kept: int = 0
     made: dict[tuple[str, str], deque[str]] = field(default_factory=dict)
 
 
@@ -197,6 +200,21 @@ class Recorder:
         if code.made:
             self._other.add((branch, made))
         return made
+
+    def kept(self, branch: str, parent: str, text: str, data: Any) -> str:
+        """JSON of what a call gave to code, for when that runs again; nothing where it is too much. text: the same as
+        the model would read it."""
+        code = self._code[branch, parent]
+        if not self.keeps or code.kept + len(text) > KEPT:
+            return ""
+        try:
+            told = json.dumps(data)
+        except (ValueError, RecursionError):  # a number of thousands of digits
+            return ""
+        if code.kept + len(told) > KEPT:
+            return ""
+        code.kept += len(told)
+        return told
 
     def is_other(self, branch: str, call_id: str) -> bool:
         """Whether code that runs again made this call in the place of one that it made before."""

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from fastslow import Agent, Answer, Approval, ApprovalRule, Exit, Journal, Question, Result, ScriptedModel
-from fastslow.agent.calls import IN_DOUBT, KEPT
+from fastslow.agent.calls import IN_DOUBT
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import CallFinished, CallStarted, Consent, Event
 from fastslow.agent.gate import MAYBE_DONE, OTHER
+from fastslow.agent.record.recorder import KEPT
 from fastslow.agent.transcript import ToolCall, ToolResult
 from fastslow.sandbox import CallFailed, DockerSandbox, DummySandbox, Execution, OnCall
 from fastslow.sandbox.dummy import DummySession
@@ -99,7 +100,8 @@ class World:
                 amount: How much.
             """
             self.sent.append((to, amount))
-            return {"number": len(self.sent), "nan": float("nan")} if to == "nan" else {"number": len(self.sent)}
+            more = {"nan": {"nan": float("nan")}, "long": {"text": "x" * KEPT}}
+            return {"number": len(self.sent), **more.get(to, {})}
 
         @tool(effect="read")
         def price(item: str) -> str:
@@ -109,7 +111,7 @@ class World:
                 item: Of what.
             """
             self.read += 1
-            return f"{item} {self.read}" if item != "long" else "x" * KEPT
+            return f"{item} {self.read}" if item != "half" else "x" * (KEPT // 2)
 
         self.tools = [send, price]
 
@@ -326,12 +328,18 @@ async def test_what_was_refused_is_refused_again_without_a_question(world: World
     assert ["did not allow" in str(one) for one in json.loads(told(result)[-1])] == [True, False]
 
 
-async def test_a_result_too_large_to_keep_is_had_again_or_in_doubt(world: World) -> None:
-    await world.lives(finished("python"), code(("price", {"item": "long"})), approval=ALLOW)
+async def test_results_too_large_to_keep_are_had_again_or_in_doubt(world: World) -> None:
+    half = ("price", {"item": "half"})
+    await world.lives(finished("python"), code(*[half] * 4, send("alice")), approval=ALLOW)
+    written = Journal(world.path).read(Journal(world.path).runs()[0].run).events
+    assert 0 < sum(len(event.data) for event in written if isinstance(event, CallFinished)) <= KEPT
+    read = world.read
     await world.goes_on(says("done"), answers=[YES], approval=ALLOW)
-    assert world.read == 2
-    kept = Journal(world.path).read(Journal(world.path).runs()[0].run).events
-    assert max(len(event.data) for event in kept if isinstance(event, CallFinished)) <= KEPT
+    assert (read, world.read, world.sent) == (4, 7, [("alice", 1)])
+    mine = World(world.path.with_name("other"))
+    await mine.lives(finished("python"), code(send("long")), approval=ALLOW)
+    await mine.goes_on(says("done"), answers=[YES, NO], approval=ALLOW)
+    assert ([question.tool for question in mine.asked], len(mine.sent)) == (["python", "send"], 1)
 
 
 async def test_ids_that_a_later_cell_has_again_are_no_record(world: World) -> None:
