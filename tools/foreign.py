@@ -17,7 +17,7 @@ from fastslow.tools.lenient import without_surrogates
 
 T = TypeVar("T")
 GRACE = 5.0  # seconds to clean up for code that is cancelled; what takes longer is left behind
-_RAISE = dis.opmap["RAISE_VARARGS"]
+_RAISE = bytes([dis.opmap["RAISE_VARARGS"]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,8 @@ def pressed(error: BaseException) -> bool:
         instruction, trace = trace.tb_lasti, trace.tb_next
     if not codes or _work.__code__ in codes:  # no signal comes to another thread
         return False
-    return codes[-1] is asyncio.Runner._on_sigint.__code__ or codes[-1].co_code[instruction] != _RAISE  # type: ignore[attr-defined]
+    raised = codes[-1].co_code[instruction : instruction + 1] == _RAISE
+    return not raised or codes[-1] is asyncio.Runner._on_sigint.__code__  # type: ignore[attr-defined]
 
 
 def described(error: BaseException) -> str:

@@ -13,13 +13,14 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from fastslow import Agent, Answer, Approval, ApprovalRule, Exit, Journal, Question, Result, ScriptedModel
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import CallFinished, CallOutput
 from fastslow.sandbox import CallFailed, DockerSandbox, SandboxError
-from fastslow.tools import Tool, ToolError, Toolset, tool
+from fastslow.tools import Outcome, Tool, ToolError, Toolset, tool
 from fastslow.tools.foreign import apart
 from tests.agent.helpers import add, calls, says
 
@@ -154,8 +155,6 @@ async def test_a_timeout_within_a_tool_is_its_own() -> None:
             await asyncio.sleep(60)
 
     async def scope() -> str:
-        import anyio
-
         with anyio.move_on_after(0.01):
             await anyio.sleep(60)
         with anyio.CancelScope() as scope:
@@ -307,8 +306,11 @@ def circle() -> Any:
         (10**5000, "1000"),
         (threading.Lock(), "<unlocked _thread.lock"),
         ((x for x in "ab"), '["a","b"]'),
+        (Outcome("a\ud800", data=object()), "a\ufffd"),
+        (Outcome({"a": 1}), '{"a":1}'),  # type: ignore[arg-type]
+        (Outcome("x", "weird"), "t failed: ValueError: the status of an Outcome is one of ok, error"),  # type: ignore[arg-type]
     ],
-    ids=[str(number) for number in range(12)],
+    ids=[str(number) for number in range(15)],
 )
 async def test_what_cannot_be_written_fails_or_becomes_text(value: Any, said: str, tmp_path: Path) -> None:
     result = await run(made(lambda: value), journal=Journal(tmp_path / "runs.db"))
@@ -554,6 +556,30 @@ async def test_a_toolset_that_breaks_ends_the_run_with_a_reason(moment: str, how
     else:
         assert result.exit is Exit.FAILED
         assert "the toolset Shaky" in result.reason
+
+
+async def test_a_connection_that_breaks_ends_the_run_with_its_reason() -> None:
+    """A client's task group cancels the task that opened it, as those of MCP do."""
+
+    class Connected(Toolset):
+        @asynccontextmanager
+        async def open(self) -> AsyncGenerator[Callable[[], Sequence[Tool]]]:
+            async def breaks() -> None:
+                await anyio.sleep(0.02)
+                raise ConnectionError("hung up")
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(breaks)
+                yield lambda: [made(lambda: "fine", name="fine")]
+
+    async def slow(request: Request) -> Reply:
+        await asyncio.sleep(0.1)
+        return calls(("add", {"a": 1, "b": 2}))
+
+    result = await run(Connected(), script=[slow, says("done")])
+    assert result.exit is Exit.FAILED
+    assert result.reason.startswith("the toolset Connected broke down: ExceptionGroup: ")
+    assert result.reason.endswith("ConnectionError: hung up")
 
 
 # --- a person's Ctrl-C -------------------------------------------------------------------------------
