@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -59,8 +59,7 @@ class Gate:
         over, before = self.recorder.consents(branch, call.id)
         if over:
             return before[-1] if before else None
-        same = _digest(tool, arguments) if before else ""
-        given = [one for one in before if one.digest == same]
+        given = _answered(before, _digest(tool, arguments)) if before else None
         decision = self.approval.judge(tool, arguments, attended=self.ask is not None)
         if decision.decide == "allow" and not tool.repeatable and self.recorder.is_other(branch, call.id):
             decision = Decision("ask", OTHER)
@@ -68,7 +67,7 @@ class Gate:
             reason = decision.reason or "a rule denies it"
             return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
         if given:
-            return given[-1]
+            return given
         if decision.decide == "allow":
             return None
         return await self._ask_person(branch, tool, call, arguments, decision)
@@ -121,6 +120,11 @@ async def _answer(ask: Ask, question: Question) -> Answer:
             f"got {type(answer).__name__}; resumed, the run asks again"
         )
     return answer
+
+
+def _answered(before: Sequence[Consent], digest: str) -> Consent | None:
+    """The answer to the very same call."""
+    return next((one for one in reversed(before) if one.digest == digest), None)
 
 
 def _digest(tool: Tool, arguments: Mapping[str, Any]) -> str:
