@@ -208,7 +208,8 @@ TAUGHT = (
         (Said(f'{NATIVE}\n<tool_call>\n{{"name": "weather", "arguments": {{"city": "Bus\n</tool_call>'),),
         tells="The arguments were cut off",
     ),
-    Fault("a call without a name", (weather(name=""),), ran=("weather(Seoul)",)),
+    Fault("a call without a name", (weather(name=""),), tells="did not run"),
+    Fault("a call without a name, behind words", (weather(name="", content="Let me look."),), tells="did not run"),
     Fault(
         "one good call and one bad",
         (Said(calls=(("c1", "weather", GOOD), ("c2", "weather", '{"city": 5'))),),
