@@ -271,7 +271,7 @@ class Agent:
     async def _open(self, stack: AsyncExitStack, run: Run) -> Exception | None:
         """Open the toolsets of a run, and say what went wrong."""
         try:
-            run.toolsets = tuple([await opened(stack, toolset) for toolset in self.toolsets])
+            run.toolsets = tuple([await stack.enter_async_context(opened(toolset)) for toolset in self.toolsets])
             _ = run.toolbox
         except (ToolsetFailed, ToolDefinitionError) as error:
             run.toolsets = ()

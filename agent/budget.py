@@ -193,10 +193,11 @@ class Ledger:
                 left.append(limit - part._used("thinking_tokens"))
         return max(0, int(min(left))) if left else None
 
-    async def in_time(self, wait: Awaitable[T]) -> T:
+    def in_time(self, wait: Awaitable[T]) -> Awaitable[T]:
         """Bound one wait by the seconds that are left; raises `BudgetSpent` or `StepSpent` when they are over."""
-        if not self._timed:
-            return await wait
+        return self._in_time(wait) if self._timed else wait
+
+    async def _in_time(self, wait: Awaitable[T]) -> T:
         end, part = min([(part.started + part.limits["seconds"], part) for part in self._timed], key=lambda one: one[0])
         try:
             async with asyncio.timeout(max(0.0, end - time.monotonic())) as timeout:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import itertools
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -14,13 +13,15 @@ from typing import Any, Literal, TypeAlias
 
 from fastslow.agent.budget import Ledger
 from fastslow.agent.child import Parent, parent
+from fastslow.agent.errors import AgentError
 from fastslow.agent.events import CallDisplay, CallFinished, CallOutput, CallStarted, Event
 from fastslow.agent.gate import Stopped, refusal
 from fastslow.agent.run import Run
 from fastslow.agent.transcript import ToolCall
 from fastslow.agent.workspace import shown
-from fastslow.sandbox import CallFailed, Display, SandboxError
+from fastslow.sandbox import CallFailed, Display, SandboxError, Session
 from fastslow.tools import ArgumentError, Caller, Outcome, Tool, Toolbox, ToolError, caller, parse_arguments
+from fastslow.tools.foreign import described, text_of
 from fastslow.tools.tool import no_session
 
 IN_DOUBT = (
@@ -31,9 +32,12 @@ DIED = (
     "The sandbox ended while this ran: it was killed, or took more memory than there is. It was started again, and "
     "files and variables are as they were before this call. Do less at once."
 )
+CUT_SHORT = "stopped: the code that called it ended"
 
 Items: TypeAlias = AsyncGenerator[Event | Outcome, None]
 """What a call says on its way, and its outcome."""
+Say: TypeAlias = Callable[[Event | Stopped | AgentError], None]
+"""Takes what a running call says, and what ends the run in its midst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class Calls:
         parent: str = "",
     ) -> Items:
         """Check a call's name and arguments, have it allowed, and let `body` do it. Last come its outcome and its
-        event. Raises `Stopped`.
+        event. Raises `Stopped`, AskFailed.
         """
         started, say = time.monotonic(), self.run.recorder.say
         outcome = Outcome("it ended without an outcome", "error")
@@ -72,7 +76,8 @@ class Calls:
                 yield consent
             yield say(CallStarted(self.branch, call, arguments, parent))
             if consent and consent.decide != "allow":
-                outcome = Outcome(refusal(consent), "denied")
+                doubtful = not tool.repeatable and self.run.recorder.in_doubt(self.branch, call.id)
+                outcome = Outcome(IN_DOUBT, "in_doubt") if doubtful else Outcome(refusal(consent), "denied")
             else:
                 async with aclosing(body(tool, call, arguments)) as items:
                     async for item in items:
@@ -89,7 +94,10 @@ class Calls:
     async def _finished(self, call: ToolCall, outcome: Outcome, seconds: float, parent: str) -> CallFinished:
         content = await shown(outcome.text, None if parent else self.run.workspace)
         how = (outcome.exit_code, outcome.silent, outcome.variables, outcome.written)
-        return CallFinished(self.branch, call.id, call.name, outcome.status, content, seconds, parent, *how)
+        data = ""
+        if parent and outcome.ok:
+            data = self.run.recorder.kept(self.branch, parent, outcome.text, outcome.data)
+        return CallFinished(self.branch, call.id, call.name, outcome.status, content, seconds, parent, *how, data)
 
     def run_tool(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         """Run a tool once in the life of a run, however often that is interrupted: take the result that is recorded."""
@@ -98,7 +106,7 @@ class Calls:
             for reply in self.run.spent_within(call.id) if self.run.spent_within else ():
                 self.ledger.add(reply.mode, reply.reply)
             return _told_again(*recorded)
-        if recorder.in_doubt(self.branch, call.id) and not tool.repeatable:
+        if not tool.repeatable and recorder.in_doubt(self.branch, call.id):
             return self._run_if_confirmed(tool, call, arguments)
         return self._run_body(tool, call, arguments)
 
@@ -116,31 +124,34 @@ class Calls:
     async def _run_body(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         """Run a tool's body in a task of its own; pass on what it says, and what its code calls, meanwhile."""
         loop, workspace = asyncio.get_running_loop(), self.run.workspace
-        said: asyncio.Queue[Event | Stopped | None] = asyncio.Queue()
+        said: asyncio.Queue[Event | Stopped | AgentError | None] = asyncio.Queue()
 
-        def say(event: Event | Stopped | None) -> None:
+        def say(event: Event | Stopped | AgentError) -> None:
             loop.call_soon_threadsafe(said.put_nowait, event)
 
-        context = contextvars.copy_context()
-        context.run(caller.set, self._caller(call, say))
+        context, used = contextvars.copy_context(), list[str]()
+        context.run(caller.set, self._caller(call, say, used))
         context.run(parent.set, Parent(self.run.id, call.id, self.ledger, self.run.gate.ask, self.run.recorder.keeps))
         task = loop.create_task(tool.call(arguments), context=context)
-        task.add_done_callback(lambda _: say(None))
+        task.add_done_callback(lambda _: said.put_nowait(None))
         try:
             while True:
                 event = await self.ledger.in_time(said.get())
                 if event is None:
                     break
-                if isinstance(event, Stopped):
+                if isinstance(event, Exception):
                     raise event
                 yield event
             outcome = task.result()
         except ToolError as error:
-            outcome = Outcome(str(error), error.status)
-        except SandboxError:
-            if workspace is None or not await workspace.renew():
-                raise
-            outcome = Outcome(DIED, "died", variables="restored")
+            outcome = Outcome(text_of(error), error.status)
+        except SandboxError as error:
+            if workspace and used:
+                if not await workspace.renew():
+                    raise
+                outcome = Outcome(DIED, "died", variables="restored")
+            else:  # of a sandbox of its own
+                outcome = Outcome(f"{tool.name} failed: {described(error)}", "error")
         finally:
             if not task.done():
                 task.cancel()
@@ -150,27 +161,33 @@ class Calls:
             await workspace.save()
         yield outcome
 
-    def _caller(self, call: ToolCall, say: Callable[[Event | Stopped], None]) -> Caller:
-        """What a tool's body may ask and tell while it runs."""
-        numbers, workspace = itertools.count(1), self.run.workspace
+    def _caller(self, call: ToolCall, say: Say, used: list[str]) -> Caller:
+        """What a tool's body may ask and tell while it runs. used: gets what it used of the run's."""
+        workspace, recorder = self.run.workspace, self.run.recorder
+
+        async def open_session() -> Session:
+            if workspace is None:
+                return await no_session()
+            used.append("session")
+            return await workspace.session()
 
         def on_output(stream: Literal["stdout", "stderr"], text: str) -> None:
             say(CallOutput(self.branch, call.id, stream, text))
 
         def on_display(display: Display) -> None:
-            say(self.run.recorder.say(CallDisplay(self.branch, call.id, display.data)))
+            say(recorder.say(CallDisplay(self.branch, call.id, display.data)))
 
         async def on_call(name: str, given: dict[str, Any]) -> Any:
-            return await self._answer(ToolCall(f"{call.id}.{next(numbers)}", name, json.dumps(given)), call.id, say)
+            text = json.dumps(given)
+            call_id = recorder.id_of_code(self.branch, call.id, name, text)
+            return await self._answer(ToolCall(call_id, name, text), call.id, say)
 
-        open_session = workspace.session if workspace else no_session
         seconds = workspace.limits.seconds if workspace else Caller().seconds
         return Caller(open_session, seconds, on_output, on_display, on_call)
 
-    async def _answer(self, call: ToolCall, parent: str, say: Callable[[Event | Stopped], None]) -> Any:
-        """Carry out a call of code, whose exception CallFailed becomes. A spent budget ends the run all the same."""
-        outcome = Outcome("stopped: the code that called it ended", "error")
-        finished = False
+    async def _answer(self, call: ToolCall, parent: str, say: Say) -> Any:
+        """Carry out a call of code, whose exception CallFailed becomes. What ends the run does so all the same."""
+        outcome, under_way = Outcome(CUT_SHORT, "in_doubt"), False
         try:
             async with aclosing(self.carry_out(self.run.functions, call, self.run_tool, parent)) as items:
                 async for item in items:
@@ -178,14 +195,13 @@ class Calls:
                         outcome = item
                     else:
                         say(item)
-                        finished = isinstance(item, CallFinished)
-        except Stopped as stopped:
-            say(stopped)  # past the code, which would take it for a failed call
+                        under_way = not isinstance(item, CallFinished) and (under_way or isinstance(item, CallStarted))
+        except (Stopped, AgentError) as over:
+            say(over)  # past the code, which would take it for a failed call
             raise
         finally:
-            if not finished:
-                ended = CallFinished(self.branch, call.id, call.name, outcome.status, outcome.text, 0.0, parent)
-                say(self.run.recorder.say(ended))
+            if under_way:
+                say(self.run.recorder.say(await self._finished(call, outcome, 0.0, parent)))
         if not outcome.ok:
             raise CallFailed(outcome.text)
         return outcome.data
@@ -196,4 +212,4 @@ async def _told_again(within: Sequence[Event], finished: CallFinished) -> Items:
     for event in within:
         yield event
     how = (finished.exit_code, finished.silent, finished.variables, finished.written)
-    yield Outcome(finished.content, finished.status, None, *how)
+    yield Outcome(finished.content, finished.status, json.loads(finished.data) if finished.data else None, *how)

@@ -213,12 +213,14 @@ def _cut_call(call: ToolCall, cut: int) -> ToolCall:
         given = json.loads(call.arguments)
     except (ValueError, RecursionError):
         given = None
-    if isinstance(given, dict):
-        short = {name: clip(value, cut // 4) if isinstance(value, str) else value for name, value in given.items()}
-        text = json.dumps(short, ensure_ascii=False).encode("utf-8", "replace").decode()
+    if not isinstance(given, dict):
+        return replace(call, arguments="{}")  # it did not run, and its result quotes it
+    short = {name: clip(value, cut // 4) if isinstance(value, str) else value for name, value in given.items()}
+    for less in (short, {"cut": clip(call.arguments, cut // 4)}):  # never one without any, which looks not made yet
+        text = json.dumps(less, ensure_ascii=False).encode("utf-8", "replace").decode()
         if len(text) <= cut:
-            return replace(call, arguments=text)
-    return replace(call, arguments="{}")
+            break
+    return replace(call, arguments=text)
 
 
 def _fold(kept: list[Message], old: Sequence[range], target: int) -> None:

@@ -10,6 +10,7 @@
     │   └── EngineDied             the managed server ended; carries its last log lines
     ├── ModelUnavailable           (LookupError) weights absent, damaged, or not licensed for use
     ├── GaveUp                     every call of many turns failed
+    ├── AskFailed                  a person could not be asked about a call
     ├── ToolsetFailed              a toolset could not be opened, asked for its tools, or closed
     └── JournalError               the record of runs
         ├── JournalBroken          its file cannot be read or written; what was written before is kept
@@ -67,6 +68,10 @@ class EngineDied(EngineError):
 
 class GaveUp(AgentError):
     """Every call of many turns in a row failed, so that more of them would only cost."""
+
+
+class AskFailed(AgentError):
+    """What puts questions to a person failed. The run can be resumed, and asks again."""
 
 
 class ToolsetFailed(AgentError):

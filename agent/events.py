@@ -110,7 +110,8 @@ class Consent:
     """A call was asked about, or denied by a rule. Nothing is said of calls that rules allow.
 
     decide: `"stop"` ends the run, which asks again when it is resumed. by: a rule, or a person. reason: why it was
-    asked about or denied. note: what the person wants the model to be told.
+    asked about or denied. note: what the person wants the model to be told. digest: of the tool and the arguments that
+    the answer is for; `""` where it holds for no later life of the run.
     """
 
     branch: str
@@ -119,6 +120,7 @@ class Consent:
     by: Literal["rule", "person"]
     reason: str
     note: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ class CallDisplay:
 class CallFinished:
     """status: how it ended, see `fastslow.tools.Status`. content: exactly what the model is shown; of a call by code,
     what a model would be. parent: as of the start. exit_code, silent, variables, written: see
-    `fastslow.tools.Outcome`."""
+    `fastslow.tools.Outcome`. data: JSON of what code got, of a call that it made; `""` where that is not kept."""
 
     branch: str
     call_id: str
@@ -171,6 +173,7 @@ class CallFinished:
     silent: bool = False
     variables: State = "kept"
     written: tuple[str, ...] = ()
+    data: str = ""
 
     @property
     def ok(self) -> bool:

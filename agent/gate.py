@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from fastslow.agent.approval import Answer, Approval, Ask, Decision, Question, preview
+from fastslow.agent.errors import AskFailed
 from fastslow.agent.events import Consent
 from fastslow.agent.record.recorder import Recorder
 from fastslow.agent.transcript import ToolCall
 from fastslow.tools import Tool
+from fastslow.tools.foreign import apart, described
 
 UNATTENDED = (
     "it needs somebody's consent, and nobody is there to give it. Its developer can do without: say what it changes, "
     'as @tool(effect="read") where that is nothing, or allow it by a rule, ApprovalRule("allow", tool="{tool}") in '
     'Agent(approval=...), or [[rule]] decide = "allow", tool = "{tool}" in the file of --approval'
 )
+OTHER = (
+    "the run was interrupted, and its code runs again: it made other calls before, which stay done, and this one may "
+    "be one of them in another form. Run it?"
+)
 MAYBE_DONE = "the run was interrupted while this call was under way: it may have taken effect already. Run it (again)?"
+IN_DOUBT = Decision("ask", MAYBE_DONE)
 
 
 COMPARED = 200_000  # characters of a file that are read to show what a call would change
@@ -35,7 +43,7 @@ class Gate:
     """One for a run. ask: puts a question to a person, None where nobody is there: what would be asked is denied.
 
     Questions of branches side by side come one after the other. What was answered before a run was interrupted is not
-    asked again.
+    asked again: the answer holds for one call, of the same tool with the same arguments at the same place.
     """
 
     approval: Approval = field(default_factory=Approval)
@@ -45,45 +53,83 @@ class Gate:
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def consent(self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Consent | None:
-        """None for a call that the rules allow. Raises `Stopped`."""
-        if given := self.recorder.consent(branch, call.id):
-            return given
+        """None for a call that the rules allow. Of one that finished before the run was interrupted what was said then:
+        nothing of it runs. Raises `Stopped`, AskFailed.
+        """
+        over, before = self.recorder.consents(branch, call.id)
+        if over:
+            return before[-1] if before else None
+        given = _answered(before, _digest(tool, arguments)) if before else None
         decision = self.approval.judge(tool, arguments, attended=self.ask is not None)
-        if decision.decide == "allow":
-            return None
+        if decision.decide == "allow" and not tool.repeatable and self.recorder.is_other(branch, call.id):
+            decision = Decision("ask", OTHER)
         if decision.decide == "deny":
             reason = decision.reason or "a rule denies it"
             return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
+        if given:
+            return given
+        if decision.decide == "allow":
+            return None
         return await self._ask_person(branch, tool, call, arguments, decision)
 
     async def confirm_rerun(
         self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]
     ) -> Consent | None:
-        """Whether a call that may have happened already is to run; None where nobody is there. Raises `Stopped`."""
+        """Whether a call that may have happened already is to run; None where nobody is there. Raises `Stopped`,
+        AskFailed."""
         if self.ask is None:
             return None
-        return await self._ask_person(branch, tool, call, arguments, Decision("ask", MAYBE_DONE))
+        return await self._ask_person(branch, tool, call, arguments, IN_DOUBT)
 
     async def _ask_person(
         self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any], decision: Decision
     ) -> Consent:
-        same = json.dumps([tool.name, arguments], sort_keys=True)
+        same = _digest(tool, arguments)
+        doubtful = decision is IN_DOUBT  # the answer holds now, and none of before or for later
         if self.ask is None:
             reason = "; ".join(filter(None, [decision.reason, UNATTENDED.format(tool=tool.name)]))
             return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
         async with self._one_at_a_time:
-            if same in self._always and decision.reason != MAYBE_DONE:
+            if same in self._always and not doubtful:
                 answer = Answer("allow")
             else:
                 shown = preview(arguments, _current_text(arguments))
-                answer = await self.ask(Question(branch, tool.name, arguments, shown, decision.reason))
+                answer = await _answer(self.ask, Question(branch, tool.name, arguments, shown, decision.reason))
             if answer.always and answer.decide == "allow":
                 self._always.add(same)
-        given = Consent(branch, call.id, answer.decide, "person", decision.reason, answer.note)
+        given = Consent(
+            branch, call.id, answer.decide, "person", decision.reason, answer.note, "" if doubtful else same
+        )
         self.recorder.say(given)
         if answer.decide == "stop":
             raise Stopped(f"stopped at a question about {tool.name}; resumed, the run asks it again")
         return given
+
+
+async def _answer(ask: Ask, question: Question) -> Answer:
+    """Put a question; what fails in whoever puts it ends the run, since nobody said yes or no."""
+    end = await apart(ask, question)
+    if end.error:
+        raise AskFailed(
+            f"nobody could be asked about {question.tool}: {described(end.error)}; resumed, the run asks again"
+        ) from end.error
+    answer = end.value
+    if not isinstance(answer, Answer) or answer.decide not in ("allow", "deny", "stop"):
+        raise AskFailed(
+            'ask= must return an Answer that decides "allow", "deny" or "stop", '
+            f"got {type(answer).__name__}; resumed, the run asks again"
+        )
+    return answer
+
+
+def _answered(before: Sequence[Consent], digest: str) -> Consent | None:
+    """The answer to the very same call."""
+    return next((one for one in reversed(before) if one.digest == digest), None)
+
+
+def _digest(tool: Tool, arguments: Mapping[str, Any]) -> str:
+    """What tells a call from all others but its repetitions."""
+    return sha256(json.dumps([tool.name, arguments], sort_keys=True).encode()).hexdigest()
 
 
 def _current_text(arguments: Mapping[str, Any]) -> str | None:

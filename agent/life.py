@@ -13,7 +13,6 @@ from fastslow.agent.errors import AgentError, ToolsetFailed
 from fastslow.agent.events import Event, Exit, NetworkUsed, Result, StepFinished
 from fastslow.agent.gate import Stopped
 from fastslow.agent.loop import Branch
-from fastslow.agent.toolsets import as_failure
 from fastslow.agent.workspace import Workspace
 from fastslow.sandbox import SandboxError
 from fastslow.tools import ToolDefinitionError
@@ -41,7 +40,11 @@ class Life:
         except Stopped as over:
             self.exit, self.reason = Exit.STOPPED, str(over)
         except asyncio.CancelledError as error:
-            self.exit, self.reason, self.cancelled = Exit.CANCELLED, "cancelled by the user", error
+            task = asyncio.current_task()
+            if task and task.cancelling():
+                self.exit, self.reason, self.cancelled = Exit.CANCELLED, "cancelled by the user", error
+            else:  # nobody cancelled the run
+                self.exit, self.reason = Exit.FAILED, "something that the run waited for was cancelled"
         except (AgentError, SandboxError, ToolDefinitionError) as error:  # the last: two tools of one name
             self.exit, self.reason = Exit.FAILED, str(error)
 
@@ -61,8 +64,7 @@ class Life:
     async def close(self, toolsets: AsyncExitStack) -> None:
         """Close what the run opened; where that fails, the reason says so."""
         try:
-            with as_failure("a toolset could not be closed"):
-                await toolsets.aclose()
+            await toolsets.aclose()
         except ToolsetFailed as error:
             self.reason = f"{self.reason}. {error}"
 

@@ -5,12 +5,14 @@ This is mechanism: what comes next is decided in `agent/strategy`. A step of a p
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from jsonschema.exceptions import SchemaError
 from pydantic import ValidationError
 
 from fastslow.agent.budget import Ledger
@@ -35,8 +37,9 @@ from fastslow.agent.steps import Steps
 from fastslow.agent.strategy.strategy import Done, Move, Next, State
 from fastslow.agent.texts import unicode
 from fastslow.agent.transcript import Assistant, ToolCall, ToolResult, Transcript, with_hint
-from fastslow.tools import Outcome, Tool, clip
+from fastslow.tools import ArgumentError, Outcome, Tool, Toolbox, clip, parse_arguments
 from fastslow.tools.lenient import without_surrogates
+from fastslow.tools.schema import compiled
 
 GIVE_UP_AFTER = 10  # turns in a row whose calls all failed, after which a run, or a step, ends
 SAME = "\n(The same call gave the same result before, and nothing has changed. Use it, or do something else.)"
@@ -128,10 +131,10 @@ class Branch:
 
     async def _ask(self, started: TurnStarted) -> AsyncGenerator[TurnDelta | Compacted, None]:
         """Have the model continue, on a shorter history where this one is too long; `reply` is then what it said."""
-        run, coming = self.run, self.coming
+        run, coming, toolbox = self.run, self.coming, self.run.toolbox
         request = Request(
             self.state.transcript.messages,
-            run.toolbox.tools,
+            toolbox.tools,
             started.mode,
             answer_tokens=coming.room * run.engine.profile.answer_tokens if coming.room > 1 else None,
             force=coming.force,
@@ -139,7 +142,7 @@ class Branch:
         )
         if coming.kind is Kind.TRIAGE:
             self.reply = await run.engine.choose(
-                request, [tool.name for tool in run.toolbox if tool.name in self.state.tools]
+                request, [tool.name for tool in toolbox if tool.name in self.state.tools]
             )
             return
         async with aclosing(stream_fitting(run.engine, request)) as stream:
@@ -151,7 +154,7 @@ class Branch:
                     text = item.text if item.text.isascii() else without_surrogates(item.text)
                     yield TurnDelta(self.name, started.turn, item.kind, text)
                 else:
-                    self.reply = item
+                    self.reply = _as_run(item, toolbox) if item.calls else item
 
     # --- what comes next ---------------------------------------------------------------------
 
@@ -181,8 +184,11 @@ class Branch:
     async def _act(self) -> AsyncGenerator[Event, None]:
         """Carry out the reply's calls side by side, and append their results in the order of the calls. A plan stands
         alone, since its steps branch off right behind it."""
-        reply = self.reply
-        calls = tuple([call for call in reply.calls if call.name == PLAN.name][:1]) or reply.calls
+        reply, calls = self.reply, self.reply.calls
+        for call in calls:
+            if call.name == PLAN.name:
+                calls = (call,)
+                break
         history = self.state.transcript.append(Assistant(reply.content, calls, reply.reasoning))
         self.state = replace(self.state, transcript=history)
         finished: dict[str, CallFinished] = {}
@@ -191,19 +197,24 @@ class Branch:
                 if isinstance(event, CallFinished) and event.branch == self.name and not event.parent:
                     finished[event.call_id] = event
                 yield event
-        results = [ToolResult(call.id, call.name, finished[call.id].content, finished[call.id].ok) for call in calls]
-        if reply.dropped:
-            results[-1] = replace(results[-1], content=results[-1].content + _dropped(reply.dropped))
-        turn = tuple([self.results[call.name, call.arguments][0] for call in calls])
-        self.state = replace(self.state, transcript=history.append(*results), turns=(*self.state.turns, turn))
+        results: list[ToolResult] = []
+        turn: list[CallFinished] = []
+        for call in calls:
+            ended = finished[call.id]
+            results.append(ToolResult(call.id, call.name, ended.content, ended.ok))
+            turn.append(self.results[call.name, call.arguments][0])
+        if reply.dropped or len(calls) < len(reply.calls):
+            results[-1] = replace(results[-1], content=results[-1].content + _not_run(reply, calls))
+        gave = tuple(turn)
+        self.state = replace(self.state, transcript=history.append(*results), turns=(*self.state.turns, gave))
         if self.state.failures >= GIVE_UP_AFTER:
-            last = clip(turn[-1].content.strip(), 500)
+            last = clip(gave[-1].content.strip(), 500)
             why = f"gave up after {self.state.failures} turns in a row failed. The last error: {last}"
             if not self.name:
                 raise GaveUp(why)
             self.done = Done(why, ok=False)  # the trunk may know another way
         if self.done is None:
-            self._follow(self.run.strategy.after_calls(self._current_state(), turn))
+            self._follow(self.run.strategy.after_calls(self._current_state(), gave))
 
     async def _call(self, call: ToolCall) -> AsyncGenerator[Event, None]:
         before = self._last_if_unchanged(call)
@@ -292,6 +303,37 @@ class Branch:
         return next((r.content for turn in reversed(self.state.turns) for r in reversed(turn) if r.ok), "")
 
 
-def _dropped(names: Sequence[str]) -> str:
-    """What the model is told of calls that its cut-off reply did not end."""
-    return f"\n(Your reply was cut off: {', '.join(names)} behind this did not run. Make that call again, shorter.)"
+def _as_run(reply: Reply, toolbox: Toolbox) -> Reply:
+    """The reply with the arguments that its calls will run with. Those that had to be mended are written anew, for
+    history and journal: a model that is shown something else takes the call for not made, and makes it again."""
+    calls = []
+    for call in reply.calls:
+        with suppress(ArgumentError):  # one that cannot run keeps its own text, which its result then quotes
+            schema = toolbox.get(call.name).parameters
+            if not _fits(schema, call.arguments):
+                arguments = parse_arguments(schema, call.arguments)
+                call = replace(call, arguments=json.dumps(arguments, ensure_ascii=False))
+        calls.append(call)
+    return replace(reply, calls=tuple(calls))
+
+
+def _fits(schema: Mapping[str, Any], text: str) -> bool:
+    """Whether arguments run as they are written; quicker than to read them with all care."""
+    try:
+        given = json.loads(text)
+        json.dumps(given, ensure_ascii=False, allow_nan=False).encode()  # fails for half a surrogate pair
+        return isinstance(given, dict) and compiled(schema).is_valid(given)
+    except (ValueError, TypeError, RecursionError, SchemaError):
+        return False
+
+
+def _not_run(reply: Reply, calls: Sequence[ToolCall]) -> str:
+    """What the model is told of the calls in its reply that did not run."""
+    told, dropped = "", ", ".join(reply.dropped)
+    if others := [call.name for call in reply.calls if call not in calls]:
+        told += f"\n(A plan stands alone: {', '.join(others)} beside it did not run.)"
+    if dropped and reply.finish == "stop":
+        told += f"\n(Not all of your reply could be read: {dropped} did not run. Make that call again.)"
+    elif dropped:
+        told += f"\n(Your reply was cut off: {dropped} behind this did not run. Make that call again, shorter.)"
+    return told

@@ -14,6 +14,7 @@ from fastslow.agent.errors import AgentError
 from fastslow.agent.events import Exit, Result, TurnDelta
 from fastslow.agent.options import OptionFields, RunOptions, merged
 from fastslow.sandbox import SandboxError
+from fastslow.tools.foreign import described
 
 if TYPE_CHECKING:
     from fastslow.agent.agent import Agent
@@ -44,13 +45,13 @@ async def run_many(
             async for number, result in results:
                 print(number, result.answer)
 
-    One bad task ends no other: a run that cannot start, for a missing file say, yields a result that failed and says
-    why. Only a server that cannot be reached at all raises (`AgentError`), before the first run. tasks are taken as
-    there is room, so a generator of a million will do. options are those of `Agent.run`, for each run; where they or
-    the agent name an `out`, each task gets a folder in it, by its number. Results hold no `TurnDelta`: the finished
-    turns have the same text. Closing the generator cancels what still runs. How many calls of the model go to the
-    server at once is the engine's affair: `VLLM(concurrency=...)`. Close the agent when all is done
-    (`await agent.aclose()`).
+    One bad task ends no other: a run that cannot start, for a missing file say, or that breaks off by a fault,
+    yields a result that failed and says why. Only a server that cannot be reached at all raises (`AgentError`),
+    before the first run. tasks are taken as there is room, so a generator of a million will do. options are those
+    of `Agent.run`, for each run; where they or the agent name an `out`, each task gets a folder in it, by its
+    number. Results hold no `TurnDelta`: the finished turns have the same text. Closing the generator cancels what
+    still runs. How many calls of the model go to the server at once is the engine's affair:
+    `VLLM(concurrency=...)`. Close the agent when all is done (`await agent.aclose()`).
     """
     if concurrency < 1:
         raise ValueError(f"at least 1 run must be allowed at once, got {concurrency}")
@@ -87,6 +88,12 @@ async def _run(agent: Agent, number: int, task: str | Task, common: RunOptions) 
     try:
         result = await agent.run(text, options)
     except (AgentError, SandboxError, OSError, ValueError) as error:  # the last: a text that is no Unicode, say
-        return number, Result("", "", None, None, (), {}, Exit.FAILED, f"the run could not start: {error}", 0.0)
+        return number, _failed(f"the run could not start: {error}")
+    except Exception as error:  # a fault, of ours or of an engine or a strategy of the user's: the other runs go on
+        return number, _failed(f"the run broke off: {described(error)}")
     events = tuple(event for event in result.events if not isinstance(event, TurnDelta))
     return number, replace(result, events=events)
+
+
+def _failed(reason: str) -> Result:
+    return Result("", "", None, None, (), {}, Exit.FAILED, reason, 0.0)

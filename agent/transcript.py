@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeAlias
 class ToolCall:
     """One call that the model made.
 
-    `arguments` is the JSON text exactly as the model wrote it: re-serialising it would make the
-    next prompt differ from what the server has in its prefix cache.
+    `arguments` is the JSON text exactly as the model wrote it, as re-serialising it would make the next prompt differ
+    from what the server has in its prefix cache. Only where it had to be mended before it could run, it is what ran.
     `form` says where the call stood: `"native"` in the server's `tool_calls`, `"fenced"` as a code block
     in the content (it is then not sent a second time as a tool call).
     """

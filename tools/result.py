@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from enum import Enum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel
 from pydantic_core import to_json, to_jsonable_python
@@ -23,6 +23,8 @@ Status: TypeAlias = Literal["ok", "error", "refused", "denied", "timeout", "died
 is for. `refused`: not run, as there is no such tool, or the arguments do not fit. `denied`: not run, by a rule or a
 person. `timeout`: stopped at its limit. `died`: what ran it is gone. `in_doubt`: a crash came in its midst, and
 nobody knows whether it took effect."""
+
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,18 @@ def clip(text: str, limit: int = LIMIT) -> str:
     tail = kept - head
     note = f"\n[... {len(text) - kept} of {len(text)} characters cut ...]\n"
     return text[:head] + note + (text[-tail:] if tail else "")
+
+
+def as_outcome(value: Any) -> Outcome:
+    """What the body of a tool returned. An `Outcome` of its own is made to hold what can be written down."""
+    if not isinstance(value, Outcome):
+        return Outcome(as_text(value), data=as_data(value))
+    if value.status not in STATUSES:
+        raise ValueError(f"the status of an Outcome is one of {', '.join(STATUSES)}, got {value.status!r}")
+    text = value.text if isinstance(value.text, str) else as_text(value.text)
+    if text is value.text and text.isascii() and value.data is None:
+        return value
+    return replace(value, text=without_surrogates(text), data=as_data(value.data))
 
 
 def as_data(value: Any) -> Any:

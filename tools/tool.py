@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import contextvars
 import inspect
 import json
 import re
-import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing, closing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -17,11 +14,14 @@ from typing import Any, Literal, TypeAlias
 from fastslow.sandbox.errors import SandboxError
 from fastslow.sandbox.sandbox import OnCall, OnDisplay, OnOutput, Session
 from fastslow.tools.errors import ToolDefinitionError, ToolError, ToolTimeout
-from fastslow.tools.result import Outcome, as_data, as_text
+from fastslow.tools.foreign import GRACE, apart, described, in_thread
+from fastslow.tools.result import Outcome, as_outcome, as_text
 from fastslow.tools.schema import check_schema
 from fastslow.tools.strict import strict_form
 
 TIMEOUT = 60.0
+UNLIMITED_GRACE = 60.0  # seconds to end, once cancelled, for a tool without a timeout: a run within a run, say
+YIELDED = 10_000  # values that one call may yield
 
 Effect: TypeAlias = Literal["read", "sandbox", "outside"]
 """What a call may change: nothing at all; nothing but the sandbox, which goes with the run; anything else."""
@@ -132,61 +132,55 @@ class Tool:
         return (await self.call(arguments)).text
 
     async def call(self, arguments: Mapping[str, Any]) -> Outcome:
-        """Run the body with valid arguments. A body may return an `Outcome` that says more than a value does.
+        """Run the body with valid arguments. A body may return an `Outcome` that says more than a value does; what one
+        yields is told as it comes, and all of it is the result, as a list.
 
-        Raises ToolError for whatever goes wrong inside of it, written for the model; `SandboxError` passes
-        through, as then the sandbox failed and not the tool.
+        Raises ToolError for whatever goes wrong inside of it, written for the model: a KeyboardInterrupt of its own and
+        a cancellation that came from within, too. `SandboxError` passes through, as then the sandbox failed and not
+        the tool.
         """
-        scope = asyncio.timeout(self.timeout)
-        try:
-            async with scope:
-                value = await self._run_body(arguments)
-                return value if isinstance(value, Outcome) else Outcome(as_text(value), data=as_data(value))
-        except (ToolError, SandboxError):
-            raise
-        except (Exception, SystemExit) as error:
-            if scope.expired():
-                raise ToolTimeout(
-                    f"{self.name} was stopped after {self.timeout:g} seconds; do less in one call."
-                ) from error
-            raise ToolError(f"{self.name} failed: {_said(error)}") from error
+        grace = UNLIMITED_GRACE if self.timeout is None else GRACE
+        end = await apart(self._called, arguments, seconds=self.timeout, grace=grace)
+        if end.overdue:
+            raise ToolTimeout(f"{self.name} was stopped after {self.timeout:g} seconds; do less in one call.")
+        if isinstance(end.error, ToolError | SandboxError):
+            raise end.error
+        if end.error:
+            raise ToolError(f"{self.name} failed: {described(end.error)}") from end.error
+        assert end.value is not None  # noqa: S101 - neither overdue nor an error
+        return end.value
 
-    async def _run_body(self, arguments: Mapping[str, Any]) -> Any:
+    async def _called(self, arguments: Mapping[str, Any]) -> Outcome:
         if inspect.iscoroutinefunction(self.handler):
-            return await self.handler(**arguments)
-        result = await _in_thread(self.handler, arguments)
-        return await result if inspect.isawaitable(result) else result
+            return as_outcome(await self.handler(**arguments))
+        given = await in_thread(self._run_in_thread, arguments)
+        if inspect.isasyncgen(given):
+            values: list[Any] = []
+            async with aclosing(given):
+                async for value in given:
+                    _keep(value, values)
+            given = values
+        elif inspect.isawaitable(given):
+            given = await given
+        return as_outcome(given)
+
+    def _run_in_thread(self, arguments: Mapping[str, Any]) -> Any:
+        """Run a blocking body; its outcome, or what must be awaited for it."""
+        given = self.handler(**arguments)
+        if inspect.isgenerator(given):
+            values: list[Any] = []
+            with closing(given):
+                for value in given:
+                    _keep(value, values)
+            given = values
+        waits = inspect.isasyncgen(given) or inspect.isawaitable(given)
+        return given if waits else as_outcome(given)
 
 
-async def _in_thread(handler: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Run a blocking function in a daemon thread of its own.
-
-    A thread cannot be stopped: in a pool, tools that hang would take one worker each until nothing runs any
-    more, and the interpreter would wait for them at its exit.
-    """
-    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-    context = contextvars.copy_context()
-
-    def work() -> None:
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            result = context.run(handler, **arguments)
-        except StopIteration as error:  # a future refuses to carry it
-            future.set_exception(RuntimeError(_said(error)))
-        except (Exception, SystemExit) as error:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    threading.Thread(target=work, name="tool", daemon=True).start()
-    return await asyncio.wrap_future(future)
-
-
-def _said(error: BaseException) -> str:
-    """An exception in one line, with its kind: `KeyError: 'x'` says more than `'x'`."""
-    try:
-        text = str(error)
-    except Exception:  # a broken __str__ is the tool's own code too
-        text = "(an error that cannot be shown)"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def _keep(value: Any, values: list[Any]) -> None:
+    """Add a value that a body yielded, and tell it."""
+    if len(values) == YIELDED:
+        raise ToolError(f"It yielded {YIELDED:,} values and was stopped; ask for less in one call.")
+    values.append(value)
+    if on_output := caller.get().on_output:
+        on_output("stdout", f"{as_text(value)}\n")

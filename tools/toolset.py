@@ -21,5 +21,6 @@ class Toolset(ABC):
 
     @abstractmethod
     def open(self) -> AbstractAsyncContextManager[Callable[[], Sequence[Tool]]]:
-        """For one run. What it gives is asked before each turn for the tools that there are now. Tools stand at the
-        head of every prompt, so a list that changes costs the server's prefix cache."""
+        """For one run, and in one task of its own from its opening to its end. What it gives is asked before each turn
+        for the tools that there are now. Tools stand at the head of every prompt, so a list that changes costs the
+        server's prefix cache."""

@@ -1,13 +1,13 @@
 """HTTP cassettes: every exchange with a server in a file of JSON lines, played back to the same client.
 
 One line an exchange: `{"method", "path", "request", "status", "type", "body"}`; request is the JSON that was
-sent, body the text that came back, event streams included. Headers are not kept, so no key is.
+sent, body the text that came back, event streams included. Headers and queries are not kept, so no key is.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ import httpx
 
 
 class CassetteRecorder(httpx.AsyncBaseTransport):
-    """Passes requests on to another transport and appends each finished exchange to a cassette."""
+    """Passes requests on to another transport and appends each finished exchange to a cassette. hide: takes what is
+    secret out of a text, as an error may say it again."""
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, path: Path) -> None:
+    def __init__(self, inner: httpx.AsyncBaseTransport, path: Path, hide: Callable[[str], str]) -> None:
         self._inner = inner
         self._path = path
+        self._hide = hide
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         content = await request.aread()
@@ -34,7 +36,8 @@ class CassetteRecorder(httpx.AsyncBaseTransport):
         stream = response.stream
         if not isinstance(stream, httpx.AsyncByteStream):
             raise TypeError(f"an async transport answers with an async stream, got {stream!r}")
-        return httpx.Response(response.status_code, headers=response.headers, stream=_Tee(stream, self._path, entry))
+        tee = _Tee(stream, self._path, entry, self._hide)
+        return httpx.Response(response.status_code, headers=response.headers, stream=tee)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -43,10 +46,13 @@ class CassetteRecorder(httpx.AsyncBaseTransport):
 class _Tee(httpx.AsyncByteStream):
     """A body that is written down when it ends or is given up."""
 
-    def __init__(self, inner: httpx.AsyncByteStream, path: Path, entry: dict[str, Any]) -> None:
+    def __init__(
+        self, inner: httpx.AsyncByteStream, path: Path, entry: dict[str, Any], hide: Callable[[str], str]
+    ) -> None:
         self._inner = inner
         self._path = path
         self._entry = entry
+        self._hide = hide
         self._chunks: list[bytes] = []
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -56,7 +62,7 @@ class _Tee(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
-        self._entry["body"] = b"".join(self._chunks).decode("utf-8", "replace")
+        self._entry["body"] = self._hide(b"".join(self._chunks).decode("utf-8", "replace"))
         line = json.dumps(self._entry, ensure_ascii=False) + "\n"
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line)

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from fastslow.agent.engine.address import Address
 from fastslow.agent.engine.cassette import CassetteRecorder
 from fastslow.agent.engine.connection import Connection, decode
 from fastslow.agent.engine.fenced import STOP, stops_at_opening
@@ -83,7 +84,8 @@ class _Turn:
 class VLLM:
     """A model on a vLLM server. Implements `Engine`.
 
-    base_url: ends in /v1; None takes FASTSLOW_BASE_URL, else the server that `fastslow up` started.
+    base_url: ends in /v1; None takes FASTSLOW_BASE_URL, else the server that `fastslow up` started. A query, or user
+        and password, in it go with each request, and are never shown.
     model: a served id; None takes the only one. api_key: None takes FASTSLOW_API_KEY; it is never shown.
     profile: a profile or its name; None finds it by the model's id.
     timeout: seconds that a server may take to begin an answer, or to go on with one (2 minutes at most).
@@ -347,18 +349,15 @@ class VLLM:
 
     # --- first contact ---------------------------------------------------------------------------
 
-    def _open_connection(self, address: str) -> Connection:
-        return Connection(
-            address,
-            api_key=self._key or os.environ.get("FASTSLOW_API_KEY"),
-            timeout=self._timeout,
-            retries=self._retries,
-            transport=self._transport(),
-        )
+    def _open_connection(self, base_url: str) -> Connection:
+        address = Address.of(base_url, self._key or os.environ.get("FASTSLOW_API_KEY") or "")
+        return Connection(address, timeout=self._timeout, retries=self._retries, transport=self._transport(address))
 
-    def _transport(self) -> httpx.AsyncBaseTransport | None:
+    def _transport(self, address: Address) -> httpx.AsyncBaseTransport | None:
         """How to reach the server, where httpx's own way is not it."""
-        return CassetteRecorder(httpx.AsyncHTTPTransport(), Path(self._record)) if self._record else None
+        if not self._record:
+            return None
+        return CassetteRecorder(httpx.AsyncHTTPTransport(), Path(self._record), address.hide)
 
     async def _identify(self, server: Connection, fresh: bool = False) -> _ServerFacts:
         """Ask the server what it serves, and prove it."""

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import httpx
 
+from fastslow.agent.engine.address import Address
 from fastslow.agent.engine.received import as_count, as_mapping, as_text, events
 from fastslow.agent.engine.retries import RETRIES, Retries, TryAgain
 from fastslow.agent.errors import ContextOverflow, EngineRefused, EngineUnreachable
@@ -58,39 +59,48 @@ class Clients:
             await client.aclose()
 
 
+class _Shown(httpx.URL):
+    """A URL whose text has no query, as httpx writes it into its log."""
+
+    def __str__(self) -> str:
+        return str(self.copy_with(query=None))
+
+
 class Connection:
-    """One server, for one event loop. The key is in its headers and nowhere else."""
+    """One server, for one event loop. What is secret in its address goes with the requests and nowhere else."""
 
     def __init__(
         self,
-        base_url: str,
+        address: Address,
         *,
-        api_key: str | None = None,
         timeout: float = 600.0,
         retries: int = RETRIES,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        url = httpx.URL(base_url)
         self.loop = asyncio.get_running_loop()
         self.lock = asyncio.Lock()
         self.gone: float | None = None  # when the server was first seen to have ended
-        self.url = str(url.copy_with(username=None, password=None)) if url.userinfo else base_url
-        self.root = self.url.removesuffix("/v1")
+        self.url, self.root = address.url, address.root
         self.timeout = timeout
+        self._address = address
         self._retries = retries
-        self._key = api_key = api_key.strip() if api_key else None  # a file's line break is no part of it
+        trust_env = httpx.URL(address.url).host not in _LOOPBACK  # a proxy has no way to this machine
         make = partial(
             httpx.AsyncClient,
-            auth=(url.username, url.password) if url.userinfo else None,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            auth=address.login,
+            headers={"Authorization": f"Bearer {address.key}"} if address.key else None,
+            event_hooks={"request": [self._add_query]} if address.query else None,
             # who reads a stream counts the seconds of silence and knows what they mean; this is behind it
             timeout=httpx.Timeout(timeout + 1, connect=CONNECT_SECONDS, pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
             transport=transport,
-            trust_env=url.host not in _LOOPBACK,  # a proxy has no way to this machine
-            verify=httpx.create_ssl_context(trust_env=url.host not in _LOOPBACK),
+            trust_env=trust_env,
+            verify=httpx.create_ssl_context(trust_env=trust_env),
         )
         self._clients = Clients(make)
+
+    async def _add_query(self, request: httpx.Request) -> None:
+        request.url = _Shown(request.url, query=self._address.query.encode())
 
     async def aclose(self) -> None:
         await self._clients.aclose()
@@ -164,7 +174,7 @@ class Connection:
     def _unstreamed(self, kind: str, body: bytes) -> Mapping[str, Any]:
         """The answer of a server that does not stream."""
         if not as_mapping(_json(body)):
-            text = _clip(body.decode("utf-8", "replace"))
+            text = self._told(body.decode("utf-8", "replace"))
             raise TryAgain(
                 EngineUnreachable(f"{self.url} sent {kind or 'something'} where JSON or events were expected: {text}")
             )
@@ -187,9 +197,7 @@ class Connection:
 
     def _raise_for_status(self, status: int, message: str, pause: float | None = None) -> NoReturn:
         """Raise what an error answer means."""
-        message = _clip(message)
-        if self._key:
-            message = message.replace(self._key, "[key]")
+        message = self._told(message)
         if any(text in message for text in _OVERFLOW):
             raise ContextOverflow(
                 f"the prompt does not fit the served context: {message} "
@@ -208,6 +216,10 @@ class Connection:
             raise TryAgain(refused, pause, away=status in _AWAY)
         raise refused
 
+    def _told(self, text: str) -> str:
+        """What is told of a text that came, on one line."""
+        return " ".join(self._address.hide(text).split())[:500]
+
     def silence_error(self, seconds: float) -> EngineUnreachable:
         """The error of a server that takes a request and does not begin to answer. It is not asked again."""
         return EngineUnreachable(f"the server at {self.url} said nothing for {seconds:g} s; pass a larger timeout")
@@ -216,7 +228,7 @@ class Connection:
         """What a transport's failure means."""
         if isinstance(error, httpx.ReadTimeout):
             raise self.silence_error(self.timeout) from error
-        told = _clip(f"{type(error).__name__}: {error}".rstrip(": "))
+        told = self._told(f"{type(error).__name__}: {error}".rstrip(": "))
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             remedy = "start one with `fastslow up`, or pass the address of yours"
             text = f"no server answers at {self.url} ({told}); {remedy}"
@@ -253,10 +265,6 @@ def _error_message(body: Mapping[str, Any]) -> str:
     """The message of an error's body: vLLM's `{"error": {"message"}}`, or those that proxies and older servers send."""
     error = body.get("error")
     return as_text(as_mapping(error).get("message")) or as_text(error) or as_text(body.get("message"))
-
-
-def _clip(text: str) -> str:
-    return " ".join(text.split())[:500]
 
 
 async def _error_body(response: httpx.Response) -> bytes:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from fastslow.agent.engine.fenced import CLOSING_FENCE, CODE_TOOL, STOP, Block, first_block
 from fastslow.agent.engine.profiles import Profile
 from fastslow.agent.engine.received import Received, ReceivedCall, as_count, as_mapping
-from fastslow.agent.engine.recover import lost_call, recover_calls
+from fastslow.agent.engine.recover import is_announced, lost_calls, recover_calls
 from fastslow.agent.engine.types import NO_CALL, Reply, Request, Usage
 from fastslow.agent.engine.wire import call_block, fences_code, first_words, is_object
 from fastslow.agent.transcript import ToolCall, ToolResult
@@ -41,8 +41,7 @@ def mend(received: Received, request: Request, profile: Profile, raw: str = "") 
     if not request.mode.thinks:
         text = opened + text
     reasoning, content = _split(received.reasoning, text, request, profile, notes)
-    calls = _mend_calls(received.calls, raw, request, profile, cut, notes)
-    dropped = [call.name for call in received.calls if not _is_whole(call)] if cut else []
+    calls, dropped = _mend_calls(received.calls, raw, request, profile, cut, notes)
     if fences_code(profile, request.tools):
         reasoning, content = _move_code_out_of_thoughts(reasoning, content)
     if not calls and request.schema is None:
@@ -111,26 +110,27 @@ def _visible_answer(raw: str, request: Request, profile: Profile) -> str:
 
 
 def _mend_calls(
-    parsed: Iterable[ReceivedCall], raw: str, request: Request, profile: Profile, cut: bool, notes: list[str]
-) -> list[ToolCall]:
-    """The calls that the server's parser gave; those that it damaged are read again from the raw text."""
+    parsed: Sequence[ReceivedCall], raw: str, request: Request, profile: Profile, cut: bool, notes: list[str]
+) -> tuple[list[ToolCall], list[str]]:
+    """The calls that the server's parser gave, where those that it damaged are read again from the raw text; and the
+    names of those that cannot be made."""
     names = {tool.name for tool in request.tools}
-    whole = [ToolCall(call.id, _tool_name(call.name, names), call.arguments) for call in parsed if _is_whole(call)]
-    broken = [call for call in parsed if not _is_whole(call)]
-    if not broken and (whole or not raw):
-        return whole
-    if cut:  # half a call is no call, even where its JSON could be completed
-        if broken:
-            notes.append("The answer was cut off inside of a call, which was dropped.")
-        return whole
-    _, found = _recover(raw, request, profile)
-    if found and len(found) >= len(whole):
-        notes.append(f"{_count(found)} read again from the tokens, as the server's tool parser damaged or lost them.")
-        return found
-    # Nothing better is known: the arguments stay as they came, and the tool's error text tells the model.
-    return whole + [
-        ToolCall(call.id, _tool_name(call.name, names), call.arguments.strip() or "{}") for call in broken if call.name
-    ]
+    whole = [call for call in parsed if _is_whole(call)]
+    dropped = []
+    if cut and len(whole) < len(parsed):  # half a call is no call, even where its JSON could be completed
+        notes.append("The answer was cut off inside of a call, which was dropped.")
+        dropped = [call.name for call in parsed if not _is_whole(call)]
+    elif not cut and (len(whole) < len(parsed) or (raw and not parsed)):
+        _, found = _recover(raw, request, profile)
+        if found and len(found) >= len(whole):
+            notes.append(
+                f"{_count(found)} read again from the tokens, as the server's tool parser damaged or lost them."
+            )
+            return found, []
+        # Nothing better is known: the arguments stay as they came, and the tool's error text tells the model.
+        whole = [call for call in parsed if call.name]
+        dropped = ["a call without a name"] * (len(whole) < len(parsed))
+    return [ToolCall(call.id, _tool_name(call.name, names), call.arguments.strip() or "{}") for call in whole], dropped
 
 
 def _tool_name(said: str, names: Collection[str]) -> str:
@@ -147,7 +147,7 @@ def _find_calls(
     content: str, reasoning: str, request: Request, profile: Profile, cut: bool, notes: list[str]
 ) -> tuple[str, list[ToolCall], list[str]]:
     """Calls that stand in the text: as a code block, or in the call syntax, unseen by the server; the text without
-    them; and of an answer that was cut off the name of the call that is not whole."""
+    them; and the names of those that are not made: cut off, or code behind a call."""
     runs = fences_code(profile, request.tools) and request.force != NO_CALL  # an answer may show code
     block = first_block(content) if runs else None
     if block and _is_json(block):
@@ -157,7 +157,7 @@ def _find_calls(
     if found := [call for call in found if not cut or is_object(call.arguments)]:
         if not call_block(profile, request):
             notes.append(f"{_count(found)} found again in the content.")
-        return rest, found, lost
+        return rest, found, [*lost, *([CODE_TOOL] if block else [])]
     if block and block.code.strip() and (block.closed or not cut):
         arguments = json.dumps({"code": block.code}, ensure_ascii=False)
         return content[: block.end], [ToolCall("", CODE_TOOL, arguments, form="fenced")], []
@@ -179,7 +179,8 @@ def _recover(text: str, request: Request, profile: Profile) -> tuple[str, list[T
     names = {tool.name for tool in request.tools}
     if not names or not text:
         return text, []
-    marked = lost_call(text, profile.dialect) is not None
+    marked = is_announced(text, profile.dialect)
+    lost = lost_calls(text, profile.dialect) if marked else []
     rest, found = recover_calls(text, profile.dialect)
     calls = [
         ToolCall("", name, json.dumps(arguments, ensure_ascii=False))
@@ -188,9 +189,10 @@ def _recover(text: str, request: Request, profile: Profile) -> tuple[str, list[T
     ]
     if not calls:
         rest = text
-    if marked and (lost := lost_call(rest, profile.dialect)):
-        rest, name, said = lost
-        calls.append(ToolCall("", name, said))
+    for n, call in enumerate(lost):
+        calls.insert(call.earlier + n, ToolCall("", call.name, call.said))
+    if lost:
+        rest = lost[0].before
     return rest, calls
 
 

@@ -7,11 +7,9 @@ import os
 import time
 from collections.abc import Callable
 
-import httpx
-
 from fastslow.agent.engine.connection import Connection
 from fastslow.agent.engine.retries import PATIENCE
-from fastslow.agent.errors import ConfigurationError, EngineDied, EngineUnreachable
+from fastslow.agent.errors import EngineDied, EngineUnreachable
 from fastslow.agent.managed_server import ServerInfo, log_tail, running_server, server_status
 
 RESTART_SECONDS = 30.0  # for somebody to start the managed server again, once it ended
@@ -76,7 +74,7 @@ class Reach:
         """The address that was passed, or that of the environment, or of the managed server."""
         base_url = self.base_url or os.environ.get("FASTSLOW_BASE_URL")
         if base_url:
-            return _check_url(base_url)
+            return base_url
         self.managed = running_server()
         if self.managed is None:
             raise EngineUnreachable(
@@ -89,14 +87,3 @@ class Reach:
 def _server_died(server: ServerInfo, then: str) -> EngineDied:
     text = f"the model server ended while it was needed, {then}; see {server.log}; start it with `fastslow up`"
     return EngineDied(text, log=log_tail(server))
-
-
-def _check_url(base_url: str) -> str:
-    """A base URL that can be asked; a bare host gets the `/v1` that vLLM serves."""
-    try:
-        url = httpx.URL(base_url)
-    except (httpx.InvalidURL, TypeError) as error:
-        raise ConfigurationError(f"{base_url!r} is no URL: {error}") from error
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ConfigurationError(f"a base URL looks like http://127.0.0.1:8000/v1, got {base_url!r}")
-    return base_url.rstrip("/") + ("" if url.path.strip("/") else "/v1")

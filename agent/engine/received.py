@@ -12,8 +12,11 @@ from typing import Any
 import httpx
 
 from fastslow.agent.engine.types import Delta
+from fastslow.agent.engine.wire import is_object
 from fastslow.agent.errors import EngineError
+from fastslow.tools.lenient import skip_space
 
+_DECODER = json.JSONDecoder()
 END_SECONDS = 1.0  # for the end of a stream behind its `[DONE]`: read to it, a connection serves again
 
 
@@ -27,15 +30,47 @@ class ReceivedCall:
 
 
 @dataclass(slots=True)
+class _Slot:
+    """Where pieces of a call are put together, or of several that the server does not tell apart. The arguments are
+    not joined meanwhile, as they may have come cumulatively."""
+
+    id: str = ""
+    name: str = ""
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the arguments are whole."""
+        return bool(self.pieces) and self.pieces[-1].rstrip().endswith("}") and is_object("".join(self.pieces))
+
+    def goes_on(self, id_: str, name: str, arguments: str) -> bool:
+        """Whether a piece that names a call is of this one: some servers repeat id and name in each piece, some give
+        each an id of its own, some send names in pieces, and some count all calls as one."""
+        if id_ and self.id and id_ != self.id:
+            inside = arguments.strip() and not arguments.lstrip().startswith("{")
+            return name == self.name and bool(inside and self.pieces) and not self.ended
+        return name == self.name or not self.name or not self.pieces
+
+    def add(self, id_: str, name: str, arguments: str) -> None:
+        self.id = self.id or id_
+        if name != self.name:
+            self.name = name if name.startswith(self.name) else self.name + name
+        if arguments:
+            self.pieces.append(arguments)
+
+    def calls(self) -> list[ReceivedCall]:
+        return [ReceivedCall(self.id, self.name, arguments) for arguments in _told_apart(self.pieces)]
+
+
+@dataclass(slots=True)
 class Received:
     """One answer while it arrives, from stream chunks or from one whole body.
 
     token_ids: what the model generated, where the server tells. thinking_ids: those that came as reasoning.
     finish: the server's word; empty while the answer is not whole. stop_string: which one ended it (it is not
-    in the content).
+    in the content). usage: of each count the most that was told, as some servers tell them in parts, or often.
     """
 
-    calls: list[ReceivedCall] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
     thinking_ids: int = 0
     finish: str = ""
@@ -44,7 +79,9 @@ class Received:
     started: bool = False
     _content: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
-    _by_index: dict[int, ReceivedCall] = field(default_factory=dict)
+    _slots: list[_Slot] = field(default_factory=list)
+    _by_index: dict[str, _Slot] = field(default_factory=dict)
+    _by_id: dict[str, _Slot] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -59,23 +96,37 @@ class Received:
     def reasoning(self) -> str:
         return "".join(self._reasoning)
 
+    @property
+    def calls(self) -> list[ReceivedCall]:
+        """The calls in the order in which they began. One that came twice under one id is one."""
+        calls: list[ReceivedCall] = []
+        for call in [call for slot in self._slots for call in slot.calls()]:
+            twin = next((other for other in calls if other.id and _is_same(other, call)), None)
+            if twin is None:
+                calls.append(call)
+            elif len(call.arguments) > len(twin.arguments):
+                twin.arguments = call.arguments
+        return calls
+
     def feed(self, chunk: Mapping[str, Any]) -> list[Delta]:
         """Take one chunk of a stream, or one whole body, and return what a person may watch of it."""
-        self.usage = as_mapping(chunk.get("usage")) or self.usage
+        self.usage = _most(self.usage, as_mapping(chunk.get("usage")))
         choices = chunk.get("choices")
         if not isinstance(choices, list) or not choices:
             return []
         choice = as_mapping(choices[0])
-        whole = as_mapping(choice.get("message"))
-        part = whole or as_mapping(choice.get("delta"))
+        part = as_mapping(choice.get("delta"))
+        whole = {} if part else as_mapping(choice.get("message"))
         self.stop_string = as_text(choice.get("stop_reason")) or self.stop_string
         self.finish = as_text(choice.get("finish_reason")) or self.finish or ("stop" if whole else "")
+        calls = _calls_of(part or whole)
+        if whole and not self.started:
+            part = whole  # behind a stream, a whole message says its text again
         # vLLM renamed `reasoning_content` to `reasoning`; a server may send either, or both.
         thinking = as_text(part.get("reasoning")) or as_text(part.get("reasoning_content"))
         text = as_text(part.get("content"))
-        calls = part.get("tool_calls")
-        for position, call in enumerate(calls if isinstance(calls, list) else []):
-            self._feed_call(as_mapping(call), position if whole else 0)
+        for position, call in enumerate(calls):
+            self._feed_call(as_mapping(call), str(position) if len(calls) > 1 else "")
         ids = choice.get("token_ids")
         if isinstance(ids, list):
             self.token_ids += [n for n in ids if isinstance(n, int)]
@@ -85,20 +136,32 @@ class Received:
         self.started = self.started or bool(thinking or text or calls)
         return [Delta("thinking", thinking)] * bool(thinking) + [Delta("text", text)] * bool(text)
 
-    def _feed_call(self, part: Mapping[str, Any], position: int) -> None:
-        """Add a piece of a call. A second name under one index is a second call: some servers miscount."""
-        index = part.get("index")
-        index = index if isinstance(index, int) else position
-        function = as_mapping(part.get("function"))
-        name = as_text(function.get("name"))
-        call = self._by_index.get(index)
-        if call is None or (name and call.name):
-            call = self._by_index[index] = ReceivedCall()
-            self.calls.append(call)
-        call.id = call.id or as_text(part.get("id"))
-        call.name = call.name or name
-        given = function.get("arguments")
-        call.arguments += json.dumps(given) if isinstance(given, dict) else as_text(given)  # some send the object
+    def _feed_call(self, part: Mapping[str, Any], position: str) -> None:
+        """Add a piece of a call. position: in a chunk of several; it counts where the server does not."""
+        function, index = as_mapping(part.get("function")), part.get("index")
+        index = (str(index) if isinstance(index, int | float | str) else "") or position
+        id_, name, given = as_text(part.get("id")), as_text(function.get("name")), function.get("arguments")
+        arguments = json.dumps(given, ensure_ascii=False) if isinstance(given, dict) else as_text(given)
+        if not (id_ or name or arguments):
+            return
+        slot = self._slot(index, id_, name, arguments)
+        if slot is None:
+            slot = _Slot()
+            self._slots.append(slot)
+        slot.add(id_, name, arguments)
+        self._by_id[id_], self._by_index[index] = slot, slot
+
+    def _slot(self, index: str, id_: str, name: str, arguments: str) -> _Slot | None:
+        """Where a piece belongs; None for a new call."""
+        last = self._slots[-1] if self._slots else None
+        by_id = self._by_id.get(id_) if id_ else None
+        by_index = self._by_index.get(index) if index else by_id or last
+        if name:
+            return by_index if by_index and by_index.goes_on(id_, name, arguments) else None
+        slot = by_id if by_id and (by_index is None or by_index.id != id_) else by_index
+        if slot is None:
+            return last if not id_ else None
+        return last if last and not last.pieces and slot.ended else slot  # counted in another way than it was named
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:
@@ -111,6 +174,68 @@ def as_text(value: Any) -> str:
 
 def as_count(value: Any) -> int:
     return value if isinstance(value, int) and value > 0 else 0
+
+
+def _calls_of(part: Mapping[str, Any]) -> list[Any]:
+    """The calls, or pieces of them, in a delta or a message; also in the two older ways."""
+    calls = part.get("tool_calls")
+    if isinstance(calls, list) and calls:
+        return calls
+    if isinstance(calls, dict):
+        return [calls]  # https://github.com/huggingface/text-generation-inference/issues/2794
+    function = as_mapping(part.get("function_call"))
+    return [{"function": function}] if function else []
+
+
+def _told_apart(pieces: list[str]) -> list[str]:
+    """The arguments of each call in pieces that came for one: JSON itself tells where a call ends.
+
+    Each piece may hold all that came before it, all of it may have come twice, or the next call's may follow.
+    """
+    text = "".join(pieces)
+    if is_object(text):
+        return [text]
+    grown = ""
+    for piece in pieces:
+        grown = piece if grown and piece.startswith(grown) else grown + piece
+    if is_object(grown):
+        return [grown]
+    objects, rest = _leading_objects(text)
+    if not objects or (rest and not rest.startswith("{")):  # what ends one call in a damaged way is its own
+        return [text]
+    told = [arguments for arguments in objects if json.loads(arguments)] or objects[:1]  # an empty one announces it
+    return told + ([rest] if rest and not any(each.startswith(rest) for each in told) else [])
+
+
+def _leading_objects(text: str) -> tuple[list[str], str]:
+    """The JSON objects at the head of a text, each once, and what follows them."""
+    objects, position = dict[str, str](), skip_space(text, 0)
+    while text.startswith("{", position):
+        try:
+            value, end = _DECODER.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            break
+        objects.setdefault(json.dumps(value, sort_keys=True), text[position:end])
+        position = skip_space(text, end)
+    return list(objects.values()), text[position:]
+
+
+def _is_same(one: ReceivedCall, other: ReceivedCall) -> bool:
+    """Whether two calls of one id are the same one, of which one may have come in part."""
+    if one.id != other.id or (one.name != other.name and other.name):
+        return False
+    short, long = sorted((one.arguments.strip(), other.arguments.strip()), key=len)
+    return short in ("", "{}") or long.startswith(short) or _leading_objects(long + short) == _leading_objects(long)
+
+
+def _most(told: Mapping[str, Any], more: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Counts of tokens, of each the larger one."""
+    return dict(told) | {
+        name: _most(as_mapping(told.get(name)), count)
+        if isinstance(count, dict)
+        else max(as_count(told.get(name)), as_count(count))
+        for name, count in more.items()
+    }
 
 
 async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes], None]:

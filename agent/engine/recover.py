@@ -10,7 +10,9 @@ never returned, and one that follows a damaged one is still found.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any, TypeAlias
 
@@ -143,27 +145,46 @@ def recover_calls(text: str, dialect: str) -> tuple[str, list[Call]]:
     return _rest(text, found), [call for _, _, calls in found for call in calls]
 
 
-def lost_call(text: str, dialect: str) -> tuple[str, str, str] | None:
-    """A call that a marker announces and that cannot be read: `(the text before it, its name, its own text)`.
+@dataclass(frozen=True, slots=True)
+class LostCall:
+    """A call that cannot be read. before: the text before it, without calls; earlier: how many calls those are. said:
+    its own text."""
 
-    It must not run, and it is no answer either: its text is for the error that the model is shown. None where
-    there is none, or where it does not say which tool it calls. Look for it in what `recover_calls` left over.
+    before: str
+    earlier: int
+    name: str
+    said: str
 
-    >>> lost_call('So: <tool_call>{"name": "f", "arguments": {"x": oops}}</tool_call>', "hermes")
-    ('So:', 'f', '{"name": "f", "arguments": {"x": oops}}</tool_call>')
+
+def lost_calls(text: str, dialect: str) -> list[LostCall]:
+    """The calls in a text that a marker announces and that cannot be read; what lies between two others is one.
+
+    Such a call is no answer: its text is for the error that the model is shown. One that does not say which tool it
+    calls is none.
+
+    >>> lost_calls('So: <tool_call>{"name": "f", "arguments": {"x": oops}}</tool_call>', "hermes")
+    [LostCall(before='So:', earlier=0, name='f', said='{"name": "f", "arguments": {"x": oops}}</tool_call>')]
     """
-    openers = _Search(text, DIALECTS[dialect]).opener.finditer(text)
-    marked = (match for match in openers if match.lastgroup not in _UNMARKED)
-    for match, following in pairwise(chain(marked, [None])):
-        assert match is not None  # noqa: S101 - only the last one is
-        until = following.start() if following else len(text)
-        name = match.groupdict().get(f"{match.lastgroup}_name") or match["glm_bare"]
-        said = _SAID_NAME.search(text, match.end(), until)
-        if name or said:
-            begin = match.start() if name else match.end()
-            before = _rest(text, [(match.start(), len(text), [])])
-            return before, name or (said[1] if said else ""), text[begin:].strip()
-    return None
+    text = without_surrogates(text)
+    search = _Search(text, DIALECTS[dialect])
+    found = search.run()
+    starts = [start for start, _, _ in found]
+    lost: dict[int, LostCall] = {}
+    for match, name, begin in search.announced():
+        following = bisect_right(starts, match.start())
+        if following in lost or (following and match.start() < found[following - 1][1]):
+            continue  # told already, or it can be read
+        before = [one for one in _without_thoughts(text, found) if one[0] < match.start()]
+        end = starts[following] if following < len(starts) else len(text)
+        rest = _rest(text, [*before, (match.start(), len(text), [])])
+        earlier = sum(len(calls) for _, _, calls in before)
+        lost[following] = LostCall(rest, earlier, name, text[begin:end].strip())
+    return list(lost.values())
+
+
+def is_announced(text: str, dialect: str) -> bool:
+    """Whether a marker in a text announces a call that says which tool it calls, readable or not."""
+    return next(_Search(text, DIALECTS[dialect]).announced(), None) is not None
 
 
 Found: TypeAlias = list[tuple[int, int, list[Call]]]  # start, end, calls
@@ -197,6 +218,18 @@ class _Search:
                 position = after(_TRAIL, self.text, end)
                 found.append((match.start(), position, calls))
         return found
+
+    def announced(self) -> Iterator[tuple[re.Match[str], str, int]]:
+        """The markers behind which a name follows, each with it, and where the call's own text begins."""
+        openers = self.opener.finditer(self.text)
+        marked = (match for match in openers if match.lastgroup not in _UNMARKED)
+        for match, following in pairwise(chain(marked, [None])):
+            assert match is not None  # noqa: S101 - only the last one is
+            until = following.start() if following else len(self.text)
+            name = match.groupdict().get(f"{match.lastgroup}_name") or match["glm_bare"]
+            said = _SAID_NAME.search(self.text, match.end(), until)
+            if name or said:
+                yield match, name or (said[1] if said else ""), match.start() if name else match.end()
 
     def lines(self) -> Found:
         """The whole text, where it is calls in Python, one a line, and nothing else."""

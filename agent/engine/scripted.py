@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import httpx
 
+from fastslow.agent.engine.address import Address
 from fastslow.agent.engine.cassette import CassettePlayer
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.profiles import Profile, Sampling
@@ -108,7 +109,7 @@ class ReplayModel(VLLM):
         super().__init__("http://replay.invalid/v1", model, profile=profile, retries=0, probe=False)
         self._replay = CassettePlayer(Path(path))
 
-    def _transport(self) -> httpx.AsyncBaseTransport | None:
+    def _transport(self, address: Address) -> httpx.AsyncBaseTransport | None:
         return self._replay
 
     def assert_complete(self) -> None:

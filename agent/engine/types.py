@@ -80,7 +80,7 @@ class Reply:
     logprobs: of what the model was to choose from (`Engine.choose`), the logarithm of each one's probability. Of those
     that begin with the same token the first stands for all.
 
-    dropped: names of calls that were not whole when the reply was cut off; they are not among `calls`.
+    dropped: names of calls that are not among `calls`, as they were cut off, or did not come whole.
     `notes` says what had to be mended on the way, one sentence each ("1 call was found again in the content").
     """
 

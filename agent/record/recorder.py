@@ -9,9 +9,11 @@ that run side by side may come in another order the next time.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+import json
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from fastslow.agent.budget import StepSpent
 from fastslow.agent.errors import JournalEnded
@@ -36,57 +38,109 @@ E = TypeVar("E", bound=Event)
 Key = tuple[object, ...]
 
 PASSING = (TurnDelta, CallOutput)  # whole in what follows them
+KEPT = 1 << 20  # characters of JSON that are kept of what the calls of one piece of code gave, in all
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A call that finished: what was decided of it and held, what else was said in it, and its end."""
+
+    consent: Consent | None
+    within: Sequence[Event]
+    finished: CallFinished
+
+
+@dataclass(slots=True)
+class Code:
+    """The calls that the code of one call made. count: the last one's number. made: ids of those that the record holds
+    and that the code, which runs again, has not made again yet, by name and arguments. kept: characters of results."""
+
+    count: int = 0
+    kept: int = 0
+    made: dict[tuple[str, str], deque[str]] = field(default_factory=dict)
 
 
 class Recorder:
     """Writes what a run says, before anything is done on the strength of it.
 
     write: gets each new event. past: what the journal holds of the run. replaying: nothing is live, and where the past
-    ends the run ends (JournalEnded).
+    ends the run ends (JournalEnded). keeps: whether the run can be resumed.
     """
 
     def __init__(
         self, write: Callable[[Event], None] | None = None, past: Iterable[Event] = (), *, replaying: bool = False
     ) -> None:
         self.replaying = replaying
+        self.keeps = write is not None
         self._write = write
         self._said: defaultdict[Key, deque[Event]] = defaultdict(deque)
-        self._results: dict[Key, deque[CallFinished]] = defaultdict(deque)
-        self._within: dict[Key, list[Event]] = defaultdict(list)  # what was said in a call, by the call
-        self._replies: dict[str, deque[TurnFinished | StepFinished]] = defaultdict(deque)  # up to the end of a step
-        self._consents: dict[Key, Consent] = {}
-        open_calls: set[Key] = set()
+        self._results: defaultdict[Key, deque[Told]] = defaultdict(deque)
+        self._within: defaultdict[Key, list[Event]] = defaultdict(list)  # what was said in a call, by the call
+        self._replies: defaultdict[str, deque[TurnFinished | StepFinished]] = defaultdict(deque)  # to a step's end
+        self._consents: defaultdict[Key, list[Consent]] = defaultdict(list)  # of calls that did not finish
+        self._open: Counter[Key] = Counter()
+        self._code: defaultdict[Key, Code] = defaultdict(Code)
+        self._other: set[Key] = set()
         for event in past:
-            match event:
-                case TurnFinished():
-                    self._replies[event.branch].append(event)
-                    continue
-                case CallDisplay():
-                    self._within[event.branch, event.call_id].append(event)
-                    continue
-                case CallStarted() | CallFinished() if event.parent:
-                    self._within[event.branch, event.parent].append(event)
-                    continue
-                case Consent():
-                    if event.decide != "stop":
-                        self._consents[event.branch, event.call_id] = event
-                    continue
-                case NetworkUsed() | Compacted():
-                    continue
-                case StepFinished():
-                    self._replies[str(event.step)].append(event)
-                case CallStarted():
-                    open_calls.add((event.branch, event.call.id))
-                case CallFinished():
-                    open_calls.discard((event.branch, event.call_id))
-                    self._results[event.branch, event.call_id].append(event)
-            self._said[_key(event)].append(event)
-        self._open = open_calls
+            if self._take(event):
+                self._said[_key(event)].append(event)
 
-    @property
-    def keeps(self) -> bool:
-        """Whether the run can be resumed."""
-        return self._write is not None
+    def _take(self, event: Event) -> bool:
+        """Sort an event of the past in; whether it is one that is said again."""
+        match event:
+            case TurnFinished():
+                self._replies[event.branch].append(event)
+                return False
+            case CallDisplay():
+                self._within[event.branch, event.call_id].append(event)
+                return False
+            case Consent():
+                if event.decide != "stop":
+                    self._consents[event.branch, event.call_id].append(event)
+                return False
+            case NetworkUsed() | Compacted():
+                return False
+            case StepFinished():
+                self._replies[str(event.step)].append(event)
+            case CallStarted():
+                self._open[event.branch, event.call.id] += 1
+                if event.parent:
+                    self._within[event.branch, event.parent].append(event)
+                    self._take_call_of_code(event)
+            case CallFinished():
+                return self._take_end(event)
+        return True
+
+    def _take_call_of_code(self, event: CallStarted) -> None:
+        code, call = self._code[event.branch, event.parent], event.call
+        number = call.id.rpartition(".")[2]
+        code.count = max(code.count, int(number) if number.isdecimal() else 0)
+        code.made.setdefault((call.name, call.arguments), deque()).append(call.id)
+
+    def _take_end(self, event: CallFinished) -> bool:
+        key = event.branch, event.call_id
+        if event.parent:
+            self._within[event.branch, event.parent].append(event)
+            if event.status == "in_doubt" or (event.ok and not event.data):
+                return False  # what code would get for it again is not known
+        elif code := self._code.pop(key, None):  # it will not run again
+            for call_id in (one for ids in code.made.values() for one in ids):
+                self._forget((event.branch, call_id))
+        self._open[key] -= 1
+        consents, within = self._consents.pop(key, []), self._within.pop(key, [])
+        decided = "deny" if event.status == "denied" else "allow"
+        consent = next((one for one in reversed(consents) if one.decide == decided), None)
+        others = [one for one in consents if one is not consent]
+        self._results[key].append(Told(consent, [*others, *within], event))
+        return True
+
+    def _forget(self, key: Key) -> None:
+        """A call of code, whose id code that runs later may give to another one."""
+        self._open.pop(key, None)
+        self._results.pop(key, None)
+        self._consents.pop(key, None)
+        for kind in (CallStarted, CallFinished):
+            self._said.pop((kind, *key), None)
 
     def say(self, event: E) -> E:
         """Write an event, and give it back; one that was written before comes back as it was."""
@@ -96,7 +150,12 @@ class Recorder:
             if isinstance(event, StepFinished):
                 while not isinstance(self._replies[str(event.step)].popleft(), StepFinished):
                     pass
-            return known.popleft()  # type: ignore[return-value]  # the key holds the type
+            told = known.popleft()
+            if isinstance(told, CallFinished):
+                past = self._results[told.branch, told.call_id]
+                if past and past[0].finished is told:  # nobody asked for it, since nothing would have run
+                    past.popleft()
+            return told  # type: ignore[return-value]  # the key holds the type
         if self._write:
             self._write(event)
         return event
@@ -113,24 +172,61 @@ class Recorder:
             raise JournalEnded("the journal holds no further reply of the model")
         return None
 
-    def result(self, branch: str, call_id: str) -> tuple[list[Event], CallFinished] | None:
+    def result(self, branch: str, call_id: str) -> tuple[Sequence[Event], CallFinished] | None:
         """What a finished call said on its way, and its result. Asked once for each call, before it would run."""
         if past := self._results.get((branch, call_id)):
-            return self._within.pop((branch, call_id), []), past.popleft()
+            told = past.popleft()
+            return told.within, told.finished
         if self.replaying:
             raise JournalEnded("the journal holds no further result of a tool")
         return None
 
-    def consent(self, branch: str, call_id: str) -> Consent | None:
-        """What was decided of a call before."""
-        return self._consents.get((branch, call_id))
+    def consents(self, branch: str, call_id: str) -> tuple[bool, Sequence[Consent]]:
+        """Whether a call is only told again, so that nothing of it runs; and what was decided of it before."""
+        if past := self._results.get((branch, call_id)):
+            return True, [consent] if (consent := past[0].consent) else ()
+        return self.replaying, self._consents.pop((branch, call_id), ())
+
+    def id_of_code(self, branch: str, parent: str, name: str, arguments: str) -> str:
+        """The id of a call that code makes. Code that runs again gives a call the id that it had, wherever it comes."""
+        code = self._code[branch, parent]
+        if ids := code.made.get((name, arguments)):
+            known = ids.popleft()
+            if not ids:
+                del code.made[name, arguments]
+            return known
+        code.count += 1
+        made = f"{parent}.{code.count}"
+        if code.made:
+            self._other.add((branch, made))
+        return made
+
+    def kept(self, branch: str, parent: str, text: str, data: Any) -> str:
+        """JSON of what a call gave to code, for when that runs again; nothing where it is too much. text: the same as
+        the model would read it."""
+        code = self._code[branch, parent]
+        if not self.keeps or code.kept + len(text) > KEPT:
+            return ""
+        try:
+            told = json.dumps(data)
+        except (ValueError, RecursionError):  # a number of thousands of digits
+            return ""
+        if code.kept + len(told) > KEPT:
+            return ""
+        code.kept += len(told)
+        return told
+
+    def is_other(self, branch: str, call_id: str) -> bool:
+        """Whether code that runs again made this call in the place of one that it made before."""
+        return (branch, call_id) in self._other
 
     def in_doubt(self, branch: str, call_id: str) -> bool:
         """Whether a call was started before, and nobody knows how it went on. Says so once."""
         key = (branch, call_id)
-        doubtful = key in self._open
-        self._open.discard(key)
-        return doubtful
+        if self._open[key] <= 0 or self._results.get(key):
+            return False
+        self._open[key] -= 1
+        return True
 
 
 def _key(event: Event) -> Key:

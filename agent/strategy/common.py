@@ -17,7 +17,7 @@ _NOTHING = re.compile(r"(?:```[a-z]*(?:\s+```)?)?")
 
 
 def unusable(state: State, reply: Reply) -> Next | None:
-    """How to ask once more for a reply that was cut off, went in circles, or is empty."""
+    """How to ask once more for a reply that was cut off, went in circles, lost a call, or is empty."""
     if state.asked >= RETRIES:
         return None
     thoughts = f"\nYour thoughts so far: {clip(reply.reasoning, THOUGHTS)}" if reply.reasoning else ""
@@ -28,6 +28,9 @@ def unusable(state: State, reply: Reply) -> Next | None:
     if reply.finish == "repetition":
         hint = "Your last answer went round in circles and was stopped. Say it once, in few words."
         return Next(Kind.CALL, "went in circles", state.force, hint)
+    if reply.dropped:
+        hint = f"Not all of your last turn could be read: {', '.join(reply.dropped)} did not run. Make that call again."
+        return Next(Kind.CALL, "a call was lost", state.force, hint)
     if says_nothing(reply):
         hint = f"Your last turn had no answer and no call.{thoughts}\nAct now."
         return Next(Kind.CALL, "empty reply", state.force, hint)
@@ -48,4 +51,4 @@ def says_nothing(reply: Reply) -> bool:
 
 
 def is_usable(reply: Reply) -> bool:
-    return reply.finish == "stop" and not says_nothing(reply)
+    return reply.finish == "stop" and not reply.dropped and not says_nothing(reply)

@@ -137,8 +137,8 @@ async def test_cancelling_the_parent_cancels_the_child(journal: Journal) -> None
     assert family(journal)[1] == [next(info for info in journal.runs() if info.run == below.run)]
 
 
-class PowerLoss(BaseException):
-    """No exception that the body of a tool could be caught with."""
+class PowerLoss(Exception):
+    """Behind it nothing is written any more."""
 
 
 class DiesInChild(Journal):
@@ -147,12 +147,14 @@ class DiesInChild(Journal):
     def __init__(self, path: Path, at: str) -> None:
         super().__init__(path)
         self.at = at
+        self.dead = False
 
     def writer(self, run: str, inputs: Sequence[Path] = ()) -> Callable[[Event], None]:
         write, whose = super().writer(run, inputs), "child" if self.runs() else "parent"
 
         def written(event: Event) -> None:
-            if self.at == f"{type(event).__name__} of the {whose}":
+            self.dead = self.dead or self.at == f"{type(event).__name__} of the {whose}"
+            if self.dead:
                 raise PowerLoss
             write(event)
 

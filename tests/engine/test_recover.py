@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fastslow.agent.engine.profiles import PROFILES
-from fastslow.agent.engine.recover import DIALECTS, lost_call, recover_calls
+from fastslow.agent.engine.recover import DIALECTS, LostCall, lost_calls, recover_calls
 
 F = '{"name": "f", "arguments": {"a": 1}}'
 G = '{"name": "g", "arguments": {}}'
@@ -411,16 +411,29 @@ def test_lines_of_python_are_calls_where_the_dialect_has_no_marker() -> None:
     [
         (
             'So: <tool_call>{"name": "f", "arguments": {"a": oops}}</tool_call>',
-            ("So:", "f", '{"name": "f", "arguments": {"a": oops}}</tool_call>'),
+            [LostCall("So:", 0, "f", '{"name": "f", "arguments": {"a": oops}}</tool_call>')],
         ),
-        ('<tool_call>\n{"arguments": {"a": "x"}, "name": "f"', ("", "f", '{"arguments": {"a": "x"}, "name": "f"')),
-        ("<function=f>\n<parameter=a>\nno end", ("", "f", "<function=f>\n<parameter=a>\nno end")),
-        (f"<tool_call>{{}}</tool_call>{tagged(F)}", ("<tool_call>{}</tool_call>", "f", f"{F}\n</tool_call>")),
-        ("The tag <tool_call> begins a call.", None),
-        (F, None),
-        (f"```json\n{F}\n```", None),
-        ("[f(a=1)]", None),
+        (
+            '<tool_call>\n{"arguments": {"a": "x"}, "name": "f"',
+            [LostCall("", 0, "f", '{"arguments": {"a": "x"}, "name": "f"')],
+        ),
+        (
+            "<function=f>\n<parameter=a>\nno end",
+            [LostCall("", 0, "f", "<function=f>\n<parameter=a>\nno end")],
+        ),
+        (
+            f"So: {tagged(G)} <tool_call>\n{F[:-1]}{tagged(G)}<function=f>\n<parameter=a>",
+            [
+                LostCall("So:", 1, "f", F[:-1]),
+                LostCall(f"So:\n<tool_call>\n{F[:-1]}", 2, "f", "<function=f>\n<parameter=a>"),
+            ],
+        ),
+        (tagged(F), []),
+        ("The tag <tool_call> begins a call.", []),
+        (F, []),
+        (f"```json\n{F}\n```", []),
+        ("[f(a=1)]", []),
     ],
 )
-def test_a_call_that_cannot_be_read_is_told_apart_from_text(text: str, lost: tuple[str, str, str] | None) -> None:
-    assert lost_call(text, "hermes") == lost
+def test_a_call_that_cannot_be_read_is_told_apart_from_text(text: str, lost: list[LostCall]) -> None:
+    assert lost_calls(text, "hermes") == lost

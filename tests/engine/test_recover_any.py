@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastslow.agent.engine.recover import DIALECTS, lost_call, recover_calls
+from fastslow.agent.engine.recover import DIALECTS, lost_calls, recover_calls
 
 CALL = '{"name": "f", "arguments": {"a": 1}}'
 # What texts are put together from; no piece has a blank in it but those of SPACED.
@@ -35,7 +35,7 @@ PIECES = st.sampled_from([*UNSPACED.split(), *SPACED])
 def test_any_text(text: str, dialect: str) -> None:
     content, calls = recover_calls(text, dialect)
     content.encode()
-    lost_call(content, dialect)
+    lost_calls(content, dialect)
     for name, arguments in calls:
         assert name
         json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()

@@ -78,6 +78,12 @@ def weather(arguments: str = GOOD, name: str | None = "weather", id_: str = "c1"
     return Said(calls=((id_, name, arguments),), **fields)
 
 
+def streamed(*pieces: tuple[int | None, str, str | None, str]) -> Answer:
+    """Pieces of calls as some proxy sends them: index, id, name, arguments."""
+    calls = [call(0, *piece) | {"index": index} for index, *piece in pieces]
+    return Answer([*(delta([9], tool_calls=[each]) for each in calls), delta(finish="stop"), usage()])
+
+
 CALL = weather(id_="good")
 NATIVE = '<tool_call>\n{"name": "weather", "arguments": {"city": "Seoul"}}\n</tool_call>'
 
@@ -133,6 +139,30 @@ MENDED = (
         "merges both into `get_weatherget_weather`",
     ),
     Fault("a call without an id", (weather(id_=""),)),
+    Fault(
+        "id and name again in each chunk",
+        (streamed(*((0, "c1", "weather", part) for part in _pieces(GOOD))),),
+        ways=("stream",),
+    ),
+    Fault(
+        "the whole call again", (streamed((0, "c1", "weather", GOOD), (0, "c1", "weather", GOOD)),), ways=("stream",)
+    ),
+    Fault(
+        "all arguments again at the end",
+        (streamed((0, "c1", "weather", GOOD[:9]), (0, "", None, GOOD)),),
+        ways=("stream",),
+    ),
+    Fault(
+        "two calls, of index 0 both",
+        (streamed((0, "c1", "weather", GOOD), (0, "c2", "weather", '{"city": "Busan"}')),),
+        ran=("weather(Seoul)", "weather(Busan)"),
+        ways=("stream",),
+    ),
+    Fault(
+        "pieces without an index",
+        (streamed((None, "c1", "weather", GOOD[:9]), (None, "", None, GOOD[9:])),),
+        ways=("stream",),
+    ),
     Fault("`args` for `arguments`", (Said('<tool_call>{"name": "weather", "args": {"city": "Seoul"}}</tool_call>'),)),
     Fault("a name as Kimi writes it", (weather(name="functions.weather:0"),)),
 )
@@ -178,7 +208,8 @@ TAUGHT = (
         (Said(f'{NATIVE}\n<tool_call>\n{{"name": "weather", "arguments": {{"city": "Bus\n</tool_call>'),),
         tells="The arguments were cut off",
     ),
-    Fault("a call without a name", (weather(name=""),), ran=("weather(Seoul)",)),
+    Fault("a call without a name", (weather(name=""),), tells="did not run"),
+    Fault("a call without a name, behind words", (weather(name="", content="Let me look."),), tells="did not run"),
     Fault(
         "one good call and one bad",
         (Said(calls=(("c1", "weather", GOOD), ("c2", "weather", '{"city": 5'))),),

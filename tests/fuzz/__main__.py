@@ -282,6 +282,38 @@ def reply(rng: random.Random) -> str | None:
     return None
 
 
+def stream(rng: random.Random) -> str | None:
+    """Whole calls, streamed in one of the ways of proxies: each must be received once."""
+    made = [(f"f{n}" if rng.random() < 0.5 else "f", some_call(rng)[1]) for n in range(rng.randint(1, 3))]
+    made = [call for n, call in enumerate(made) if call not in made[:n]]  # under one id, the same call is one
+    chunks = _streamed(rng, made)
+    received = Received()
+    for chunk in chunks:
+        received.feed(chunk)
+    found = [(call.name, json.loads(call.arguments)) for call in received.calls]
+    return None if found == made else f"{found!r} of {made!r}, from {chunks!r}"
+
+
+def _streamed(rng: random.Random, made: list[Call]) -> list[dict[str, Any]]:
+    """One way to stream calls, for all of them, in which index or id still tells them apart."""
+    index = rng.choice([lambda n: n, lambda n: n + 1, str, lambda n: None, lambda n: 0])
+    known = index(1) not in (None, 0)
+    id_ = rng.choice(["c{}", "c{}", "same", ""] if known else ["c{}"])
+    ids_again, names_again, cumulative, twice = (rng.random() < 0.5 for _ in range(4))
+    pieces: list[dict[str, Any]] = []
+    for n, (name, arguments) in enumerate(made):
+        text = json.dumps(arguments, ensure_ascii=rng.random() < 0.5)
+        cuts = sorted(rng.randint(0, len(text)) for _ in range(rng.randint(0, 5)))
+        spans = zip([0, *cuts], [*cuts, len(text)], strict=True)
+        parts = [text[0 if cumulative else start : end] for start, end in spans]
+        parts = ["", *parts] if rng.random() < 0.5 else parts
+        for first, part in zip([True] + [False] * len(parts), [*parts, *[text] * twice], strict=False):
+            function = {"arguments": part} | ({"name": name} if first or names_again else {})
+            each = {"id": id_.format(n)} if first or ids_again else {}
+            pieces.append({"index": index(n), "function": function} | each)
+    return [{"choices": [{"delta": {"tool_calls": [piece]}}]} for piece in pieces]
+
+
 def _chunks(rng: random.Random, text: str) -> Iterator[dict[str, Any]]:
     """A stream as a server sends it, or as none should."""
     field = rng.choice(["content", "content", "reasoning", "reasoning_content"])
@@ -300,7 +332,7 @@ def _chunks(rng: random.Random, text: str) -> Iterator[dict[str, Any]]:
     yield {"choices": [{"delta": {}, "finish_reason": rng.choice(["stop", "tool_calls", "length", None, 3])}]}
 
 
-TARGETS: list[Callable[[random.Random], str | None]] = [arguments, recovery, reply]
+TARGETS: list[Callable[[random.Random], str | None]] = [arguments, recovery, reply, stream]
 
 
 def play(seeds: tuple[int, int]) -> tuple[Counter[str], list[str]]:
