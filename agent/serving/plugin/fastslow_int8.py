@@ -1,9 +1,9 @@
 """A vLLM plugin: int8 layers that are as exact as bfloat16 ones, on every x86 processor.
 
 vLLM's kernel has eight bits for an activation. Models of this family have an outlier in many rows, which leaves few of
-the eight to all others: with one of 60 in a row of ordinary numbers, a layer is wrong by 7.7 % (bfloat16: 0.3 %). So what
-eight bits leave is multiplied in a second pass over the same weights. That costs little where their way from memory is
-what takes time (tokens one by one), and twice the time of these layers for a prompt.
+the eight to all others: with one of 60 in a row of ordinary numbers, a layer is wrong by 7.7 % (bfloat16: 0.3 %). So
+what eight bits leave is multiplied in a second pass over the same weights. That costs little where their way from
+memory is what takes time (tokens one by one), and twice the time of these layers for a prompt.
 
 Processors without int8 dot products (AVX2 alone: AMD up to Zen 3, Intel up to 2020) lack a kernel as well: oneDNN takes
 a general routine there that packs the weights anew at each call, 0.5 tokens a second with a 1.5B model on 2 cores.
