@@ -6,14 +6,16 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from fastslow.agent.approval import Answer, Approval, Ask, Decision, Question, preview
+from fastslow.agent.approval import Answer, Approval, Ask, Decision, Question
 from fastslow.agent.events import Consent
+from fastslow.agent.paths import check_paths
+from fastslow.agent.question import described
 from fastslow.agent.record.recorder import Recorder
 from fastslow.agent.transcript import ToolCall
-from fastslow.tools import Tool
+from fastslow.agent.values import plain
+from fastslow.tools import Tool, parse_arguments
 
 UNATTENDED = (
     "it needs somebody's consent, and nobody is there to give it. Its developer can do without: say what it changes, "
@@ -21,9 +23,6 @@ UNATTENDED = (
     'Agent(approval=...), or [[rule]] decide = "allow", tool = "{tool}" in the file of --approval'
 )
 MAYBE_DONE = "the run was interrupted while this call was under way: it may have taken effect already. Run it (again)?"
-
-
-COMPARED = 200_000  # characters of a file that are read to show what a call would change
 
 
 class Stopped(Exception):
@@ -44,30 +43,40 @@ class Gate:
     _always: set[str] = field(default_factory=set)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def consent(self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Consent | None:
-        """None for a call that the rules allow. Raises `Stopped`."""
+    async def consent(self, branch: str, tool: Tool, call: ToolCall, received: Mapping[str, Any]) -> Consent | None:
+        """None for a call that the rules allow. received: what the tool's body is called with. Raises `Stopped`, and
+        ArgumentError for arguments that nobody can judge."""
         if given := self.recorder.consent(branch, call.id):
             return given
-        decision = self.approval.judge(tool, arguments, attended=self.ask is not None)
+        decision = await self._judged(tool, received)
         if decision.decide == "allow":
             return None
         if decision.decide == "deny":
             reason = decision.reason or "a rule denies it"
             return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
-        return await self._ask_person(branch, tool, call, arguments, decision)
+        if self.ask:
+            await asyncio.to_thread(check_paths, received, tool.place)
+        return await self._ask_person(branch, tool, call, received, decision)
+
+    async def _judged(self, tool: Tool, received: Mapping[str, Any]) -> Decision:
+        """What the rules say; in a thread, since a disk that paths are looked for on may be slow to answer."""
+        attended = self.ask is not None
+        if not self.approval.rules:
+            return self.approval.judge(tool, received, attended=attended)
+        return await asyncio.to_thread(self.approval.judge, tool, received, attended=attended)
 
     async def confirm_rerun(
-        self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]
+        self, branch: str, tool: Tool, call: ToolCall, received: Mapping[str, Any]
     ) -> Consent | None:
         """Whether a call that may have happened already is to run; None where nobody is there. Raises `Stopped`."""
         if self.ask is None:
             return None
-        return await self._ask_person(branch, tool, call, arguments, Decision("ask", MAYBE_DONE))
+        return await self._ask_person(branch, tool, call, received, Decision("ask", MAYBE_DONE))
 
     async def _ask_person(
-        self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any], decision: Decision
+        self, branch: str, tool: Tool, call: ToolCall, received: Mapping[str, Any], decision: Decision
     ) -> Consent:
-        same = json.dumps([tool.name, arguments], sort_keys=True)
+        same = json.dumps([tool.name, plain(received)], sort_keys=True)
         if self.ask is None:
             reason = "; ".join(filter(None, [decision.reason, UNATTENDED.format(tool=tool.name)]))
             return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
@@ -75,8 +84,9 @@ class Gate:
             if same in self._always and decision.reason != MAYBE_DONE:
                 answer = Answer("allow")
             else:
-                shown = preview(arguments, _current_text(arguments))
-                answer = await self.ask(Question(branch, tool.name, arguments, shown, decision.reason))
+                given_by_model = parse_arguments(tool.parameters, call.arguments)
+                lines = await asyncio.to_thread(described, tool, received, given_by_model)
+                answer = await self.ask(Question(branch, tool.name, received, lines, decision.reason))
             if answer.always and answer.decide == "allow":
                 self._always.add(same)
         given = Consent(branch, call.id, answer.decide, "person", decision.reason, answer.note)
@@ -84,18 +94,6 @@ class Gate:
         if answer.decide == "stop":
             raise Stopped(f"stopped at a question about {tool.name}; resumed, the run asks it again")
         return given
-
-
-def _current_text(arguments: Mapping[str, Any]) -> str | None:
-    """What the file holds now that a call would write; None where there is no such text on this disk."""
-    path = arguments.get("path")
-    if not isinstance(path, str) or "content" not in arguments:
-        return None
-    try:
-        with Path(path).expanduser().open(encoding="utf-8") as file:
-            return file.read(COMPARED)
-    except (OSError, ValueError):
-        return None
 
 
 def refusal(given: Consent) -> str:

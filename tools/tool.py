@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 from fastslow.sandbox.errors import SandboxError
 from fastslow.sandbox.sandbox import OnCall, OnDisplay, OnOutput, Session
-from fastslow.tools.errors import ToolDefinitionError, ToolError, ToolTimeout
+from fastslow.tools.errors import ArgumentError, ToolDefinitionError, ToolError, ToolTimeout
 from fastslow.tools.result import Outcome, as_data, as_text
 from fastslow.tools.schema import check_schema
 from fastslow.tools.strict import strict_form
@@ -25,6 +25,9 @@ TIMEOUT = 60.0
 
 Effect: TypeAlias = Literal["read", "sandbox", "outside"]
 """What a call may change: nothing at all; nothing but the sandbox, which goes with the run; anything else."""
+
+Place: TypeAlias = Literal["host", "sandbox"]
+"""Where a tool's paths lead: on this machine, from the process's working folder; in the sandbox, from `/work`."""
 
 
 async def no_session() -> Session:
@@ -69,6 +72,8 @@ class Tool:
     effect: what a call may change; what is not said counts as `"outside"`, which asks first (see `Approval`).
     repeatable: whether a call may be made again where a crash left it open whether it ran; by itself what the effect
         says: not `"outside"`.
+    place: where its paths lead.
+    bind: makes what the handler is called with out of arguments that fit the schema: typed values, with its defaults.
     spec: the tool as an element of a request's `tools`; always the same object, so do not change it. size: its
         characters as JSON.
     """
@@ -80,6 +85,8 @@ class Tool:
     timeout: float | None = TIMEOUT
     effect: Effect = "outside"
     repeatable: bool | None = None
+    place: Place = "host"
+    bind: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = field(default=None, repr=False, compare=False)
     spec: dict[str, Any] = field(init=False, repr=False, compare=False)
     size: int = field(init=False, repr=False, compare=False)
 
@@ -132,7 +139,28 @@ class Tool:
         return (await self.call(arguments)).text
 
     async def call(self, arguments: Mapping[str, Any]) -> Outcome:
-        """Run the body with valid arguments. A body may return an `Outcome` that says more than a value does.
+        """`run_body` with what the body receives for these arguments. Raises ToolError, as those two do."""
+        return await self.run_body(await self.receive(arguments))
+
+    async def receive(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the body is called with for arguments that fit the schema: typed, and with the defaults of those that
+        were left out. Whoever judges a call judges this. Raises ArgumentError.
+        """
+        if self.bind is None:
+            return {**_defaults(self.handler, self.parameters), **arguments}
+        try:
+            async with asyncio.timeout(self.timeout):
+                if inspect.iscoroutinefunction(self.handler):
+                    return self.bind(arguments)
+                bound: Mapping[str, Any] = await _in_thread(self.bind, {"values": arguments})
+                return bound
+        except ToolError:
+            raise
+        except (Exception, SystemExit) as error:  # a type's validators are the tool's own code
+            raise ArgumentError(f"The arguments could not be checked: {_said(error)}") from error
+
+    async def run_body(self, received: Mapping[str, Any]) -> Outcome:
+        """Run the body with what `receive` gave. A body may return an `Outcome` that says more than a value does.
 
         Raises ToolError for whatever goes wrong inside of it, written for the model; `SandboxError` passes
         through, as then the sandbox failed and not the tool.
@@ -140,7 +168,7 @@ class Tool:
         scope = asyncio.timeout(self.timeout)
         try:
             async with scope:
-                value = await self._run_body(arguments)
+                value = await self._called(received)
                 return value if isinstance(value, Outcome) else Outcome(as_text(value), data=as_data(value))
         except (ToolError, SandboxError):
             raise
@@ -151,11 +179,26 @@ class Tool:
                 ) from error
             raise ToolError(f"{self.name} failed: {_said(error)}") from error
 
-    async def _run_body(self, arguments: Mapping[str, Any]) -> Any:
+    async def _called(self, received: Mapping[str, Any]) -> Any:
         if inspect.iscoroutinefunction(self.handler):
-            return await self.handler(**arguments)
-        result = await _in_thread(self.handler, arguments)
+            return await self.handler(**received)
+        result = await _in_thread(self.handler, received)
         return await result if inspect.isawaitable(result) else result
+
+
+def _defaults(handler: Callable[..., Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What the handler takes for parameters of the schema that are left out."""
+    try:
+        parameters = inspect.signature(handler).parameters
+    except (TypeError, ValueError):  # written in C, and silent on it
+        return {}
+    return {
+        name: parameters[name].default
+        for name in schema.get("properties", ())
+        if name in parameters
+        and parameters[name].default is not inspect.Parameter.empty
+        and parameters[name].kind is not inspect.Parameter.POSITIONAL_ONLY
+    }
 
 
 async def _in_thread(handler: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:

@@ -10,16 +10,20 @@ import tty
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from rich.cells import chop_cells
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
 from fastslow.agent.approval import Answer, Question
+from fastslow.agent.question import Kind, Line
 from fastslow.agent.surfaces.cli.blocks import branch_label, join_dots
-from fastslow.agent.surfaces.cli.text import clean, one_line
+from fastslow.agent.surfaces.cli.text import one_line
 
 KEYS = "y yes · n no · a always in this run · e no, and say why · s stop, resume later"
-_LINE_STYLES = {"+": "green", "-": "red", "$": "bold"}
+_STYLES: dict[Kind, str] = {"value": "", "code": "bold", "added": "green", "removed": "red", "note": "dim"}
+_BAR = " " * 6 + " | "  # as in front of the line of a longer text
+_FRAME = 4  # columns of the panel's own
 
 
 class Asker:
@@ -49,11 +53,13 @@ class Asker:
                         return Answer("stop")
 
     def _show(self, question: Question) -> None:
+        """All of the question; what it is about stands below it too, where nothing pushes it out of sight."""
         about = join_dots(f"May {one_line(question.tool)} run?", branch_label(question.branch))
-        body = Text("\n").join(_diff_line(line) for line in clean(question.preview).split("\n"))
-        reason = Text(one_line(question.reason), "dim")
-        self._console.print(Panel(body, title=Text(about, "bold yellow"), subtitle=reason, title_align="left"))
-        self._console.print(Text(KEYS, "dim"))
+        body = [row for line in question.lines for row in _rows(line, self._console.width - _FRAME)]
+        reason = [Text(one_line(question.reason), "dim")] if question.reason else []
+        title = Text(about, "bold yellow")
+        self._console.print(Panel(Text("\n").join(reason + body), title=title, title_align="left"))
+        self._console.print(Text.assemble(title, " ", (KEYS, "dim")))
 
 
 def attended() -> bool:
@@ -61,9 +67,18 @@ def attended() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _diff_line(line: str) -> Text:
-    """A line of a preview: of a diff, or a shell command behind `$`."""
-    return Text(line, _LINE_STYLES.get(line[:1], ""))
+def _rows(line: Line, width: int) -> Iterator[Text]:
+    """A line of a question on as many rows as it takes. Those behind the first begin with a bar, as its rest is the
+    call's text and must not pass for a line of ours."""
+    first, *more = _chopped(line.text_for_people, width)
+    yield Text(first, _STYLES[line.kind], no_wrap=True)
+    for row in _chopped("".join(more), width - len(_BAR)):
+        if row:
+            yield Text(_BAR + row, _STYLES[line.kind], no_wrap=True)
+
+
+def _chopped(text: str, width: int) -> list[str]:
+    return chop_cells(text, max(width, 10)) or [""]
 
 
 async def _read_key() -> str:

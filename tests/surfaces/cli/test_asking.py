@@ -101,7 +101,7 @@ def terminal(tmp_path: Path, interruptible: None) -> Iterator[Terminal]:
 def test_yes_and_no_with_a_word(terminal: Terminal) -> None:
     terminal.wait_for("resume later")
     assert "May deploy run?" in terminal.shown
-    assert "$ ship --to 0" in terminal.shown
+    assert 'command, run as a command = "ship --to 0 \\x1b[2J"' in terminal.shown
     assert "\x1b[2J" not in terminal.shown
     terminal.type("x")  # no answer to anything
     terminal.type("y")
