@@ -154,7 +154,7 @@ class Question:
     def preview(self) -> str:
         """The lines as text of bounded length that is safe to print; what the call holds stands in quotes or behind
         a bar, so no line of it can be taken for one of ours."""
-        return "\n".join(line.text_for_people for line in self.lines)
+        return "\n".join(row for line in self.lines for row in line.rows())
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import re
 import stat
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any
@@ -40,6 +40,7 @@ SANDBOX_HOME = "/tmp"  # noqa: S108 - inside the container
 LONGEST, LONGEST_NAME = 4096, 255  # bytes of a path, and of a part of it, that Linux takes
 MOST = 1000  # paths of one call that are looked at
 MOST_SPELLINGS = 64
+MOST_BELOW = 400  # readings of one path, each below each folder that the call names
 SPECIAL = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -127,10 +128,12 @@ def _in_parts(value: Any, where: str, around: _Kind | None, names: Collection[st
     for part, kind in zip(inner, kinds, strict=True):
         there = f"{where}.{part.label}".strip(".") if part.names else f"{where}{part.label}"
         if around and part.free:
-            yield Named(there, part.names[0], sure=False, base=False)
+            yield Named(there, part.names[0], sure=False, base=around.base)
         within = around
         if around and part.names:
             within = None if told else _Kind(sure=False, base=around.base)
+        if kind and around and around.base:
+            kind = replace(kind, base=True)
         yield from _in_parts(part.value, there, kind or within, names, depth + 1)
 
 
@@ -160,18 +163,20 @@ def check_paths(arguments: Mapping[str, Any], place: Place) -> None:
 
 
 def _leads(found: list[Named], place: Place) -> list[Leads]:
-    own = [_places(named, [_start(place)], place) for named in found]
-    bases = {path for named, leads in zip(found, own, strict=True) if named.base for path in leads.possible}
-    if not bases:
-        return own
-    if len(bases) * len(found) > MOST * 10:
-        raise ArgumentError("The arguments name too many folders and paths for one call. Send fewer.")
-    # What is relative may be so to a folder that the call names, and that one to another.
-    below = [_places(named, sorted(bases), place) for named in found]
-    deeper = {path for named, leads in zip(found, below, strict=True) if named.base for path in leads.possible} - bases
-    if len(deeper) * len(found) > MOST * 10:
-        raise ArgumentError("The arguments name too many folders and paths for one call. Send fewer.")
-    return [*own, *below, *(_places(named, sorted(deeper), place) for named in found if deeper and not named.base)]
+    """Where each path leads; what is relative may be so to a folder that the call names, and that one to another."""
+    own = below = [_places(named, [_start(place)], place) for named in found]
+    every, seen = list(own), set[str]()
+    for _ in range(2):
+        bases = {
+            path for named, leads in zip(found, below, strict=True) if named.base for path in leads.possible
+        } - seen
+        bases = {path for path in bases if not _unusable(path)}
+        if len(bases) * len(found) > MOST * 2:
+            raise ArgumentError("The arguments name too many folders and paths for one call. Send fewer.")
+        below = [_places(one, bases - leads.possible, place) for one, leads in zip(found, own, strict=True)]
+        every += below
+        seen |= bases
+    return [leads for leads in every if leads.possible]
 
 
 def _start(place: Place) -> str:
@@ -193,7 +198,10 @@ def _places(named: Named, bases: Collection[str], place: Place) -> Leads:
         return Leads(lexical, lexical)
     possible: set[str] = set()
     certain: set[str] = set()
-    for spelling in _spellings(named, place):
+    spellings = _spellings(named, place) if bases else ()
+    if len(spellings) * len(bases) > MOST_BELOW:
+        raise _wrong(named, "with the folders that stand beside it, it can be read in too many ways")
+    for spelling in spellings:
         read = {os.path.join(base, spelling) for base in bases}
         plainly = {_normal(path) for path in read}
         on_disk = place == "host" and not (problem := _unusable(spelling))
@@ -318,8 +326,12 @@ def _normal(path: str) -> str:
 
 
 def _real(path: str) -> str:
-    """The same without links, those before a `..` too, as the kernel follows them."""
-    return _normal(os.path.realpath(path))
+    """The same without links, those before a `..` too, as the kernel follows them. Of what is too long for it, as it
+    stands."""
+    try:
+        return _normal(os.path.realpath(path))
+    except OSError:
+        return _normal(path)
 
 
 # --- patterns --------------------------------------------------------------------------------------

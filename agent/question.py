@@ -11,7 +11,7 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import islice
@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import SecretBytes, SecretStr
 
 from fastslow.agent.paths import MOST, SPECIAL, named_paths
-from fastslow.agent.quoting import HEAD_LINES, TAIL_LINES, WIDTH, excerpt, folded, quoted, visible
+from fastslow.agent.quoting import HEAD_LINES, TAIL_LINES, WIDTH, chopped, excerpt, quoted, visible
 from fastslow.agent.values import DEEPEST, bare, parts
 from fastslow.tools import ArgumentError, Tool
 from fastslow.tools.defaults import with_defaults
@@ -31,6 +31,7 @@ COMPARED_LINES = 1000  # that differ, over which a change is shown as the new te
 _RUN_AS = {"command": "a command", "cmd": "a command", "code": "code", "script": "code", "sql": "SQL"}
 _MODES = {"mode", "permissions"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+BAR = " " * 6 + " | "
 Kind: TypeAlias = Literal["value", "code", "added", "removed", "note"]
 
 
@@ -44,9 +45,12 @@ class Line:
     kind: Kind = "value"
     bar: bool = False
 
-    @property
-    def text_for_people(self) -> str:
-        return f"{self.head:>6} | {self.text}" if self.bar else f"{self.head} {self.text}"
+    def rows(self, width: int = WIDTH, chop: Callable[[str, int], list[str]] = chopped) -> list[str]:
+        """The line on as many rows as it takes; those behind the first begin with a bar. chop: cuts a text into pieces
+        of a width, for who counts wide letters as two."""
+        whole = f"{self.head:>6} | {self.text}" if self.bar else f"{self.head} {self.text}".strip()
+        first, *more = chop(whole, width)
+        return [first, *(BAR + row for row in chop("".join(more), width - len(BAR)))]
 
 
 def described(tool: Tool, received: Mapping[str, Any], given: Collection[str]) -> tuple[Line, ...]:
@@ -78,9 +82,13 @@ def _leaves(value: Any, label: str, names: tuple[str, ...], depth: int) -> Itera
         yield label, names, value
         return
     for part in inner:
-        name = part.label if not part.names or _NAME.fullmatch(part.label) else quoted(part.label[:80])
+        name = part.label if not part.names or _NAME.fullmatch(part.label) else _key(part.label)
         there = f"{label}.{name}" if part.names and label else f"{label}{name}"
         yield from _leaves(part.value, there, (*names, part.label) if part.names else names, depth + 1)
+
+
+def _key(name: str) -> str:
+    return quoted(name) if len(name) <= 80 else f"{quoted(name[:60])}[{len(name):,} characters]"
 
 
 def _value(label: str, name: str, value: Any) -> Iterator[Line]:
@@ -112,7 +120,7 @@ def _value(label: str, name: str, value: Any) -> Iterator[Line]:
 
 def _text(head: str, text: str, kind: Kind, *, quote: bool = True) -> Iterator[Line]:
     """A text in quotes, or, if it has several lines, line by line; of a long one head and tail."""
-    several = "\n" in text.strip("\n")
+    several = "\n" in text.strip("\n") or text.count("\n") > 2
     start, hidden, end = excerpt(text)
     if several or hidden:
         size = f"{text.count(chr(10)) + 1:,} lines, " if several else ""
@@ -124,11 +132,8 @@ def _text(head: str, text: str, kind: Kind, *, quote: bool = True) -> Iterator[L
         if several:
             yield from _numbered(piece, kind, last=text.count("\n") + 1 if number else 0)
             continue
-        whole = f'"{visible(piece, quote=True)}"' if quote else visible(piece)
-        first, *more = folded(whole)
-        yield Line("", first, kind, bar=True) if hidden else Line(head, first, kind)
-        for row in more:
-            yield Line("", row, kind, bar=True)
+        told = quoted(piece) if quote else visible(piece)
+        yield Line("", told, kind, bar=True) if hidden else Line(head, told, kind)
 
 
 def _numbered(piece: str, kind: Kind, last: int) -> Iterator[Line]:
@@ -143,10 +148,7 @@ def _numbered(piece: str, kind: Kind, last: int) -> Iterator[Line]:
                 yield Line("", f"[{blank:,} blank lines]", "note")
                 blank = 0
             continue
-        first, *more = folded(visible(line))
-        yield Line(f"{number}", first, kind, bar=True)
-        for row in more:
-            yield Line("", row, kind, bar=True)
+        yield Line(f"{number}", visible(line), kind, bar=True)
 
 
 def _left_out(count: int, what: str) -> Line:

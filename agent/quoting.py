@@ -81,5 +81,6 @@ def _escaped(char: str) -> str:
     return _ESCAPES.get(char, form)
 
 
-def folded(text: str) -> list[str]:
-    return [text[at : at + WIDTH] for at in range(0, len(text), WIDTH)] or [""]
+def chopped(text: str, width: int) -> list[str]:
+    """The text in pieces of a width."""
+    return [text[at : at + width] for at in range(0, len(text), width)]

@@ -339,7 +339,7 @@ async def test_a_person_sees_what_would_change_in_a_file(tmp_path: Path) -> None
     world.tool = write
     old, new = (calls(("write", {"path": str(p), "content": "one\nthree\n"})) for p in (there, tmp_path / "new.txt"))
     await world.run(old, new, says("done"), ask=world.ask)
-    changed = [line.text_for_people.strip() for line in world.asked[0].lines if line.bar]
+    changed = [line.rows()[0].strip() for line in world.asked[0].lines if line.bar]
     assert changed[:2] == ["- | two", "+ | three"]
     assert "nothing is there yet" in world.asked[1].preview
     assert "2 | three" in world.asked[1].preview

@@ -16,14 +16,14 @@ from rich.panel import Panel
 from rich.text import Text
 
 from fastslow.agent.approval import Answer, Question
-from fastslow.agent.question import Kind, Line
+from fastslow.agent.question import Kind
 from fastslow.agent.surfaces.cli.blocks import branch_label, join_dots
 from fastslow.agent.surfaces.cli.text import one_line
 
 KEYS = "y yes · n no · a always in this run · e no, and say why · s stop, resume later"
 _STYLES: dict[Kind, str] = {"value": "", "code": "bold", "added": "green", "removed": "red", "note": "dim"}
-_BAR = " " * 6 + " | "  # as in front of the line of a longer text
-_FRAME = 4  # columns of the panel's own
+_FRAME = 4  # columns, and rows, that are not the call's
+_NARROWEST = 20
 
 
 class Asker:
@@ -53,32 +53,27 @@ class Asker:
                         return Answer("stop")
 
     def _show(self, question: Question) -> None:
-        """All of the question; what it is about stands below it too, where nothing pushes it out of sight."""
-        about = join_dots(f"May {one_line(question.tool)} run?", branch_label(question.branch))
-        body = [row for line in question.lines for row in _rows(line, self._console.width - _FRAME)]
+        """All of the question. What it is about stands below it too, and that it is long, if it is: its head may be out
+        of sight."""
+        width, height = max(self._console.width - _FRAME, _NARROWEST), self._console.height
+        rows = [
+            Text(row, _STYLES[line.kind], no_wrap=True)
+            for line in question.lines
+            for row in line.rows(width, chop_cells)
+        ]
+        title = Text(join_dots(f"May {one_line(question.tool)} run?", branch_label(question.branch)), "bold yellow")
         reason = [Text(one_line(question.reason), "dim")] if question.reason else []
-        title = Text(about, "bold yellow")
-        self._console.print(Panel(Text("\n").join(reason + body), title=title, title_align="left"))
+        self._console.print(Panel(Text("\n", no_wrap=True).join(reason + rows), title=title, title_align="left"))
+        if len(rows) > height - _FRAME:
+            self._console.print(
+                Text(f"It has {len(rows)} rows, more than fit here: scroll up to see all of it.", "yellow")
+            )
         self._console.print(Text.assemble(title, " ", (KEYS, "dim")))
 
 
 def attended() -> bool:
     """Whether somebody sits at the terminal who sees a question and can answer it."""
     return sys.stdin.isatty() and sys.stdout.isatty()
-
-
-def _rows(line: Line, width: int) -> Iterator[Text]:
-    """A line of a question on as many rows as it takes. Those behind the first begin with a bar, as its rest is the
-    call's text and must not pass for a line of ours."""
-    first, *more = _chopped(line.text_for_people, width)
-    yield Text(first, _STYLES[line.kind], no_wrap=True)
-    for row in _chopped("".join(more), width - len(_BAR)):
-        if row:
-            yield Text(_BAR + row, _STYLES[line.kind], no_wrap=True)
-
-
-def _chopped(text: str, width: int) -> list[str]:
-    return chop_cells(text, max(width, 10)) or [""]
 
 
 async def _read_key() -> str:
