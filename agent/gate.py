@@ -15,7 +15,7 @@ from fastslow.agent.question import described
 from fastslow.agent.record.recorder import Recorder
 from fastslow.agent.transcript import ToolCall
 from fastslow.agent.values import plain
-from fastslow.tools import Tool, parse_arguments
+from fastslow.tools import ArgumentError, Tool, parse_arguments
 
 UNATTENDED = (
     "it needs somebody's consent, and nobody is there to give it. Its developer can do without: say what it changes, "
@@ -76,10 +76,10 @@ class Gate:
     async def _ask_person(
         self, branch: str, tool: Tool, call: ToolCall, received: Mapping[str, Any], decision: Decision
     ) -> Consent:
-        same = json.dumps([tool.name, plain(received)], sort_keys=True)
         if self.ask is None:
             reason = "; ".join(filter(None, [decision.reason, UNATTENDED.format(tool=tool.name)]))
             return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
+        same = await asyncio.to_thread(_written, tool, call, received)
         async with self._one_at_a_time:
             if same in self._always and decision.reason != MAYBE_DONE:
                 answer = Answer("allow")
@@ -94,6 +94,14 @@ class Gate:
         if answer.decide == "stop":
             raise Stopped(f"stopped at a question about {tool.name}; resumed, the run asks it again")
         return given
+
+
+def _written(tool: Tool, call: ToolCall, received: Mapping[str, Any]) -> str:
+    """What is the same for the very same call, and for no other one."""
+    try:
+        return json.dumps([tool.name, plain(received)], sort_keys=True)
+    except ArgumentError:  # a value that nobody can look into
+        return f"{tool.name} {call.id}"
 
 
 def refusal(given: Consent) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, overload
 
 from docstring_parser import DocstringStyle, parse
@@ -105,13 +105,15 @@ def _binding(model: type[BaseModel]) -> Callable[[Mapping[str, Any]], Mapping[st
     def bind(values: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             checked = model.model_validate(values)
+            bound = {str(field.alias): getattr(checked, key) for key, field in model.model_fields.items()}
+            # Of an `Iterable` pydantic makes a stream, which could be looked into only once.
+            return {name: list(value) if isinstance(value, Iterator) else value for name, value in bound.items()}
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {problem['input']!r:.80}"
                 for problem in error.errors()[:3]
             )
             raise ArgumentError(f"The arguments do not fit: {problems}.") from error
-        return {str(field.alias): getattr(checked, key) for key, field in model.model_fields.items()}
 
     return bind
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
@@ -20,7 +20,7 @@ from fastslow import Agent, Answer, Approval, ApprovalRule, Exit, Journal, Quest
 from fastslow.agent.events import CallFinished
 from fastslow.tools import ArgumentError, Tool, tool
 from fastslow.tools.builtin import builtin_tools
-from tests.agent.helpers import calls, says
+from tests.agent.helpers import Dies, calls, says
 
 OPEN = {"type": "object"}
 
@@ -290,6 +290,38 @@ async def test_defaults_are_filled_in_before_rules_are_judged() -> None:
     assert world.received == []
 
 
+async def test_a_default_path_is_judged() -> None:
+    @tool(effect="outside")
+    def read(path: str = "/etc/passwd") -> str:
+        """Read.
+
+        Args:
+            path: What.
+        """
+        return Path(path).read_text()
+
+    assert finished(await World().run(read, {}, ApprovalRule("deny", path="/etc/*"))).status == "denied"
+
+
+async def test_a_stream_of_paths_is_judged_and_still_there_for_the_function() -> None:
+    world = World()
+
+    @tool(effect="outside")
+    def read(paths: Iterable[str]) -> str:
+        """Read.
+
+        Args:
+            paths: What.
+        """
+        world.received += paths
+        return "read"
+
+    deny = ApprovalRule("deny", path="/etc/*")
+    assert finished(await world.run(read, {"paths": ["a", "/etc/passwd"]}, deny)).status == "denied"
+    assert finished(await world.run(read, {"paths": ["a", "b"]}, deny)).status == "ok"
+    assert world.received == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     "schema", [{"type": "string", "default": "boss@example.org"}, {"type": "string"}], ids=["schema", "signature"]
 )
@@ -425,3 +457,45 @@ async def test_no_path_ends_a_run_or_blocks_the_loop(place: Path, tmp_path: Path
     watching.cancel()
     assert world.received == []
     assert longest < 1
+
+
+async def test_a_path_that_became_a_pipe_poisons_no_resume(place: Path, tmp_path: Path) -> None:
+    asked: list[Question] = []
+
+    @tool(effect="outside")
+    def write(path: str, content: str) -> str:
+        """Write.
+
+        Args:
+            path: Where.
+            content: What.
+        """
+        return "written"
+
+    async def ask(question: Question) -> Answer:
+        asked.append(question)
+        return Answer("allow")
+
+    for rule, status in ((ApprovalRule("allow"), "ok"), (ApprovalRule("allow", path=f"{place}/*"), "refused")):
+        path, rules = tmp_path / f"{status}.db", Approval((rule,))
+        script = [calls(("write", {"path": "x", "content": "y"}))]
+        first = Agent(
+            engine=ScriptedModel(script), tools=[write], sandbox=None, approval=rules, journal=Dies(path, CallFinished)
+        )
+        with pytest.raises(SystemError):
+            await first.run("the task")
+        os.mkfifo("x")
+        again = Agent(
+            engine=ScriptedModel([says("done")]),
+            tools=[write],
+            sandbox=None,
+            approval=rules,
+            ask=ask,
+            journal=Journal(path),
+        )
+        async with asyncio.timeout(20):
+            result = await again.resume("last")
+        assert (result.exit, finished(result).status) == (Exit.ANSWERED, status)
+        os.unlink("x")
+    [question] = asked
+    assert "a pipe" in question.preview
