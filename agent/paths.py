@@ -34,7 +34,7 @@ _PERHAPS |= {"input", "inputs", "output", "outputs", "root", "base"}
 _BASES = {*_FOLDERS, "root", "base"}  # what other paths of the call may be relative to
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_]+")
 _FILE = re.compile(r"\s*file:", re.IGNORECASE)
-_DRIVE = re.compile(r"[A-Za-z]:(?=[/\\])")
+_DRIVE = re.compile(r"^[A-Za-z]:(?=[/\\])")
 SANDBOX_HOME = "/tmp"  # noqa: S108 - inside the container
 
 LONGEST, LONGEST_NAME = 4096, 255  # bytes of a path, and of a part of it, that Linux takes
@@ -215,7 +215,7 @@ def _places(named: Named, bases: Collection[str], place: Place) -> Leads:
         # Below a folder that is really called `~` or `file:` nothing leads elsewhere, unless `..` takes that off.
         if ".." in spelling or not (_FILE.match(spelling) or spelling[:1] == "~"):
             certain |= real
-    return Leads(frozenset(possible), frozenset(certain))
+    return Leads(frozenset(possible), frozenset(certain or possible))
 
 
 def _unusable(text: str) -> str:
@@ -338,13 +338,14 @@ def _real(path: str) -> str:
 
 
 def _matcher(pattern: str, place: Place, *, strict: bool) -> Callable[[str], bool]:
-    """Whether a place fits a pattern. strict: letter by letter; else in any case and any Unicode form, and what is
-    below a folder stands for the folder as well."""
+    """Whether a place fits a pattern. strict: letter by letter; else in any case and any Unicode form, and a folder
+    stands for what is below it, as that does for the folder."""
     forms = _forms(pattern, place)
     if strict:
         return lambda path: any(fnmatchcase(path, form) for form in forms)
     folded = {_folded(form) for form in forms}
     folded |= {form.removesuffix("/*") for form in folded if form.endswith("/*") and len(form) > 2}
+    folded |= {f"{form}/*" for form in folded if not form.endswith("*")}
     return lambda path: any(fnmatchcase(_folded(path), form) for form in folded)
 
 

@@ -49,7 +49,7 @@ class Line:
         """The line on as many rows as it takes; those behind the first begin with a bar. chop: cuts a text into pieces
         of a width, for who counts wide letters as two."""
         whole = f"{self.head:>6} | {self.text}" if self.bar else f"{self.head} {self.text}".strip()
-        first, *more = chop(whole, width)
+        first, *more = chop(whole, width) or [""]
         return [first, *(BAR + row for row in chop("".join(more), width - len(BAR)))]
 
 

@@ -23,7 +23,7 @@ def _filled(schema: Any, root: Mapping[str, Any], value: Any, depth: int) -> Any
     if not isinstance(schema, Mapping) or depth > MAX_DEPTH:
         return value
     if isinstance(reference := schema.get("$ref"), str):
-        schema = {**resolve(root, reference), **schema}
+        value = _filled(resolve(root, reference), root, value, depth + 1)
     if isinstance(value, list):
         return [_filled(schema.get("items"), root, item, depth + 1) for item in value]
     if not isinstance(value, Mapping):

@@ -67,7 +67,7 @@ class Tool:
     name: letters, digits, `_` and `-`, at most 64. description: for the model, in one to three sentences.
     parameters: JSON schema of an object, as its author wrote it: arguments are validated against this. The
         server is sent its strict form (`spec`).
-    handler: called as `handler(**arguments)`; sync (then in a thread of its own) or async.
+    handler: called as `handler(**received)` with what `receive` gives; sync (then in a thread of its own) or async.
     timeout: seconds that one call may take, None for tools that keep to a limit of their own.
     effect: what a call may change; what is not said counts as `"outside"`, which asks first (see `Approval`).
     repeatable: whether a call may be made again where a crash left it open whether it ran; by itself what the effect
@@ -154,7 +154,7 @@ class Tool:
                     return self.bind(arguments)
                 bound: Mapping[str, Any] = await _in_thread(self.bind, {"values": arguments})
                 return bound
-        except ToolError:
+        except ArgumentError:
             raise
         except (Exception, SystemExit) as error:  # a type's validators are the tool's own code
             raise ArgumentError(f"The arguments could not be checked: {_said(error)}") from error

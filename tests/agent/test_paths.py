@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstrai
 
 from fastslow import Agent, Answer, Approval, ApprovalRule, Exit, Journal, Question, Result, ScriptedModel
 from fastslow.agent.events import CallFinished
-from fastslow.tools import ArgumentError, Tool, tool
+from fastslow.tools import ArgumentError, Tool, ToolError, tool
 from fastslow.tools.builtin import builtin_tools
 from tests.agent.helpers import Dies, calls, says
 
@@ -89,6 +89,9 @@ def test_a_denied_path_is_denied_in_every_spelling(place: Path, number: int) -> 
 def test_the_denied_folder_itself_is_denied(place: Path) -> None:
     assert denies(f"{place}/secret/*", {"path": "../secret"})
     assert denies(f"{place}/secret/*", {"path": f"{place}/secret/"})
+    assert denies(f"{place}/secret", {"path": "../secret/inner/key"}), "and what is in it"
+    assert denies(f"{place}/secret/", {"path": "../secret/inner/key"})
+    assert not denies(f"{place}/sec", {"path": "../secret"})
 
 
 def test_relative_patterns_and_the_home_are_read_as_paths_are(place: Path) -> None:
@@ -224,6 +227,13 @@ def test_a_folder_that_may_not_be_entered_is_an_error_in_the_arguments(place: Pa
 def test_text_under_a_name_that_may_hold_anything_is_not_refused() -> None:
     assert not denies("/etc/*", {"input": "a long text\0" * 2000, "files": {"a.bin": "\0" * 9000}})
     assert denies("/etc/*", {"input": "/etc/" + "./" * 3000 + "passwd"})
+
+
+def test_an_allowed_path_has_a_reading(place: Path) -> None:
+    assert not allows("/srv/*", {"src": "~nosuchuser/x"})
+    assert not allows("/srv/*", {"src": "file:"})
+    assert allows("/srv/*", {"path": "file:///srv/x"})
+    assert allows("~/here/*", {"path": "~/here/x"})
 
 
 def test_many_paths_are_told(place: Path) -> None:
@@ -382,8 +392,8 @@ def _counted(text: str) -> str:
     return f"{text}{len(_seen)}"
 
 
-def _broken(_: str) -> str:
-    raise KeyError("x")
+def _broken(kind: str) -> str:
+    raise {"KeyError": KeyError, "ToolError": ToolError, "SystemExit": SystemExit}[kind]("x")
 
 
 async def test_arguments_are_validated_once() -> None:
@@ -403,7 +413,8 @@ async def test_arguments_are_validated_once() -> None:
     assert (world.received, world.questions) == (["a1"], 0)
 
 
-async def test_a_validator_that_raises_anything_is_the_tools_own() -> None:
+@pytest.mark.parametrize("kind", ["KeyError", "ToolError", "SystemExit"])
+async def test_a_validator_that_raises_anything_is_the_tools_own(kind: str) -> None:
     @tool(effect="outside")
     def use(path: Annotated[str, AfterValidator(_broken)]) -> str:
         """Use.
@@ -413,10 +424,10 @@ async def test_a_validator_that_raises_anything_is_the_tools_own() -> None:
         """
         return path
 
-    result = await World().run(use, {"path": "a"})
+    result = await World().run(use, {"path": kind})
     assert result.exit is Exit.ANSWERED
     assert finished(result).status == "refused"
-    assert "KeyError: 'x'" in finished(result).content
+    assert f"{kind}: " in finished(result).content
 
 
 # --- a run is never ended by a path --------------------------------------------------------------------

@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from fastslow.agent.approval import Answer, Question
-from fastslow.agent.question import Kind
+from fastslow.agent.question import Kind, Line
 from fastslow.agent.surfaces.cli.blocks import branch_label, join_dots
 from fastslow.agent.surfaces.cli.text import one_line
 
@@ -56,18 +56,13 @@ class Asker:
         """All of the question. What it is about stands below it too, and that it is long, if it is: its head may be out
         of sight."""
         width, height = max(self._console.width - _FRAME, _NARROWEST), self._console.height
-        rows = [
-            Text(row, _STYLES[line.kind], no_wrap=True)
-            for line in question.lines
-            for row in line.rows(width, chop_cells)
-        ]
+        lines = (Line("", one_line(question.reason), "note"), *question.lines)
+        rows = [Text(row, _STYLES[line.kind]) for line in lines for row in line.rows(width, chop_cells)]
         title = Text(join_dots(f"May {one_line(question.tool)} run?", branch_label(question.branch)), "bold yellow")
-        reason = [Text(one_line(question.reason), "dim")] if question.reason else []
-        self._console.print(Panel(Text("\n", no_wrap=True).join(reason + rows), title=title, title_align="left"))
+        self._console.print(Panel(Text("\n", no_wrap=True).join(rows), title=title, title_align="left"))
         if len(rows) > height - _FRAME:
-            self._console.print(
-                Text(f"It has {len(rows)} rows, more than fit here: scroll up to see all of it.", "yellow")
-            )
+            hint = f"It has {len(rows)} rows, more than fit here: scroll up to see all of it."
+            self._console.print(Text(hint, "yellow"))
         self._console.print(Text.assemble(title, " ", (KEYS, "dim")))
 
 

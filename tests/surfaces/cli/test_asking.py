@@ -165,5 +165,6 @@ def test_a_hostile_call_is_shown_whole_and_forges_nothing(tmp_path: Path, interr
         assert told in whole, whole
     assert r"\u202e\u200b\x1b[2J" in "".join(row.removeprefix("| ") for row in inside)
     assert "\u202e" not in "".join(rows)
+    assert "".join(row.removeprefix("| ") for row in inside[:2]).startswith("deploy may reach outside of the sandbox")
     assert rows[ends + 1].startswith("It has ")
     assert any(row.startswith("May deploy run? y yes") for row in rows[ends + 1 :])
