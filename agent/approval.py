@@ -8,12 +8,11 @@ outside, or does not say what it changes, is asked about.
 from __future__ import annotations
 
 import json
-import os
 import re
 import tomllib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches, unified_diff
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -21,27 +20,30 @@ from typing import Any, Literal, TypeAlias, get_args
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.paths import CallPaths
+from fastslow.agent.question import Line
+from fastslow.agent.values import plain, texts
 from fastslow.tools import Effect, Tool
+from fastslow.tools.defaults import with_defaults
 
 Decide: TypeAlias = Literal["allow", "ask", "deny"]
 STRICTEST: tuple[Decide, ...] = ("deny", "ask", "allow")
-PATHS = {"path", "file", "filename", "folder", "directory", "dir", "source", "target", "destination"}
 COMMAND = "command"
 # A shell does nothing with such a text but run one command: no list, pipe, redirection, substitution, quote or glob.
 _ONE_COMMAND = re.compile(r"[A-Za-z0-9 _./:=,@%+-]*")
 _PARTS = re.compile(r"[;&|\n(){}`$<>!]+")
-PREVIEW = 4000  # characters of a call that a person is shown
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRule:
     """Matches a call when all matches that it names. Patterns are those of the shell; `*` takes any text, `/` too.
 
-    tool: its name. effect: `Tool.effect`. arguments: by name, the text of each (JSON where it is no string). A command
-    (argument `command`) is allowed by its pattern only where a shell would run one command and nothing else of it; it
-    is asked about or denied where any part of it matches. path: arguments that name a path, without `..` and links;
-    allowed only where all match, asked about or denied where one does. attended: whether somebody can be asked.
-    reason: told to people and to the model.
+    tool: its name. effect: `Tool.effect`. arguments: by name, the text of each (JSON where it is no text); it is denied
+    or asked about where a part of a list or an object matches, too. A command (argument `command`) is allowed by its
+    pattern only where a shell would run one command and nothing else of it; it is asked about or denied where any part
+    of it matches. path: where paths in the arguments lead, whatever their spelling (see `agent.paths`); allowed only
+    where all match, asked about or denied where one does. path_names: patterns of arguments that name paths,
+    besides the usual ones. attended: whether somebody can be asked. reason: told to people and to the model.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -51,31 +53,36 @@ class ApprovalRule:
     effect: Effect | None = None
     arguments: Mapping[str, str] = field(default_factory=dict)
     path: str | None = None
+    path_names: tuple[str, ...] = ()
     attended: bool | None = None
     reason: str = ""
 
-    def matches(self, tool: Tool, arguments: Mapping[str, Any], attended: bool) -> bool:
+    def __post_init__(self) -> None:
+        if self.path_names and self.path is None:
+            raise ConfigurationError("path_names says where `path` is looked for, and this rule has no path; add one")
+
+    def matches(self, tool: Tool, told: Mapping[str, Any], paths: CallPaths, attended: bool) -> bool:
+        """told: the arguments, as JSON can hold them. Raises ArgumentError for a path that leads nobody knows where."""
         if not fnmatchcase(tool.name, self.tool) or self.attended not in (None, attended):
             return False
         if self.effect not in (None, tool.effect):
             return False
-        named = all(name in arguments and self._fits(name, arguments[name]) for name in self.arguments)
-        return named and (self.path is None or self._leads(self.path, arguments))
+        if not all(name in told and self._fits(name, told[name]) for name in self.arguments):
+            return False
+        return self.path is None or paths.fit(self.path, self.path_names, every=self.decide == "allow")
 
     def _fits(self, name: str, value: Any) -> bool:
         pattern = self.arguments[name]
-        text = value if isinstance(value, str) else json.dumps(value)
-        if name != COMMAND:
-            return fnmatchcase(text, pattern)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         if self.decide == "allow":
+            if name != COMMAND:
+                return fnmatchcase(text, pattern)
             return _ONE_COMMAND.fullmatch(text) is not None and fnmatchcase(" ".join(text.split()), pattern)
-        parts = (" ".join(part.split()) for part in (text, *_PARTS.split(text)))
-        return any(fnmatchcase(part, pattern) for part in parts)
-
-    def _leads(self, pattern: str, arguments: Mapping[str, Any]) -> bool:
-        paths = [_normal(value) for name, value in arguments.items() if name in PATHS and isinstance(value, str)]
-        fits = (fnmatchcase(path, pattern) for path in paths)
-        return bool(paths) and (all(fits) if self.decide == "allow" else any(fits))
+        within = [text, *texts(value)]
+        if name == COMMAND:
+            within += [" ".join(within[1:])]  # words of a list
+            within = [" ".join(part.split()) for one in within for part in (one, *_PARTS.split(one))]
+        return any(fnmatchcase(part, pattern) for part in within)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +105,22 @@ class Approval:
     rules: tuple[ApprovalRule, ...] = ()
 
     def judge(self, tool: Tool, arguments: Mapping[str, Any], *, attended: bool) -> Decision:
-        """Of a call that is about to begin. attended: whether somebody can be asked."""
-        if matching := [rule for rule in self.rules if rule.matches(tool, arguments, attended)]:
+        """Of a call that is about to begin. arguments: what the tool's body is called with (`Tool.receive`); what is
+        still missing then counts as the schema's default says. attended: whether somebody can be asked.
+
+        Raises ArgumentError for arguments that no rule can judge, such as a path with a NUL.
+        """
+        if matching := self._matching(tool, arguments, attended):
             strictest = min(matching, key=lambda rule: STRICTEST.index(rule.decide))
             return Decision(strictest.decide, strictest.reason)
         return Decision("ask", f"{tool.name} may reach outside of the sandbox") if tool.effect == "outside" else ALLOWED
+
+    def _matching(self, tool: Tool, arguments: Mapping[str, Any], attended: bool) -> list[ApprovalRule]:
+        if not self.rules:
+            return []
+        filled = with_defaults(tool.parameters, arguments)
+        told, paths = plain(filled), CallPaths(tool.place, filled)
+        return [rule for rule in self.rules if rule.matches(tool, told, paths, attended)]
 
     @classmethod
     def load(cls, path: str | Path) -> Approval:
@@ -123,14 +141,20 @@ ALLOWED = Decision("allow")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a person is asked. preview: what is about to happen, as text of bounded length; hostile, as it is the
-    model's. reason: why it is asked."""
+    """What a person is asked. arguments: what the tool's body would be called with, typed, defaults too. lines: all of
+    it for people to read, the files that it names as well. reason: why it is asked."""
 
     branch: str
     tool: str
     arguments: Mapping[str, Any]
-    preview: str
+    lines: tuple[Line, ...]
     reason: str
+
+    @property
+    def preview(self) -> str:
+        """The lines as text of bounded length that is safe to print; what the call holds stands in quotes or behind
+        a bar, so no line of it can be taken for one of ours."""
+        return "\n".join(row for line in self.lines for row in line.rows())
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,30 +170,6 @@ class Answer:
 
 
 Ask: TypeAlias = Callable[[Question], Awaitable[Answer]]
-
-
-def preview(arguments: Mapping[str, Any], before: str | None = None) -> str:
-    """What a call would do: its command, the change of a file (before: what it holds now), or its arguments."""
-    content, path = arguments.get("content"), arguments.get("path")
-    if isinstance(arguments.get(COMMAND), str):
-        text = f"$ {arguments[COMMAND]}"
-    elif isinstance(content, str) and isinstance(path, str):
-        old, new = (before or "").splitlines(), content.splitlines()
-        text = "\n".join(unified_diff(old, new, f"{path} (now)", path, lineterm=""))
-    else:
-        text = "\n".join(f"{name} = {_shown(value)}" for name, value in arguments.items())
-    return text if len(text) <= PREVIEW else f"{text[:PREVIEW]}\n[… {len(text) - PREVIEW} more characters]"
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _normal(path: str) -> str:
-    """The path without `..` and `~`; of one that stands on the host's disk, without links as well."""
-    path = os.path.expanduser(path)
-    return os.path.realpath(path) if os.path.isabs(path) else os.path.normpath(path)
-
 
 _RULE = TypeAdapter(ApprovalRule)
 

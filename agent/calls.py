@@ -58,8 +58,8 @@ class Calls:
         body: Callable[[Tool, ToolCall, Mapping[str, Any]], Items],
         parent: str = "",
     ) -> Items:
-        """Check a call's name and arguments, have it allowed, and let `body` do it. Last come its outcome and its
-        event. Raises `Stopped`, AskFailed.
+        """Check a call's name and arguments, have it allowed, and let `body` do it with what its tool receives. Last
+        come its outcome and its event. Raises `Stopped`, AskFailed.
         """
         started, say = time.monotonic(), self.run.recorder.say
         outcome = Outcome("it ended without an outcome", "error")
@@ -67,11 +67,12 @@ class Calls:
         try:
             tool = toolbox.get(call.name)
             arguments = parse_arguments(tool.parameters, call.arguments)
+            received = tool.receive(arguments)
+            consent = await self.run.gate.consent(self.branch, tool, call, received)
         except ArgumentError as error:
             yield say(CallStarted(self.branch, call, {}, parent))
             outcome = Outcome(str(error), "refused")
         else:
-            consent = await self.run.gate.consent(self.branch, tool, call, arguments)
             if consent:
                 yield consent
             yield say(CallStarted(self.branch, call, arguments, parent))
@@ -79,7 +80,7 @@ class Calls:
                 doubtful = not tool.repeatable and self.run.recorder.in_doubt(self.branch, call.id)
                 outcome = Outcome(IN_DOUBT, "in_doubt") if doubtful else Outcome(refusal(consent), "denied")
             else:
-                async with aclosing(body(tool, call, arguments)) as items:
+                async with aclosing(body(tool, call, received)) as items:
                     async for item in items:
                         if isinstance(item, Outcome):
                             outcome = item
@@ -99,7 +100,7 @@ class Calls:
             data = self.run.recorder.kept(self.branch, parent, outcome.text, outcome.data)
         return CallFinished(self.branch, call.id, call.name, outcome.status, content, seconds, parent, *how, data)
 
-    def run_tool(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
+    def run_tool(self, tool: Tool, call: ToolCall, received: Mapping[str, Any]) -> Items:
         """Run a tool once in the life of a run, however often that is interrupted: take the result that is recorded."""
         recorder = self.run.recorder
         if recorded := recorder.result(self.branch, call.id):
@@ -107,21 +108,21 @@ class Calls:
                 self.ledger.add(reply.mode, reply.reply)
             return _told_again(*recorded)
         if not tool.repeatable and recorder.in_doubt(self.branch, call.id):
-            return self._run_if_confirmed(tool, call, arguments)
-        return self._run_body(tool, call, arguments)
+            return self._run_if_confirmed(tool, call, received)
+        return self._run_body(tool, call, received)
 
-    async def _run_if_confirmed(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
-        consent = await self.run.gate.confirm_rerun(self.branch, tool, call, arguments)
+    async def _run_if_confirmed(self, tool: Tool, call: ToolCall, received: Mapping[str, Any]) -> Items:
+        consent = await self.run.gate.confirm_rerun(self.branch, tool, call, received)
         if consent:
             yield consent
         if consent is None or consent.decide != "allow":
             yield Outcome(IN_DOUBT, "in_doubt")
             return
-        async with aclosing(self._run_body(tool, call, arguments)) as items:
+        async with aclosing(self._run_body(tool, call, received)) as items:
             async for item in items:
                 yield item
 
-    async def _run_body(self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
+    async def _run_body(self, tool: Tool, call: ToolCall, received: Mapping[str, Any]) -> Items:
         """Run a tool's body in a task of its own; pass on what it says, and what its code calls, meanwhile."""
         loop, workspace = asyncio.get_running_loop(), self.run.workspace
         said: asyncio.Queue[Event | Stopped | AgentError | None] = asyncio.Queue()
@@ -132,7 +133,7 @@ class Calls:
         context, used = contextvars.copy_context(), list[str]()
         context.run(caller.set, self._caller(call, say, used))
         context.run(parent.set, Parent(self.run.id, call.id, self.ledger, self.run.gate.ask, self.run.recorder.keeps))
-        task = loop.create_task(tool.call(arguments), context=context)
+        task = loop.create_task(tool.run_body(received), context=context)
         task.add_done_callback(lambda _: said.put_nowait(None))
         try:
             while True:

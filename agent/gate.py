@@ -7,16 +7,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
-from fastslow.agent.approval import Answer, Approval, Ask, Decision, Question, preview
+from fastslow.agent.approval import Answer, Approval, Ask, Decision, Question
 from fastslow.agent.errors import AskFailed
 from fastslow.agent.events import Consent
+from fastslow.agent.paths import check_paths
+from fastslow.agent.question import described
 from fastslow.agent.record.recorder import Recorder
 from fastslow.agent.transcript import ToolCall
-from fastslow.tools import Tool
-from fastslow.tools.foreign import apart, described
+from fastslow.agent.values import plain
+from fastslow.tools import ArgumentError, Tool, parse_arguments
+from fastslow.tools.foreign import apart
+from fastslow.tools.foreign import described as described_error
 
 UNATTENDED = (
     "it needs somebody's consent, and nobody is there to give it. Its developer can do without: say what it changes, "
@@ -29,9 +32,6 @@ OTHER = (
 )
 MAYBE_DONE = "the run was interrupted while this call was under way: it may have taken effect already. Run it (again)?"
 IN_DOUBT = Decision("ask", MAYBE_DONE)
-
-
-COMPARED = 200_000  # characters of a file that are read to show what a call would change
 
 
 class Stopped(Exception):
@@ -52,15 +52,16 @@ class Gate:
     _always: set[str] = field(default_factory=set)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def consent(self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Consent | None:
-        """None for a call that the rules allow. Of one that finished before the run was interrupted what was said then:
-        nothing of it runs. Raises `Stopped`, AskFailed.
+    async def consent(self, branch: str, tool: Tool, call: ToolCall, received: Mapping[str, Any]) -> Consent | None:
+        """None for a call that the rules allow. received: what the tool's body is called with. Of a call that finished
+        before the run was interrupted what was said then: nothing of it runs. Raises `Stopped`, AskFailed, and
+        ArgumentError for arguments that nobody can judge.
         """
         over, before = self.recorder.consents(branch, call.id)
         if over:
             return before[-1] if before else None
-        given = _answered(before, _digest(tool, arguments)) if before else None
-        decision = self.approval.judge(tool, arguments, attended=self.ask is not None)
+        given = _answered(before, _digest(tool, call, received)) if before else None
+        decision = await self._judged(tool, received)
         if decision.decide == "allow" and not tool.repeatable and self.recorder.is_other(branch, call.id):
             decision = Decision("ask", OTHER)
         if decision.decide == "deny":
@@ -70,31 +71,41 @@ class Gate:
             return given
         if decision.decide == "allow":
             return None
-        return await self._ask_person(branch, tool, call, arguments, decision)
+        if self.ask:
+            await asyncio.to_thread(check_paths, received, tool.place)
+        return await self._ask_person(branch, tool, call, received, decision)
+
+    async def _judged(self, tool: Tool, received: Mapping[str, Any]) -> Decision:
+        """What the rules say; in a thread, since a disk that paths are looked for on may be slow to answer."""
+        attended = self.ask is not None
+        if not self.approval.rules:
+            return self.approval.judge(tool, received, attended=attended)
+        return await asyncio.to_thread(self.approval.judge, tool, received, attended=attended)
 
     async def confirm_rerun(
-        self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]
+        self, branch: str, tool: Tool, call: ToolCall, received: Mapping[str, Any]
     ) -> Consent | None:
         """Whether a call that may have happened already is to run; None where nobody is there. Raises `Stopped`,
         AskFailed."""
         if self.ask is None:
             return None
-        return await self._ask_person(branch, tool, call, arguments, IN_DOUBT)
+        return await self._ask_person(branch, tool, call, received, IN_DOUBT)
 
     async def _ask_person(
-        self, branch: str, tool: Tool, call: ToolCall, arguments: Mapping[str, Any], decision: Decision
+        self, branch: str, tool: Tool, call: ToolCall, received: Mapping[str, Any], decision: Decision
     ) -> Consent:
-        same = _digest(tool, arguments)
         doubtful = decision is IN_DOUBT  # the answer holds now, and none of before or for later
         if self.ask is None:
             reason = "; ".join(filter(None, [decision.reason, UNATTENDED.format(tool=tool.name)]))
             return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
+        same = await asyncio.to_thread(_digest, tool, call, received)
         async with self._one_at_a_time:
             if same in self._always and not doubtful:
                 answer = Answer("allow")
             else:
-                shown = preview(arguments, _current_text(arguments))
-                answer = await _answer(self.ask, Question(branch, tool.name, arguments, shown, decision.reason))
+                given_by_model = parse_arguments(tool.parameters, call.arguments)
+                lines = await asyncio.to_thread(described, tool, received, given_by_model)
+                answer = await _answer(self.ask, Question(branch, tool.name, received, lines, decision.reason))
             if answer.always and answer.decide == "allow":
                 self._always.add(same)
         given = Consent(
@@ -111,7 +122,7 @@ async def _answer(ask: Ask, question: Question) -> Answer:
     end = await apart(ask, question)
     if end.error:
         raise AskFailed(
-            f"nobody could be asked about {question.tool}: {described(end.error)}; resumed, the run asks again"
+            f"nobody could be asked about {question.tool}: {described_error(end.error)}; resumed, the run asks again"
         ) from end.error
     answer = end.value
     if not isinstance(answer, Answer) or answer.decide not in ("allow", "deny", "stop"):
@@ -127,21 +138,13 @@ def _answered(before: Sequence[Consent], digest: str) -> Consent | None:
     return next((one for one in reversed(before) if one.digest == digest), None)
 
 
-def _digest(tool: Tool, arguments: Mapping[str, Any]) -> str:
+def _digest(tool: Tool, call: ToolCall, received: Mapping[str, Any]) -> str:
     """What tells a call from all others but its repetitions."""
-    return sha256(json.dumps([tool.name, arguments], sort_keys=True).encode()).hexdigest()
-
-
-def _current_text(arguments: Mapping[str, Any]) -> str | None:
-    """What the file holds now that a call would write; None where there is no such text on this disk."""
-    path = arguments.get("path")
-    if not isinstance(path, str) or "content" not in arguments:
-        return None
     try:
-        with Path(path).expanduser().open(encoding="utf-8") as file:
-            return file.read(COMPARED)
-    except (OSError, ValueError):
-        return None
+        written = json.dumps([tool.name, plain(received)], sort_keys=True)
+    except ArgumentError:  # a value that nobody can look into
+        written = f"{tool.name} {call.id}"
+    return sha256(written.encode()).hexdigest()
 
 
 def refusal(given: Consent) -> str:

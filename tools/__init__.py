@@ -6,7 +6,7 @@ from fastslow.tools.arguments import parse_arguments
 from fastslow.tools.errors import ArgumentError, ToolDefinitionError, ToolError, ToolTimeout
 from fastslow.tools.function import tool
 from fastslow.tools.result import Outcome, Status, clip
-from fastslow.tools.tool import Caller, Effect, Tool, caller
+from fastslow.tools.tool import Caller, Effect, Place, Tool, caller
 from fastslow.tools.toolbox import Toolbox
 from fastslow.tools.toolset import Toolset
 
@@ -15,6 +15,7 @@ __all__ = [
     "Caller",
     "Effect",
     "Outcome",
+    "Place",
     "Status",
     "Tool",
     "ToolDefinitionError",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, overload
 
 from docstring_parser import DocstringStyle, parse
@@ -13,14 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
 
 from fastslow.tools.errors import ArgumentError, ToolDefinitionError
-from fastslow.tools.tool import TIMEOUT, Effect, Tool
+from fastslow.tools.tool import TIMEOUT, Effect, Place, Tool
 
 
 @overload
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
 def tool(
-    *, name: str | None = None, timeout: float | None = TIMEOUT, effect: Effect = "outside"
+    *, name: str | None = None, timeout: float | None = TIMEOUT, effect: Effect = "outside", place: Place = "host"
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -29,6 +28,7 @@ def tool(
     name: str | None = None,
     timeout: float | None = TIMEOUT,
     effect: Effect = "outside",
+    place: Place = "host",
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a function: name, summary, type hints and `Args:` become what the model is told.
 
@@ -48,11 +48,11 @@ def tool(
     ['a']
     """
     if function is None:
-        return lambda decorated: _make(decorated, name, timeout, effect)
-    return _make(function, name, timeout, effect)
+        return lambda decorated: _make(decorated, name, timeout, effect, place)
+    return _make(function, name, timeout, effect, place)
 
 
-def _make(function: Callable[..., Any], name: str | None, timeout: float | None, effect: Effect) -> Tool:
+def _make(function: Callable[..., Any], name: str | None, timeout: float | None, effect: Effect, place: Place) -> Tool:
     if not callable(function) or isinstance(function, type):
         raise ToolDefinitionError(f"a tool is made of a function, got {function!r}; pass a function or a Tool")
     described = parse(inspect.getdoc(function) or "", style=DocstringStyle.GOOGLE)
@@ -67,7 +67,7 @@ def _make(function: Callable[..., Any], name: str | None, timeout: float | None,
     text = "\n".join(filter(None, [described.short_description, described.long_description]))
     chosen = name or str(getattr(function, "__name__", type(function).__name__))
     try:
-        return Tool(chosen, text, parameters, _coercing(function, model), timeout, effect)
+        return Tool(chosen, text, parameters, function, timeout, effect, place=place, bind=_binding(model))
     except ToolDefinitionError as error:
         raise _wrong(function, f"is no tool: {error}") from error
 
@@ -99,33 +99,23 @@ def _arguments_model(function: Callable[..., Any], descriptions: Mapping[str, st
         raise _wrong(function, f"has a type that pydantic does not know: {error}") from error
 
 
-def _coercing(function: Callable[..., Any], model: type[BaseModel]) -> Callable[..., Any]:
-    """A handler that turns JSON values into what the function's type hints say."""
+def _binding(model: type[BaseModel]) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    """What turns JSON values into what the function's type hints say."""
 
-    def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+    def bind(values: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             checked = model.model_validate(values)
+            bound = {str(field.alias): getattr(checked, key) for key, field in model.model_fields.items()}
+            # Of an `Iterable` pydantic makes a stream, which could be looked into only once.
+            return {name: list(value) if isinstance(value, Iterator) else value for name, value in bound.items()}
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {problem['input']!r:.80}"
                 for problem in error.errors()[:3]
             )
             raise ArgumentError(f"The arguments do not fit: {problems}.") from error
-        return {str(field.alias): getattr(checked, key) for key, field in model.model_fields.items()}
 
-    if inspect.iscoroutinefunction(function):
-
-        @wraps(function)
-        async def call(**values: Any) -> Any:
-            return await function(**arguments(values))
-
-        return call
-
-    @wraps(function)
-    def call_sync(**values: Any) -> Any:
-        return function(**arguments(values))
-
-    return call_sync
+    return bind
 
 
 def _untitled(schema: Any) -> Any:

@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeAlias
 
 from fastslow.sandbox.errors import SandboxError
 from fastslow.sandbox.sandbox import OnCall, OnDisplay, OnOutput, Session
-from fastslow.tools.errors import ToolDefinitionError, ToolError, ToolTimeout
-from fastslow.tools.foreign import GRACE, apart, described, in_thread
+from fastslow.tools.errors import ArgumentError, ToolDefinitionError, ToolError, ToolTimeout
+from fastslow.tools.foreign import GRACE, apart, described, in_thread, pressed
 from fastslow.tools.result import Outcome, as_outcome, as_text
 from fastslow.tools.schema import check_schema
 from fastslow.tools.strict import strict_form
@@ -25,6 +25,9 @@ YIELDED = 10_000  # values that one call may yield
 
 Effect: TypeAlias = Literal["read", "sandbox", "outside"]
 """What a call may change: nothing at all; nothing but the sandbox, which goes with the run; anything else."""
+
+Place: TypeAlias = Literal["host", "sandbox"]
+"""Where a tool's paths lead: on this machine, from the process's working folder; in the sandbox, from `/work`."""
 
 
 async def no_session() -> Session:
@@ -64,11 +67,13 @@ class Tool:
     name: letters, digits, `_` and `-`, at most 64. description: for the model, in one to three sentences.
     parameters: JSON schema of an object, as its author wrote it: arguments are validated against this. The
         server is sent its strict form (`spec`).
-    handler: called as `handler(**arguments)`; sync (then in a thread of its own) or async.
+    handler: called as `handler(**received)` with what `receive` gives; sync (then in a thread of its own) or async.
     timeout: seconds that one call may take, None for tools that keep to a limit of their own.
     effect: what a call may change; what is not said counts as `"outside"`, which asks first (see `Approval`).
     repeatable: whether a call may be made again where a crash left it open whether it ran; by itself what the effect
         says: not `"outside"`.
+    place: where its paths lead.
+    bind: makes what the handler is called with out of arguments that fit the schema: typed values, with its defaults.
     spec: the tool as an element of a request's `tools`; always the same object, so do not change it. size: its
         characters as JSON.
     """
@@ -80,6 +85,8 @@ class Tool:
     timeout: float | None = TIMEOUT
     effect: Effect = "outside"
     repeatable: bool | None = None
+    place: Place = "host"
+    bind: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = field(default=None, repr=False, compare=False)
     spec: dict[str, Any] = field(init=False, repr=False, compare=False)
     size: int = field(init=False, repr=False, compare=False)
 
@@ -132,15 +139,34 @@ class Tool:
         return (await self.call(arguments)).text
 
     async def call(self, arguments: Mapping[str, Any]) -> Outcome:
-        """Run the body with valid arguments. A body may return an `Outcome` that says more than a value does; what one
-        yields is told as it comes, and all of it is the result, as a list.
+        """`run_body` with what the body receives for these arguments. Raises ToolError, as those two do."""
+        return await self.run_body(self.receive(arguments))
+
+    def receive(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the body is called with for arguments that fit the schema: typed, and with the defaults of those that
+        were left out. Whoever judges a call judges this. Raises ArgumentError.
+        """
+        if self.bind is None:
+            return {**_defaults(self.handler, self.parameters), **arguments}
+        try:
+            return self.bind(arguments)
+        except ArgumentError:
+            raise
+        except BaseException as error:  # a type's validators are the tool's own code
+            if pressed(error):
+                raise
+            raise ArgumentError(f"The arguments could not be checked: {described(error)}") from error
+
+    async def run_body(self, received: Mapping[str, Any]) -> Outcome:
+        """Run the body with what `receive` gave. A body may return an `Outcome` that says more than a value does; what
+        one yields is told as it comes, and all of it is the result, as a list.
 
         Raises ToolError for whatever goes wrong inside of it, written for the model: a KeyboardInterrupt of its own and
         a cancellation that came from within, too. `SandboxError` passes through, as then the sandbox failed and not
         the tool.
         """
         grace = UNLIMITED_GRACE if self.timeout is None else GRACE
-        end = await apart(self._called, arguments, seconds=self.timeout, grace=grace)
+        end = await apart(self._called, received, seconds=self.timeout, grace=grace)
         if end.overdue:
             raise ToolTimeout(f"{self.name} was stopped after {self.timeout:g} seconds; do less in one call.")
         if isinstance(end.error, ToolError | SandboxError):
@@ -150,10 +176,10 @@ class Tool:
         assert end.value is not None  # noqa: S101 - neither overdue nor an error
         return end.value
 
-    async def _called(self, arguments: Mapping[str, Any]) -> Outcome:
+    async def _called(self, received: Mapping[str, Any]) -> Outcome:
         if inspect.iscoroutinefunction(self.handler):
-            return as_outcome(await self.handler(**arguments))
-        given = await in_thread(self._run_in_thread, arguments)
+            return as_outcome(await self.handler(**received))
+        given = await in_thread(self._run_in_thread, received)
         if inspect.isasyncgen(given):
             values: list[Any] = []
             async with aclosing(given):
@@ -164,9 +190,9 @@ class Tool:
             given = await given
         return as_outcome(given)
 
-    def _run_in_thread(self, arguments: Mapping[str, Any]) -> Any:
+    def _run_in_thread(self, received: Mapping[str, Any]) -> Any:
         """Run a blocking body; its outcome, or what must be awaited for it."""
-        given = self.handler(**arguments)
+        given = self.handler(**received)
         if inspect.isgenerator(given):
             values: list[Any] = []
             with closing(given):
@@ -184,3 +210,18 @@ def _keep(value: Any, values: list[Any]) -> None:
     values.append(value)
     if on_output := caller.get().on_output:
         on_output("stdout", f"{as_text(value)}\n")
+
+
+def _defaults(handler: Callable[..., Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What the handler takes for parameters of the schema that are left out."""
+    try:
+        parameters = inspect.signature(handler).parameters
+    except (TypeError, ValueError):  # written in C, and silent on it
+        return {}
+    return {
+        name: parameters[name].default
+        for name in schema.get("properties", ())
+        if name in parameters
+        and parameters[name].default is not inspect.Parameter.empty
+        and parameters[name].kind is not inspect.Parameter.POSITIONAL_ONLY
+    }

@@ -14,7 +14,7 @@ LISTED = 200  # files named in one list
 LINES = 200  # lines read when no number is given
 
 
-@tool(effect="read")
+@tool(effect="read", place="sandbox")
 async def read_file(path: str, start_line: int = 1, lines: int = LINES) -> str:
     """Read a text file.
 
@@ -27,7 +27,7 @@ async def read_file(path: str, start_line: int = 1, lines: int = LINES) -> str:
     return _excerpt(path, data, max(start_line, 1), max(lines, 1))
 
 
-@tool(effect="sandbox")
+@tool(effect="sandbox", place="sandbox")
 async def write_file(path: str, content: str) -> Outcome:
     """Write a text file, replacing what it held.
 
@@ -43,7 +43,7 @@ async def write_file(path: str, content: str) -> Outcome:
     return Outcome(f"Wrote {info.path} ({info.size} bytes).", written=(info.path,))
 
 
-@tool(effect="read")
+@tool(effect="read", place="sandbox")
 async def list_files() -> str:
     """List the files in the working folder with their sizes."""
     return _listed(await (await caller.get().open_session()).files())

@@ -13,7 +13,7 @@ from fastslow.tools.result import Outcome
 from fastslow.tools.tool import Tool, caller
 
 
-@tool(timeout=None, effect="sandbox")  # the sandbox stops code at its own limit
+@tool(timeout=None, effect="sandbox", place="sandbox")  # the sandbox stops code at its own limit
 async def python(code: str, seconds: float = SECONDS) -> Outcome:
     """Run Python code and see its output. Variables stay defined for the next call.
 

@@ -8,7 +8,7 @@ from fastslow.tools.result import Outcome
 from fastslow.tools.tool import caller
 
 
-@tool(timeout=None, effect="sandbox")  # the sandbox stops commands at its own limit
+@tool(timeout=None, effect="sandbox", place="sandbox")  # the sandbox stops commands at its own limit
 async def shell(command: str, seconds: float = SECONDS) -> Outcome:
     """Run a bash command in the working folder and see its output, and its exit code where that is not 0.
 

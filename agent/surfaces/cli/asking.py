@@ -10,16 +10,20 @@ import tty
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from rich.cells import chop_cells
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
 from fastslow.agent.approval import Answer, Question
+from fastslow.agent.question import Kind, Line
 from fastslow.agent.surfaces.cli.blocks import branch_label, join_dots
-from fastslow.agent.surfaces.cli.text import clean, one_line
+from fastslow.agent.surfaces.cli.text import one_line
 
 KEYS = "y yes · n no · a always in this run · e no, and say why · s stop, resume later"
-_LINE_STYLES = {"+": "green", "-": "red", "$": "bold"}
+_STYLES: dict[Kind, str] = {"value": "", "code": "bold", "added": "green", "removed": "red", "note": "dim"}
+_FRAME = 4  # columns, and rows, that are not the call's
+_NARROWEST = 20
 
 
 class Asker:
@@ -49,21 +53,22 @@ class Asker:
                         return Answer("stop")
 
     def _show(self, question: Question) -> None:
-        about = join_dots(f"May {one_line(question.tool)} run?", branch_label(question.branch))
-        body = Text("\n").join(_diff_line(line) for line in clean(question.preview).split("\n"))
-        reason = Text(one_line(question.reason), "dim")
-        self._console.print(Panel(body, title=Text(about, "bold yellow"), subtitle=reason, title_align="left"))
-        self._console.print(Text(KEYS, "dim"))
+        """All of the question. What it is about stands below it too, and that it is long, if it is: its head may be out
+        of sight."""
+        width, height = max(self._console.width - _FRAME, _NARROWEST), self._console.height
+        lines = (Line("", one_line(question.reason), "note"), *question.lines)
+        rows = [Text(row, _STYLES[line.kind]) for line in lines for row in line.rows(width, chop_cells)]
+        title = Text(join_dots(f"May {one_line(question.tool)} run?", branch_label(question.branch)), "bold yellow")
+        self._console.print(Panel(Text("\n", no_wrap=True).join(rows), title=title, title_align="left"))
+        if len(rows) > height - _FRAME:
+            hint = f"It has {len(rows)} rows, more than fit here: scroll up to see all of it."
+            self._console.print(Text(hint, "yellow"))
+        self._console.print(Text.assemble(title, " ", (KEYS, "dim")))
 
 
 def attended() -> bool:
     """Whether somebody sits at the terminal who sees a question and can answer it."""
     return sys.stdin.isatty() and sys.stdout.isatty()
-
-
-def _diff_line(line: str) -> Text:
-    """A line of a preview: of a diff, or a shell command behind `$`."""
-    return Text(line, _LINE_STYLES.get(line[:1], ""))
 
 
 async def _read_key() -> str:

@@ -1,0 +1,86 @@
+"""Text that others wrote, made safe to show: nothing in it moves, hides, reorders or pushes anything out of sight."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+HEAD, TAIL = 2400, 1200  # characters that are shown of a long text
+HEAD_LINES, TAIL_LINES = 40, 20  # and lines of it, and rows of a long list
+WIDTH = 100  # characters of a row
+_NEAR = 20_000  # characters that are looked at to find what is shown of a head or a tail
+
+_PIECE = re.compile(r"(?:[ \t]{0,200}\n){4,}| {9,}|.", re.DOTALL)
+_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+# Printed as nothing, or as a blank, though Python counts them as printable (Default_Ignorable_Code_Point, and more).
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U0001d159\U000e0100-\U000e01ef]"
+)
+_STACKED = 3  # marks on one letter; more of them reach into other lines
+
+
+def excerpt(text: str) -> tuple[str, int, str]:
+    """Head, number of characters left out, and tail, so that what is shown of them stays short."""
+    head = _length(_PIECE.finditer(text[:_NEAR]), HEAD, HEAD_LINES)
+    if head == len(text):
+        return text, 0, ""
+    tail = _length(reversed(list(_PIECE.finditer(text[-_NEAR:]))), TAIL, TAIL_LINES)
+    hidden = len(text) - head - tail
+    return (text[:head], hidden, text[len(text) - tail :]) if hidden > 0 else (text, 0, "")
+
+
+def _length(pieces: Iterable[re.Match[str]], characters: int, lines: int) -> int:
+    """Of how many characters the pieces are that fit."""
+    length = 0
+    for piece in pieces:
+        one = piece.group()
+        characters -= 14 if len(one) > 1 else 1 if _is_plain(one) or one == "\n" else 10
+        lines -= "\n" in one
+        if characters < 0 or lines < 0:
+            break
+        length += len(one)
+    return length
+
+
+def quoted(text: str) -> str:
+    """The text in quotes, on one line, with all that does not show written out.
+
+    >>> print(quoted("to\\x1b[2J\\nAllow? yes"))
+    "to\\x1b[2J\\nAllow? yes"
+    """
+    return f'"{visible(text, quote=True)}"'
+
+
+def visible(text: str, *, quote: bool = False) -> str:
+    """The text with all that moves, hides or reorders text written out; runs of spaces as their number."""
+    shown: list[str] = []
+    stacked = 0
+    for match in _PIECE.finditer(text):
+        piece = match.group()
+        if piece[0] == " " and len(piece) > 1 and "\n" not in piece:
+            is_indent = match.start() == 0 and len(piece) <= 40 and not quote
+            shown.append(piece if is_indent else f"\\{{{len(piece):,} spaces}}")
+            continue
+        for char in piece:
+            stacked = stacked + 1 if unicodedata.category(char) in ("Mn", "Me") else 0
+            if stacked > _STACKED or not _is_plain(char):
+                shown.append(_escaped(char))
+            else:
+                shown.append(f"\\{char}" if quote and char in '\\"' else char)
+    return "".join(shown)
+
+
+def _is_plain(char: str) -> bool:
+    return char.isprintable() and not _BLANK.match(char)
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    form = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return _ESCAPES.get(char, form)
+
+
+def chopped(text: str, width: int) -> list[str]:
+    """The text in pieces of a width."""
+    return [text[at : at + width] for at in range(0, len(text), width)]
