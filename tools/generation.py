@@ -1,0 +1,102 @@
+"""A JSON schema of what pydantic validates, that says what JSON can hold and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import PydanticSerializationError, SchemaError, SchemaValidator, to_json, to_jsonable_python
+
+from fastslow.tools.schema import resolve, subschemas
+
+# Whatever a type can raise when it is asked for its schema; some types import what they need only then.
+GENERATION_ERRORS = (
+    PydanticUserError,
+    SchemaError,
+    ImportError,
+    NameError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RecursionError,
+)
+
+# What pydantic checks and JSON schema has no word for; the server is told it in words (see `tools.strict`).
+_UNSAID = {
+    **dict.fromkeys(("date", "datetime", "time", "timedelta"), ("ge", "gt", "le", "lt")),
+    "decimal": ("max_digits", "decimal_places"),
+}
+
+
+def parameters_of(adapter: TypeAdapter[Any]) -> dict[str, Any]:
+    """The JSON schema of an object, without titles. Raises one of GENERATION_ERRORS."""
+    schema: dict[str, Any] = _untitled(adapter.json_schema(schema_generator=_Generator))
+    for part in list(subschemas(schema)):
+        if isinstance(tag := part.get("discriminator"), dict) and "oneOf" in part:
+            for branch in part["oneOf"]:
+                _require(resolve(schema, branch["$ref"]) if "$ref" in branch else branch, tag["propertyName"])
+    return schema
+
+
+def _require(branch: dict[str, Any], tag: str) -> None:
+    """A tag may not be left out of a union, although it has a default where its model is made."""
+    if tag in branch.get("properties", {}) and tag not in branch.get("required", ()):
+        branch["required"] = [tag, *branch.get("required", ())]
+
+
+class _Generator(GenerateJsonSchema):
+    """Refuses what no JSON can be; leaves out defaults that JSON cannot hold, since Python has them."""
+
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
+
+    def encode_default(self, dft: Any) -> Any:
+        encoded = super().encode_default(dft)
+        try:
+            json.dumps(encoded, allow_nan=False)
+        except (ValueError, TypeError) as error:
+            raise PydanticSerializationError(str(error)) from error
+        return encoded
+
+    def generate_inner(self, schema: Any) -> JsonSchemaValue:
+        said = super().generate_inner(schema)
+        rules = {key: schema[key] for key in _UNSAID.get(schema["type"], ()) if key in schema}
+        return {**said, **to_jsonable_python(rules)} if rules else said
+
+    def enum_schema(self, schema: Any) -> JsonSchemaValue:
+        return self._received(schema, super().enum_schema(schema))
+
+    def literal_schema(self, schema: Any) -> JsonSchemaValue:
+        return self._received(schema, super().literal_schema(schema))
+
+    def is_subclass_schema(self, schema: Any) -> JsonSchemaValue:
+        return self.handle_invalid_for_json_schema(schema, "a class")
+
+    def _received(self, schema: Any, said: JsonSchemaValue) -> JsonSchemaValue:
+        """The schema, if the values that it names are taken: JSON has neither tuples nor members of an enum."""
+        for value in said.get("enum", [said.get("const")]):
+            try:
+                SchemaValidator(schema).validate_json(to_json(value))
+            except ValidationError:
+                text = f"a value that JSON cannot send ({value!r}); use text or numbers"
+                return self.handle_invalid_for_json_schema(schema, text)
+        return said
+
+
+def _untitled(schema: Any) -> Any:
+    """The schema without the titles that pydantic adds: they only repeat names, in every prompt."""
+    if isinstance(schema, list):
+        return [_untitled(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: {name: _untitled(part) for name, part in value.items()}
+        if key in ("properties", "patternProperties", "$defs")
+        else value
+        if key in ("default", "const", "enum", "examples", "discriminator")
+        else _untitled(value)
+        for key, value in schema.items()
+        if key != "title"
+    }
