@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Collection, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from jsonschema.exceptions import SchemaError
@@ -18,7 +17,7 @@ from fastslow.tools.teaching import Place
 from fastslow.tools.unions import both, grouped, judged
 
 ABSENT = object()  # nothing was sent here
-_TRIES = 3000  # values looked at for one example, whatever the schema
+_STEPS = 5000  # of the search for one example: some schemas have more ways than anyone can try
 _CHOICES = 60  # values looked at for one place in it
 _COMBINED = ("$ref", "allOf", "anyOf", "oneOf", "if", "then", "else")
 _FORMATS = {
@@ -73,14 +72,15 @@ class Examples:
 
     def __init__(self, validator: Validator) -> None:
         self.validator = validator
-        self.tries = _TRIES
+        self.steps = _STEPS
 
     def value(
         self, schema: Any, sent: Any = ABSENT, places: Collection[Place] = (), refs: frozenset[str] = frozenset()
     ) -> Any:
         """The first value that is valid under a part of the schema. Raises NoneFoundError.
 
-        refs: the references on the way here, as a smallest value holds none of them within itself.
+        refs: the references on the way here, as a smallest value holds none of them within itself; where there is a
+        place to show, it may.
         """
         for value in islice(self._values(schema, sent, places, refs), _CHOICES):
             if self.fits(schema, value):
@@ -88,18 +88,21 @@ class Examples:
         raise NoneFoundError
 
     def fits(self, schema: Any, value: Any) -> bool:
-        self.tries -= 1
-        if self.tries < 0:
-            raise RecursionError
+        self._step()
         return bool(self.validator.evolve(schema=schema).is_valid(value))
+
+    def _step(self) -> None:
+        self.steps -= 1
+        if self.steps < 0:
+            raise RecursionError
 
     def _values(self, schema: Any, sent: Any, places: Collection[Place], refs: frozenset[str]) -> Iterator[Any]:
         """Values that are likely to fit."""
         places = [place for place in places if place]
         for plain, met in self.readings(schema, sent, refs):
-            known = list(_known(plain, sent))
-            made = self._made(plain, sent, places, frozenset() if places else met)
-            yield from (*made, *known) if places else (*known, *made)
+            known = _known(plain, sent)
+            made = self._made(plain, sent, places, met)
+            yield from chain(made, known) if places else chain(known, made)
         if sent is not ABSENT:
             yield sent  # a pattern or a format that we know no example for
 
@@ -107,6 +110,7 @@ class Examples:
         self, schema: Any, sent: Any = ABSENT, refs: frozenset[str] = frozenset()
     ) -> Iterator[tuple[dict[str, Any], frozenset[str]]]:
         """The schema without references, unions and conditions, and the references met: once for each choice."""
+        self._step()
         if schema is False:
             return
         schema = schema if isinstance(schema, Mapping) else {}
@@ -134,15 +138,16 @@ class Examples:
                 yield from self._combined(both(plain, reading), choices[1:], sent, chain, met | more)
 
     def _nearest_first(self, schema: Mapping[str, Any], key: str, sent: Any) -> list[Any]:
-        """The branches of a union, the one that was meant first."""
-        branches: list[Any] = schema[key]
-        if sent is ABSENT:
-            return branches
-        part = self.validator.evolve(schema={key: branches})
-        error = next(part.iter_errors(sent), None)
+        """The branches of a union, the one that was meant first, each with its own tag."""
+        part = self.validator.evolve(schema={key: schema[key]})
+        error = next(part.iter_errors(sent), None) if sent is not ABSENT else None
         problems = grouped(error.context) if error and error.context else {}
-        order = judged(self.validator.schema, schema, key, sent, problems).order
-        return [branches[number] for number in order]
+        meant = judged(self.validator.schema, schema, key, sent, problems)
+        branches = []
+        for number in meant.order:
+            tag = {"properties": {meant.tag: {"enum": meant.tagged[number]}}} if meant.tagged[number] else {}
+            branches.append({"allOf": [schema[key][number], tag]})
+        return branches
 
     def _made(self, plain: dict[str, Any], sent: Any, places: Collection[Place], refs: frozenset[str]) -> Iterator[Any]:
         """Values of the kinds that a schema without unions allows."""
@@ -174,16 +179,10 @@ class Examples:
         invented = (*_names(plain), *(f"key{number}" for number in range(1, min(fewest, 20) + 1)))
         spare = [name for name in dict.fromkeys((*properties, *invented)) if name not in names]
         enough = [*names, *spare[: max(fewest - len(names), 0)]]
-        for tried in ([*names, *keys], enough, *([*enough, name] for name in spare)):
+        for tried in ([*names, *keys], enough, *([*enough, name] for name in spare), wanted):
             try:
                 yield {
-                    name: self.value(
-                        _property(plain, name),
-                        sent.get(name, ABSENT) if isinstance(sent, dict) else ABSENT,
-                        [place[1:] for place in places if place[:1] == (name,)],
-                        refs,
-                    )
-                    for name in dict.fromkeys(tried)
+                    name: self._child(_property(plain, name), sent, name, places, refs) for name in dict.fromkeys(tried)
                 }
             except NoneFoundError:
                 continue
@@ -198,23 +197,24 @@ class Examples:
         if "contains" in plain:
             items = {"allOf": [items, plain["contains"]]}
         at = next((place[0] for place in places if isinstance(place[0], int)), 0)
-        was = sent if isinstance(sent, list) else []
         count = min(max(plain.get("minItems", 0), len(head), 1), plain.get("maxItems", 100), 100)
         made: list[Any] = []
         try:
             for index in range(count):
-                source = index if index < len(head) else at
-                inner = [place[1:] for place in places if place[:1] == (source,)]
-                given = was[source] if source < len(was) else ABSENT
                 schema = head[index] if index < len(head) else items
                 if plain.get("uniqueItems") and index >= max(len(head), 1):
                     made.append(self._another(schema, made, refs))
                 else:
-                    made.append(self.value(schema, given, inner, refs))
+                    made.append(self._child(schema, sent, index if index < len(head) else at, places, refs))
             yield made
         except NoneFoundError:
             pass
         yield []
+
+    def _child(self, schema: Any, sent: Any, key: str | int, places: Collection[Place], refs: frozenset[str]) -> Any:
+        """The value at one key or index of an object or array."""
+        inner = [place[1:] for place in places if place[:1] == (key,)]
+        return self.value(schema, _at(sent, key), inner, frozenset() if inner else refs)
 
     def _another(self, schema: Any, taken: list[Any], refs: frozenset[str]) -> Any:
         """A valid value that is not taken."""
@@ -224,6 +224,12 @@ class Examples:
                 if json.dumps(varied, sort_keys=True) not in written and self.fits(schema, varied):
                     return varied
         raise NoneFoundError
+
+
+def _at(sent: Any, key: str | int) -> Any:
+    if isinstance(sent, dict):
+        return sent.get(key, ABSENT)
+    return sent[key] if isinstance(sent, list) and isinstance(key, int) and key < len(sent) else ABSENT
 
 
 def _known(plain: Mapping[str, Any], sent: Any) -> Iterator[Any]:
@@ -279,10 +285,11 @@ def _numbers(plain: Mapping[str, Any]) -> Iterator[Any]:
     if low is None:
         low = step if high is None else min(step, high)
     yield low
-    multiple = math.ceil(low / step) * step
+    multiple = -(-low // step) * step  # of a float and of the hugest int
     yield from (round(number, 12) for number in (multiple, multiple + step))
     if high is not None:
         yield from (high, high - step, (low + high) / 2)
+    yield low + step / 2
 
 
 def _texts(plain: Mapping[str, Any]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from fastslow.tools.errors import ArgumentError, ToolDefinitionError
 from fastslow.tools.examples import example_of
 from fastslow.tools.generation import GENERATION_ERRORS, parameters_of
 from fastslow.tools.signature import Signature, signature_of, wrong
-from fastslow.tools.teaching import dotted
+from fastslow.tools.teaching import Place, dotted
 from fastslow.tools.tool import TIMEOUT, Effect, Tool
 
 
@@ -97,7 +97,7 @@ def _coercing(
         try:
             checked: dict[str, Any] = vars(adapter.validate_json(to_json(values)))
         except ValidationError as error:
-            raise ArgumentError(_unfitting(adapter, parameters, error)) from error
+            raise ArgumentError(_unfitting(adapter, parameters, values, error)) from error
         return checked
 
     if inspect.iscoroutinefunction(function):
@@ -115,15 +115,30 @@ def _coercing(
     return call_sync
 
 
-def _unfitting(adapter: TypeAdapter[Any], parameters: Mapping[str, Any], error: ValidationError) -> str:
+def _unfitting(
+    adapter: TypeAdapter[Any], parameters: Mapping[str, Any], values: Mapping[str, Any], error: ValidationError
+) -> str:
     """What only pydantic knows to be wrong: a date that is none, or what a validator refuses."""
+    found = error.errors()[:3]
+    places = [_place(values, problem["loc"]) for problem in found]
     told = [
-        f"{dotted(problem['loc'])}: {problem['msg']}, got {problem['input']!r:.80}" for problem in error.errors()[:3]
+        f"{dotted(place)}: {problem['msg']}, got {problem['input']!r:.80}"
+        for place, problem in zip(places, found, strict=True)
     ]
-    example = example_of(parameters)
+    example = example_of(parameters, values, places)
     try:
         adapter.validate_json(example)
     except ValidationError:
         example = ""
-    lines = [f"The arguments do not fit: {'; '.join(told)}.", f"A valid example: {example}"]
+    lines = [f"The arguments do not fit: {'; '.join(dict.fromkeys(told))}.", f"A valid example: {example}"]
     return "\n".join(lines if example else lines[:1])
+
+
+def _place(values: Any, location: tuple[str | int, ...]) -> Place:
+    """Where in the values: pydantic's locations also name branches of unions on the way."""
+    place: list[str | int] = []
+    for part in location:
+        if (isinstance(values, Mapping) and part in values) or (isinstance(values, list) and isinstance(part, int)):
+            values = values[part]  # type: ignore[index]
+            place.append(part)
+    return tuple(place)

@@ -48,7 +48,7 @@ def problems(validator: Validator, errors: Iterable[ValidationError]) -> list[Pr
     for error in errors:
         for leaf, branch in _leaves(validator, error):
             place = tuple(leaf.absolute_path)
-            text = f"{dotted(place)}: {f'for {branch} ' if branch else ''}{_said(leaf)}"
+            text = f"{dotted(place)}: {f'for {branch} ' if branch else ''}{_said(validator.schema, leaf)}"
             found.setdefault(text, Problem(text, place))
     return list(found.values())
 
@@ -70,10 +70,14 @@ def _leaves(validator: Validator, error: ValidationError) -> list[tuple[Validati
     meant = judged(validator.schema, schema, error.validator, error.instance, groups)
     if not meant.possible or all(_names_values(groups[branch]) for branch in meant.possible):
         return [(error, "")]
-    if told := _about_tag(error, meant):
+    if told := _about_tag(validator, error, meant):
         return [(told, "")]
     nearest = meant.possible[0]
-    name = _name(validator, error, meant, nearest) if len(meant.possible) > 1 else ""
+    name = ""
+    if len(meant.possible) > 1:
+        name = _name(validator.schema, cast("list[Any]", error.validator_value)[nearest])
+        if name.startswith("an object") and meant.tagged[nearest]:
+            name = f"{meant.tag} {_json(meant.tagged[nearest][0])}"
     return [(leaf, inner or name) for one in groups[nearest] for leaf, inner in _leaves(validator, one)]
 
 
@@ -81,7 +85,7 @@ def _names_values(errors: Iterable[ValidationError]) -> bool:
     return all(error.validator in ("const", "enum") and not error.path for error in errors)
 
 
-def _about_tag(error: ValidationError, meant: Meant) -> ValidationError | None:
+def _about_tag(validator: Validator, error: ValidationError, meant: Meant) -> ValidationError | None:
     """The error of a value whose tag is that of no branch, or of one that has none and is like no branch most."""
     value, tag = error.instance, meant.tag
     if tag is None or not isinstance(value, dict):
@@ -93,38 +97,22 @@ def _about_tag(error: ValidationError, meant: Meant) -> ValidationError | None:
         return ValidationError(
             "", validator="enum", path=[tag], validator_value=values, instance=value[tag], parent=error
         )
-    nearest = [meant.distances[branch] for branch in meant.possible[:2]]
-    if len(set(nearest)) < len(nearest):
-        said = (
-            f"expected the property {tag!r}, one of {_listed(values)}, got {_shown(sorted(value)) if value else 'none'}"
-        )
+    schema = cast("list[Any]", error.validator_value)[meant.possible[0]]
+    if value.keys().isdisjoint(merged(validator.schema, schema).get("properties", {})):
+        said = f"expected the property {tag!r}, one of {_listed(values)}, got {_properties(value)}"
         return ValidationError(said, instance=value, parent=error)
     return None
 
 
-def _name(validator: Validator, error: ValidationError, meant: Meant, branch: int) -> str:
-    """What a model can tell a branch by: its own name, its tag, its properties."""
-    schema = cast("list[Any]", error.validator_value)[branch]
-    reference = schema.get("$ref", "") if isinstance(schema, dict) else ""
-    plain = merged(validator.schema, schema)
-    if reference.startswith(("#/$defs/", "#/definitions/")):
-        return str(reference.rpartition("/")[2])
-    if isinstance(plain.get("title"), str):
-        return str(plain["title"])
-    if meant.tagged[branch]:
-        return f"{meant.tag} {_json(meant.tagged[branch][0])}"
-    names = list(plain.get("properties", ())) or list(plain.get("required", ()))
-    return f"an object with {clip(', '.join(map(str, names)), 80)}" if names else _kind(plain)
-
-
-def _said(error: ValidationError) -> str:
+def _said(root: Any, error: ValidationError) -> str:
     """One error as `expected …, got …`."""
     rule: Any = error.validator_value
     value: Any = error.instance
     match error.validator:
         case "required":
-            missing = next(name for name in rule if name not in value)
-            return f"expected the property {missing!r}, got {_shown(sorted(value)) if value else 'none'}"
+            return _missing(rule, value)
+        case "dependentRequired":
+            return _missing([name for given, names in rule.items() if given in value for name in names], value)
         case "additionalProperties":
             return _unknown(error.schema, value)
         case "type":
@@ -133,10 +121,11 @@ def _said(error: ValidationError) -> str:
             expected = f"one of {_listed(rule)}"
         case "const":
             expected = _json(rule)
-        case "anyOf" | "oneOf":
-            expected = " or ".join(dict.fromkeys(_kind(part) for part in rule))
-            if not error.context:
-                expected = f"what only one of these takes, and several do: {expected}"
+        case "anyOf" | "oneOf" if error.context:
+            expected = " or ".join(dict.fromkeys(_kind(merged(root, part)) for part in rule))
+        case "oneOf":
+            names = " or ".join(dict.fromkeys(_name(root, part) for part in rule))
+            expected = f"either {names}, and not what fits several"
         case "uniqueItems":
             expected = "no item twice"
         case str(keyword) if keyword in _PHRASES:
@@ -144,6 +133,16 @@ def _said(error: ValidationError) -> str:
         case _:
             return clip(error.message, 200)
     return f"expected {expected}, got {_shown(value)}"
+
+
+def _missing(names: Iterable[str], value: Any) -> str:
+    missing = list(dict.fromkeys(name for name in names if name not in value))
+    noun = "property" if len(missing) == 1 else "properties"
+    return f"expected the {noun} {clip(', '.join(map(repr, missing)), 400)}, got {_properties(value)}"
+
+
+def _properties(value: Any) -> str:
+    return _shown(sorted(value)) if value else "none"
 
 
 def _unknown(schema: Any, value: Any) -> str:
@@ -156,6 +155,20 @@ def _unknown(schema: Any, value: Any) -> str:
     hint = f", did you mean {near[0]!r}?" if near else ""
     listed = clip(", ".join(known), 400) or "none"
     return f"there is no property {extra[:64]!r}{hint or ';'} the properties are: {listed}"
+
+
+def _name(root: Any, schema: Any) -> str:
+    """What a model can tell a branch of a union by: its name, or its properties."""
+    reference = schema.get("$ref", "") if isinstance(schema, dict) else ""
+    plain = merged(root, schema)
+    if reference.startswith(("#/$defs/", "#/definitions/")):
+        return str(reference.rpartition("/")[2])
+    if isinstance(plain.get("title"), str):
+        return str(plain["title"])
+    if plain.get("type") == "array" and isinstance(plain.get("items"), dict):
+        return f"an array of {_name(root, plain['items'])}"
+    names = list(plain.get("properties", ())) or list(plain.get("required", ()))
+    return f"an object with {clip(', '.join(map(str, names)), 80)}" if names else _kind(plain)
 
 
 def _kinds(kinds: Any) -> str:
