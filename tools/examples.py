@@ -98,10 +98,12 @@ class Examples:
 
     def _values(self, schema: Any, sent: Any, places: Collection[Place], refs: frozenset[str]) -> Iterator[Any]:
         """Values that are likely to fit."""
-        places = [place for place in places if place]
+        wrong_here, places = () in places, [place for place in places if place]
         for plain, met in self.readings(schema, sent, refs):
             known = _known(plain, sent)
             made = self._made(plain, sent, places, met)
+            if wrong_here:  # the branch that was meant is shown, though it be larger than another
+                made = chain(made, self._made(plain, sent, places, frozenset()))
             yield from chain(made, known) if places else chain(known, made)
         if sent is not ABSENT:
             yield sent  # a pattern or a format that we know no example for

@@ -68,16 +68,16 @@ def _leaves(validator: Validator, error: ValidationError) -> list[tuple[Validati
         return [(error, "")]
     groups, schema = grouped(error.context), cast("dict[str, Any]", error.schema)
     meant = judged(validator.schema, schema, error.validator, error.instance, groups)
-    if not meant.possible or all(_names_values(groups[branch]) for branch in meant.possible):
+    values_only = all(_names_values(groups[branch]) for branch in meant.possible)
+    if not meant.possible or (values_only and len(meant.possible) > 1):
         return [(error, "")]
     if told := _about_tag(validator, error, meant):
         return [(told, "")]
     nearest = meant.possible[0]
     name = ""
     if len(meant.possible) > 1:
-        name = _name(validator.schema, cast("list[Any]", error.validator_value)[nearest])
-        if name.startswith("an object") and meant.tagged[nearest]:
-            name = f"{meant.tag} {_json(meant.tagged[nearest][0])}"
+        tag = f"{meant.tag} {_json(meant.tagged[nearest][0])}" if meant.tagged[nearest] else ""
+        name = _name(validator.schema, cast("list[Any]", error.validator_value)[nearest], tag)
     return [(leaf, inner or name) for one in groups[nearest] for leaf, inner in _leaves(validator, one)]
 
 
@@ -90,7 +90,7 @@ def _about_tag(validator: Validator, error: ValidationError, meant: Meant) -> Va
     value, tag = error.instance, meant.tag
     if tag is None or not isinstance(value, dict):
         return None
-    values = [allowed for branch in meant.possible for allowed in meant.tagged[branch]]
+    values = [allowed for branch in sorted(meant.possible) for allowed in meant.tagged[branch]]
     if tag in value:
         if among(value[tag], values):
             return None
@@ -151,20 +151,22 @@ def _unknown(schema: Any, value: Any) -> str:
     patterns = schema.get("patternProperties", {})
     strangers = (name for name in value if name not in known and not any(re.search(one, name) for one in patterns))
     extra = next(strangers, "")
-    near = get_close_matches(extra[:64].casefold(), known, n=1, cutoff=0.5)
+    near = get_close_matches(extra[:64].casefold(), [name for name in known if name not in value], n=1, cutoff=0.5)
     hint = f", did you mean {near[0]!r}?" if near else ""
     listed = clip(", ".join(known), 400) or "none"
     return f"there is no property {extra[:64]!r}{hint or ';'} the properties are: {listed}"
 
 
-def _name(root: Any, schema: Any) -> str:
-    """What a model can tell a branch of a union by: its name, or its properties."""
+def _name(root: Any, schema: Any, tag: str = "") -> str:
+    """What a model can tell a branch of a union by: its name, its tag, or its properties."""
     reference = schema.get("$ref", "") if isinstance(schema, dict) else ""
     plain = merged(root, schema)
     if reference.startswith(("#/$defs/", "#/definitions/")):
         return str(reference.rpartition("/")[2])
     if isinstance(plain.get("title"), str):
         return str(plain["title"])
+    if tag:
+        return tag
     if plain.get("type") == "array" and isinstance(plain.get("items"), dict):
         return f"an array of {_name(root, plain['items'])}"
     names = list(plain.get("properties", ())) or list(plain.get("required", ()))

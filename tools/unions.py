@@ -49,7 +49,7 @@ def judged(
     for number, branch in enumerate(branches):
         wrong = problems.get(number, ())
         of_other_tag = written is not None and not among(written, tagged[number])
-        much = sum(map(_weight, wrong)) + (len(_strangers(branch, value)) if wrong else 0)
+        much = sum(_weight(root, error) for error in wrong) + (len(_strangers(branch, value)) if wrong else 0)
         distances.append((any(map(_of_other_kind, wrong)), of_other_tag, much))
     return Meant(distances, tag, tagged)
 
@@ -136,17 +136,19 @@ def _of_other_kind(error: ValidationError) -> bool:
     return error.validator == "type"
 
 
-def _weight(error: ValidationError) -> int:
-    if error.context:
-        return min(sum(map(_weight, group)) for group in grouped(error.context).values())
-    if error.validator in ("additionalProperties", "unevaluatedProperties"):
+def _weight(root: Any, error: ValidationError) -> int:
+    rule: Any = error.validator
+    if error.context and rule in ("anyOf", "oneOf"):
+        schema: Any = error.schema
+        return min(judged(root, schema, rule, error.instance, grouped(error.context)).distances)[2]
+    if rule in ("additionalProperties", "unevaluatedProperties"):
         return 0  # each such property counts, whether a branch forbids it or not
-    return 2 if error.validator in ("type", "const", "enum") else 1
+    return 2 if rule in ("type", "const", "enum") else 1
 
 
 def _strangers(branch: Mapping[str, Any], value: Any) -> list[str]:
     """The properties of the value that a branch says nothing of."""
-    known = branch.get("properties")
+    known = {*branch.get("properties", ()), *branch.get("required", ())}
     if not isinstance(value, dict) or not known or branch.get("additionalProperties") or "patternProperties" in branch:
         return []
     return [name for name in value if name not in known]
