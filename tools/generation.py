@@ -66,7 +66,14 @@ class _Generator(GenerateJsonSchema):
         return {**said, **to_jsonable_python(rules)} if rules else said
 
     def enum_schema(self, schema: Any) -> JsonSchemaValue:
-        return self._received(schema, super().enum_schema(schema))
+        said = self._received(schema, super().enum_schema(schema))
+        if any(not isinstance(value, str) for value in said["enum"]):  # then their names say what they mean
+            names = ", ".join(f"{json.dumps(member.value)} is {member.name}" for member in schema["members"])
+            said["description"] = "\n".join(filter(None, [said.get("description"), names]))
+        return said
+
+    def get_title_from_name(self, name: str) -> str:
+        return name
 
     def literal_schema(self, schema: Any) -> JsonSchemaValue:
         return self._received(schema, super().literal_schema(schema))
@@ -86,17 +93,26 @@ class _Generator(GenerateJsonSchema):
 
 
 def _untitled(schema: Any) -> Any:
-    """The schema without the titles that pydantic adds: they only repeat names, in every prompt."""
+    """The schema without the titles that pydantic adds: they only repeat names, in every prompt.
+
+    Those in a named tuple are the only names that it has.
+    """
     if isinstance(schema, list):
         return [_untitled(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    return {
-        key: {name: _untitled(part) for name, part in value.items()}
-        if key in ("properties", "patternProperties", "$defs")
-        else value
-        if key in ("default", "const", "enum", "examples", "discriminator")
-        else _untitled(value)
-        for key, value in schema.items()
-        if key != "title"
-    }
+    plain: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in ("properties", "patternProperties", "$defs"):
+            plain[key] = {name: _untitled(part) for name, part in value.items()}
+        elif key == "prefixItems":
+            plain[key] = [{**_untitled(part), **_named(part)} for part in value]
+        elif key in ("default", "const", "enum", "examples", "discriminator"):
+            plain[key] = value
+        elif key != "title":
+            plain[key] = _untitled(value)
+    return plain
+
+
+def _named(part: dict[str, Any]) -> dict[str, Any]:
+    return {"description": part["title"]} if "title" in part and "description" not in part else {}

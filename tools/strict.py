@@ -26,6 +26,9 @@ _TOLD = (
     "contains",
     "minContains",
     "maxContains",
+    "contentEncoding",
+    "contentMediaType",
+    "examples",
     *("ge", "gt", "le", "lt", "max_digits", "decimal_places"),  # as pydantic calls what JSON schema has no word for
 )
 _UNSENT = {
@@ -33,14 +36,11 @@ _UNSENT = {
     "$schema",
     "$id",
     "$comment",
-    "contentEncoding",
-    "contentMediaType",
     "contentSchema",
     "default",
     "deprecated",
     "description",
     "discriminator",
-    "examples",
     "readOnly",
     "title",
     "writeOnly",
@@ -124,9 +124,12 @@ def _compiles(key: str, value: Any) -> bool:
 def _told(schema: Mapping[str, Any]) -> str:
     """The description, with the rules that the grammar does not know."""
     rules = [
-        f"{key}: {json.dumps(rule) if isinstance(rule, Mapping) else rule}"
+        f"{key}: {json.dumps(rule, ensure_ascii=False) if isinstance(rule, Mapping | list) else rule}"
         for key in _TOLD
-        if (rule := schema.get(key)) is not None and rule is not False and rule != {} and not _compiles(key, rule)
+        if (rule := schema.get(key)) is not None
+        and rule is not False
+        and rule not in ({}, [])
+        and not _compiles(key, rule)
     ]
     return " ".join([str(schema.get("description", "")), *([f"({', '.join(rules)})"] if rules else [])]).strip()
 

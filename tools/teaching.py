@@ -16,6 +16,7 @@ from fastslow.tools.result import clip
 from fastslow.tools.unions import Meant, among, grouped, judged, merged
 
 _SHOWN = 80  # characters of a value in an error line
+_MOST = 50  # errors looked at in one branch
 _PHRASES = {
     "minItems": "at least {} items",
     "maxItems": "at most {} items",
@@ -78,7 +79,7 @@ def _leaves(validator: Validator, error: ValidationError) -> list[tuple[Validati
     if len(meant.possible) > 1:
         tag = f"{meant.tag} {_json(meant.tagged[nearest][0])}" if meant.tagged[nearest] else ""
         name = _name(validator.schema, cast("list[Any]", error.validator_value)[nearest], tag)
-    return [(leaf, inner or name) for one in groups[nearest] for leaf, inner in _leaves(validator, one)]
+    return [(leaf, inner or name) for one in groups[nearest][:_MOST] for leaf, inner in _leaves(validator, one)]
 
 
 def _names_values(errors: Iterable[ValidationError]) -> bool:

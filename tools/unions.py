@@ -133,7 +133,7 @@ def _of_other_kind(error: ValidationError) -> bool:
         rule: Any = error.validator_value
         values = [rule] if error.validator == "const" else rule
         return all(type(value) is not type(error.instance) for value in values)
-    return error.validator == "type"
+    return error.validator in ("type", None)  # None: the branch is `false`
 
 
 def _weight(root: Any, error: ValidationError) -> int:

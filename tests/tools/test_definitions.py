@@ -67,8 +67,8 @@ class Unit(enum.Enum):
 
 
 class Level(enum.IntEnum):
-    LOW = 1
-    HIGH = 2
+    LOW = enum.auto()
+    HIGH = enum.auto()
 
 
 class Mode(enum.StrEnum):
@@ -685,7 +685,7 @@ FUNCTIONS: list[tuple[Callable[..., Any], str]] = [
 
 @pytest.mark.parametrize(("function", "name"), FUNCTIONS, ids=[f"{n} {row[1]}" for n, row in enumerate(FUNCTIONS)])
 def test_functions_of_every_kind(function: Callable[..., Any], name: str) -> None:
-    (made,) = Toolbox([function]).tools if not isinstance(function, functools.partial) else (tool(function),)
+    (made,) = Toolbox([function]).tools
     assert (made.name, made.description) == (name, "Take it.")
     assert made.parameters == {
         "type": "object",
@@ -820,8 +820,17 @@ def test_what_json_schema_has_no_word_for_is_told_in_words() -> None:
     made = tool(taking(Annotated[date, Field(ge=date(2020, 1, 1))]))
     sent = made.spec["function"]["parameters"]["properties"]["x"]
     assert sent == {"type": "string", "description": "X. (format: date, ge: 2020-01-01)"}
+    made = tool(taking(Annotated[str, Field(examples=["Jeju"])]))
+    assert made.spec["function"]["parameters"]["properties"]["x"]["description"] == 'X. (examples: ["Jeju"])'
     made = tool(taking(dict[Literal["a", "b"], int]))
     assert "propertyNames" in made.spec["function"]["parameters"]["properties"]["x"]["description"]
+
+
+def test_names_that_a_value_does_not_say_are_told() -> None:
+    told = tool(taking(tuple[Level, Row])).parameters["$defs"]
+    assert told["Level"]["description"] == "1 is LOW, 2 is HIGH"
+    assert [part["description"] for part in told["Row"]["prefixItems"]] == ["x", "y"]
+    assert "description" not in tool(taking(Unit)).parameters["$defs"]["Unit"]
 
 
 def test_a_tag_with_a_default_must_be_sent() -> None:
