@@ -53,8 +53,8 @@ class _Generator(GenerateJsonSchema):
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
 
     def encode_default(self, dft: Any) -> Any:
-        encoded = super().encode_default(dft)
         try:
+            encoded = super().encode_default(dft)
             json.dumps(encoded, allow_nan=False)
         except (ValueError, TypeError) as error:
             raise PydanticSerializationError(str(error)) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -27,8 +26,7 @@ class Bank(BaseModel):
     bic: str
 
 
-@dataclass
-class Cash:
+class Cash(BaseModel, extra="forbid"):
     kind: Literal["cash"]
     amount: int
 
