@@ -18,6 +18,7 @@ from fastslow.tools.unions import both, grouped, judged
 
 ABSENT = object()  # nothing was sent here
 _STEPS = 5000  # of the search for one example: some schemas have more ways than anyone can try
+_ITEMS = 50  # of a list that was sent
 _CHOICES = 60  # values looked at for one place in it
 _COMBINED = ("$ref", "allOf", "anyOf", "oneOf", "if", "then", "else")
 _FORMATS = {
@@ -57,7 +58,7 @@ def example_of(schema: Mapping[str, Any], sent: Any = ABSENT, places: Collection
     """
     try:
         validator = compiled(schema)
-        value = Examples(validator).value(validator.schema, sent, places)
+        value = Examples(validator).value(validator.schema, _head(sent), places)
         return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else ""
     except (NoneFoundError, RecursionError, SchemaError, ValueError, TypeError, OverflowError):
         return ""  # a schema too odd to make an example for
@@ -226,6 +227,13 @@ class Examples:
                 if json.dumps(varied, sort_keys=True) not in written and self.fits(schema, varied):
                     return varied
         raise NoneFoundError
+
+
+def _head(sent: Any) -> Any:
+    """What was sent, with the first items only of a long list: they are looked at again for each union around them."""
+    if isinstance(sent, dict):
+        return {key: _head(value) for key, value in sent.items()}
+    return [_head(item) for item in sent[:_ITEMS]] if isinstance(sent, list) else sent
 
 
 def _at(sent: Any, key: str | int) -> Any:

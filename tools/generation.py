@@ -87,7 +87,7 @@ class _Generator(GenerateJsonSchema):
             try:
                 SchemaValidator(schema).validate_json(to_json(value))
             except ValidationError:
-                text = f"a value that JSON cannot send ({value!r}); use text or numbers"
+                text = f"a value that JSON cannot send ({value!r}); take text, numbers, or the whole Enum of such"
                 return self.handle_invalid_for_json_schema(schema, text)
         return said
 
