@@ -53,6 +53,8 @@ class _Generator(GenerateJsonSchema):
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
 
     def encode_default(self, dft: Any) -> Any:
+        if hasattr(dft, "get_secret_value"):
+            raise PydanticSerializationError("a secret is no model's matter")
         try:
             encoded = super().encode_default(dft)
             json.dumps(encoded, allow_nan=False)
