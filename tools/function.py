@@ -128,7 +128,7 @@ def _unfitting(
     example = example_of(parameters, values, places)
     try:
         adapter.validate_json(example)
-    except ValidationError:
+    except Exception:  # whatever the tool's own validators raise
         example = ""
     lines = [f"The arguments do not fit: {'; '.join(dict.fromkeys(told))}.", f"A valid example: {example}"]
     return "\n".join(lines if example else lines[:1])

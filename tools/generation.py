@@ -70,7 +70,8 @@ class _Generator(GenerateJsonSchema):
     def enum_schema(self, schema: Any) -> JsonSchemaValue:
         said = self._received(schema, super().enum_schema(schema))
         if any(not isinstance(value, str) for value in said["enum"]):  # then their names say what they mean
-            names = ", ".join(f"{json.dumps(member.value)} is {member.name}" for member in schema["members"])
+            pairs = zip(said["enum"], schema["members"], strict=True)
+            names = ", ".join(f"{json.dumps(value)} is {member.name}" for value, member in pairs)
             said["description"] = "\n".join(filter(None, [said.get("description"), names]))
         return said
 

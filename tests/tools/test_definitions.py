@@ -820,6 +820,14 @@ async def test_what_only_pydantic_knows_is_told_with_an_example() -> None:
     assert "must be even" in str(caught.value)
     assert "example" not in str(caught.value)  # 1 would not do
 
+    def listed(value: int) -> int:
+        if value == 1:
+            raise KeyError(value)
+        raise ValueError("is not listed")
+
+    with pytest.raises(ArgumentError, match="is not listed"):
+        await tool(taking(Annotated[int, AfterValidator(listed)])).run({"x": 3})
+
 
 def test_what_json_schema_has_no_word_for_is_told_in_words() -> None:
     made = tool(taking(Annotated[date, Field(ge=date(2020, 1, 1))]))
