@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import typing
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticSerializationError, SchemaError, SchemaValidator, to_json, to_jsonable_python
 
 from fastslow.tools.schema import resolve, subschemas
+from fastslow.tools.signature import texts_of
 
 # Whatever a type can raise when it is asked for its schema; some types import what they need only then.
 GENERATION_ERRORS = (
@@ -75,6 +77,15 @@ class _Generator(GenerateJsonSchema):
             said["description"] = "\n".join(filter(None, [said.get("description"), names]))
         return said
 
+    def model_schema(self, schema: Any) -> JsonSchemaValue:
+        return _described(schema["cls"], super().model_schema(schema))
+
+    def dataclass_schema(self, schema: Any) -> JsonSchemaValue:
+        return _described(schema["cls"], super().dataclass_schema(schema))
+
+    def typed_dict_schema(self, schema: Any) -> JsonSchemaValue:
+        return _described(schema.get("cls"), super().typed_dict_schema(schema))
+
     def get_title_from_name(self, name: str) -> str:
         return name
 
@@ -93,6 +104,18 @@ class _Generator(GenerateJsonSchema):
                 text = f"a value that JSON cannot send ({value!r}); take text, numbers, or the whole Enum of such"
                 return self.handle_invalid_for_json_schema(schema, text)
         return said
+
+
+def _described(cls: Any, said: JsonSchemaValue) -> JsonSchemaValue:
+    """The schema of a class with what its fields' types say of them, which pydantic reads in `Field` alone."""
+    try:
+        hints = typing.get_type_hints(cls, include_extras=True)
+    except (NameError, TypeError):
+        return said  # types that are local somewhere
+    for name, part in said.get("properties", {}).items():
+        for text in texts_of(hints.get(name)):
+            part.setdefault("description", text)
+    return said
 
 
 def _untitled(schema: Any) -> Any:

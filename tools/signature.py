@@ -67,6 +67,18 @@ def signature_of(function: Callable[..., Any]) -> Signature:
     return Signature(_name(layers), text, tuple(fields))
 
 
+def texts_of(hint: Any) -> list[str]:
+    """What an `Annotated` says of a value in plain text, or as a `Doc`."""
+    if typing.get_origin(hint) in (typing.Required, typing.NotRequired, typing.Final):
+        (hint,) = typing.get_args(hint)
+    texts = (one if isinstance(one, str) else getattr(one, "documentation", "") for one in _metadata(hint))
+    return [text for text in texts if text]
+
+
+def _metadata(hint: Any) -> tuple[Any, ...]:
+    return tuple(hint.__metadata__) if typing.get_origin(hint) is Annotated else ()
+
+
 def wrong(function: Callable[..., Any], what: str, parameter: str | None = None) -> ToolDefinitionError:
     """The error, beginning with where it is: `file:line: function f, parameter x: …`."""
     code = getattr(inspect.unwrap(function), "__code__", None)
@@ -142,9 +154,9 @@ def _field(
     if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
         raise wrong(function, "must be passable by name; write it as a plain parameter", parameter.name)
     hint = _hint(function, parameter, names)
-    annotated = typing.get_origin(hint) is Annotated
-    origin, said = (hint.__origin__, hint.__metadata__) if annotated else (hint, ())
-    texts = [documented, *(one if isinstance(one, str) else getattr(one, "documentation", None) for one in said)]
+    said = _metadata(hint)
+    origin = hint.__origin__ if said else hint
+    texts = [documented, *texts_of(hint)]
     given = parameter.default
     default = given if isinstance(given, FieldInfo) else Field() if given is parameter.empty else Field(default=given)
     parts = (*(Field(description=text) for text in texts if text), *said, default)

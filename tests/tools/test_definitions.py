@@ -388,6 +388,26 @@ def test_a_description_may_stand_at_the_default() -> None:
     assert made.parameters["properties"]["x"] == {"type": "integer", "default": 1, "description": "How many."}
 
 
+class ModelOfTexts(BaseModel):
+    n: Annotated[int, te.Doc("How many.")]
+
+
+@dataclasses.dataclass
+class RecordOfTexts:
+    n: Annotated[int, "How many."]
+
+
+class DictOfTexts(te.TypedDict):
+    n: te.Required[Annotated[int, at.doc("How many.")]]
+    m: Annotated[int, te.Doc("Overruled."), Field(description="How many.")]
+
+
+@pytest.mark.parametrize("hint", [ModelOfTexts, RecordOfTexts, DictOfTexts])
+def test_a_description_may_stand_at_the_type_of_a_field(hint: Any) -> None:
+    part = tool(taking(hint)).parameters["$defs"][hint.__name__]
+    assert [one["description"] for one in part["properties"].values()] == ["How many."] * len(part["properties"])
+
+
 STYLES = {
     "google": """Take both.
 
