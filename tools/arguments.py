@@ -13,11 +13,12 @@ from jsonschema.exceptions import SchemaError
 from jsonschema.protocols import Validator
 
 from fastslow.tools.errors import ArgumentError
+from fastslow.tools.examples import example_of
 from fastslow.tools.fitting import fitted
 from fastslow.tools.lenient import LenientError, read_value, read_whole, skip_space
 from fastslow.tools.result import clip
 from fastslow.tools.schema import compiled
-from fastslow.tools.teaching import example_of, explained
+from fastslow.tools.teaching import Problem, problems
 
 MAX_CHARACTERS = 2_000_000
 SHOWN_ERRORS = 3
@@ -64,7 +65,7 @@ def _parsed(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
         value, errors = _fit(validator, inner)
     if not errors and isinstance(value, dict):
         return value
-    raise ArgumentError(_unfitting(schema, text, value, errors))
+    raise ArgumentError(_unfitting(schema, text, value, problems(validator, errors)))
 
 
 def _read(validator: Validator, text: str) -> Any:
@@ -139,23 +140,19 @@ def _unreadable(schema: Mapping[str, Any], text: str, error: LenientError) -> st
         )
     else:
         head = f"The arguments are not one JSON object: {error} (character {error.position})."
-    return "\n".join([head, *_ending(schema, text, set())])
+    return "\n".join([head, *_ending(example_of(schema), text)])
 
 
-def _unfitting(schema: Mapping[str, Any], text: str, value: Any, errors: list[ValidationError]) -> str:
-    if not errors:
-        lines = [f"The arguments do not fit: expected an object, got {clip(repr(value), 80)}."]
-    else:
-        told = list(dict.fromkeys(explained(error) for error in errors))
-        lines = [f"The arguments do not fit: {told[0]}."]
-        lines += [f"- {line}" for line in told[:SHOWN_ERRORS]] if len(told) > 1 else []
-        if len(told) > SHOWN_ERRORS:
-            lines.append(f"- and {len(told) - SHOWN_ERRORS} more")
-    named = {str(part) for error in errors for part in error.absolute_path}
-    return "\n".join([*lines, *_ending(schema, text, named)])
+def _unfitting(schema: Mapping[str, Any], text: str, value: Any, found: list[Problem]) -> str:
+    told = [problem.text for problem in found] or [f"expected an object, got {clip(repr(value), 80)}"]
+    lines = [f"The arguments do not fit: {told[0]}."]
+    lines += [f"- {line}" for line in told[:SHOWN_ERRORS]] if len(told) > 1 else []
+    if len(told) > SHOWN_ERRORS:
+        lines.append(f"- and {len(told) - SHOWN_ERRORS} more")
+    example = example_of(schema, value, [problem.place for problem in found])
+    return "\n".join([*lines, *_ending(example, text)])
 
 
-def _ending(schema: Mapping[str, Any], text: str, named: set[str]) -> list[str]:
-    example = example_of(schema, named)
+def _ending(example: str, text: str) -> list[str]:
     sent = clip(text.strip(), 600)
     return [*([f"A valid example: {example}"] if example else []), f"You sent: {sent or '(nothing)'}"]

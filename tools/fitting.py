@@ -107,7 +107,7 @@ def _unquoted(text: str) -> Iterator[Any]:
 
 
 def _same_but_case(text: str, schema: Any) -> Iterator[str]:
-    allowed = schema.get("enum", ()) if isinstance(schema, dict) else ()
+    allowed = schema.get("enum", [schema.get("const")]) if isinstance(schema, dict) else ()
     same = [item for item in allowed if isinstance(item, str) and item.casefold() == text.strip().casefold()]
     if len(same) == 1:
         yield same[0]

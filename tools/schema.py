@@ -60,7 +60,7 @@ def compiled(schema: Mapping[str, Any]) -> Validator:
     others. Models invent parameter names, and one that is ignored in silence is never mended.
     Raises SchemaError, ValueError or TypeError for a schema that cannot be used.
     """
-    return _compiled(json.dumps(schema))
+    return _compiled(json.dumps(schema, allow_nan=False))
 
 
 @lru_cache(maxsize=1024)
@@ -68,7 +68,7 @@ def _compiled(text: str) -> Validator:
     schema = json.loads(text)
     draft = validators.validator_for(schema, default=Draft202012Validator)
     draft.check_schema(schema)
-    for part in _parts(schema):
+    for part in subschemas(schema):
         reference = part.get("$ref")
         if isinstance(reference, str):
             resolve(schema, reference)
@@ -111,7 +111,7 @@ def resolve(schema: Any, reference: str) -> Any:
     return found
 
 
-def _parts(schema: Any) -> Iterator[dict[str, Any]]:
+def subschemas(schema: Any) -> Iterator[dict[str, Any]]:
     """Every object inside of a schema."""
     waiting = [schema]
     while waiting:

@@ -15,24 +15,32 @@ from typing import Any
 from fastslow.tools.lenient import MAX_DEPTH
 
 # No grammar for them, or (lookarounds in a pattern) a wrong one: the model is told in words.
-_TOLD = ("pattern", "format", "multipleOf", "uniqueItems", "minProperties", "maxProperties")
+_TOLD = (
+    "pattern",
+    "format",
+    "multipleOf",
+    "uniqueItems",
+    "minProperties",
+    "maxProperties",
+    "propertyNames",
+    "contains",
+    "minContains",
+    "maxContains",
+    "contentEncoding",
+    "contentMediaType",
+    "examples",
+    *("ge", "gt", "le", "lt", "max_digits", "decimal_places"),  # as pydantic calls what JSON schema has no word for
+)
 _UNSENT = {
     *_TOLD,
     "$schema",
     "$id",
     "$comment",
-    "contains",
-    "contentEncoding",
-    "contentMediaType",
     "contentSchema",
     "default",
     "deprecated",
     "description",
     "discriminator",
-    "examples",
-    "maxContains",
-    "minContains",
-    "propertyNames",
     "readOnly",
     "title",
     "writeOnly",
@@ -115,7 +123,14 @@ def _compiles(key: str, value: Any) -> bool:
 
 def _told(schema: Mapping[str, Any]) -> str:
     """The description, with the rules that the grammar does not know."""
-    rules = [f"{key}: {schema[key]}" for key in _TOLD if schema.get(key) and not _compiles(key, schema[key])]
+    rules = [
+        f"{key}: {json.dumps(rule, ensure_ascii=False) if isinstance(rule, Mapping | list) else rule}"
+        for key in _TOLD
+        if (rule := schema.get(key)) is not None
+        and rule is not False
+        and rule not in ({}, [])
+        and not _compiles(key, rule)
+    ]
     return " ".join([str(schema.get("description", "")), *([f"({', '.join(rules)})"] if rules else [])]).strip()
 
 
