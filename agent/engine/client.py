@@ -84,7 +84,8 @@ class VLLM:
     """A model on a vLLM server. Implements `Engine`.
 
     base_url: ends in /v1; None takes FASTSLOW_BASE_URL, else the server that `fastslow up` started.
-    model: a served id; None takes the only one. api_key: None takes FASTSLOW_API_KEY; it is never shown.
+    model: a served id; None takes the only one. api_key: None takes FASTSLOW_API_KEY, and of the server that
+        `fastslow up` started its own; it is never shown.
     profile: a profile or its name; None finds it by the model's id.
     timeout: seconds that a server may take to begin an answer, or to go on with one (2 minutes at most).
     retries: of one call, when its answer fails. A server that is away or full is waited for, 5 minutes at most;
@@ -347,10 +348,10 @@ class VLLM:
 
     # --- first contact ---------------------------------------------------------------------------
 
-    def _open_connection(self, address: str) -> Connection:
+    def _open_connection(self, address: str, key: str) -> Connection:
         return Connection(
             address,
-            api_key=self._key or os.environ.get("FASTSLOW_API_KEY"),
+            api_key=self._key or key or os.environ.get("FASTSLOW_API_KEY"),
             timeout=self._timeout,
             retries=self._retries,
             transport=self._transport(),

@@ -30,7 +30,7 @@ from fastslow.agent.evals.case import Case
 from fastslow.agent.evals.report import page, picture, summaries
 from fastslow.agent.evals.rows import Row, append, grouped, read
 from fastslow.agent.evals.suites import SUITES
-from fastslow.agent.managed_server import running_server
+from fastslow.agent.managed_server import key_for, running_server
 from fastslow.sandbox import DockerSandbox, SandboxError
 
 
@@ -72,7 +72,7 @@ async def measure(options: argparse.Namespace, cases: Sequence[Case], contenders
         for closing in (engine.aclose, sandbox.aclose, *(worker.close for worker in makers.values())):
             stack.push_async_callback(closing)
         await engine.connect()
-        loopback = Loopback(options.base_url, os.environ.get("FASTSLOW_API_KEY"), filled)
+        loopback = Loopback(options.base_url, key_for(options.base_url) or os.environ.get("FASTSLOW_API_KEY"), filled)
         bench = Bench(engine, sandbox, await stack.enter_async_context(loopback), options.seed, options.limits)
 
         async def one(case: Case, contender: Contender) -> None:
