@@ -134,9 +134,15 @@ def picture_line(data: Mapping[str, str | bytes]) -> Text:
 
 
 def file_lines(files: Sequence[Path]) -> Text:
-    """One line a file, with its size."""
-    lines = (f"{one_line(str(file))}  {size(file.stat().st_size)}" for file in files)
-    return Text("\n".join(lines))
+    """One line a file, with its size, or that it is gone: somebody removed it, or the run was on another machine."""
+    return Text("\n").join([Text(one_line(str(file))).append_text(_size_of(file)) for file in files])
+
+
+def _size_of(file: Path) -> Text:
+    try:
+        return Text(f"  {size(file.stat().st_size)}")
+    except (OSError, ValueError):  # the latter for a name that no file can have
+        return Text("  not there any more", "dim")
 
 
 def usage_table(turns: Sequence[TurnFinished], usage: Mapping[str, ModeUsage], width: int) -> Table:
