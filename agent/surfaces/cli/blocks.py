@@ -24,7 +24,7 @@ from fastslow.sandbox import Egress
 FOLDED_THOUGHTS = 3  # lines of thinking that stay when it is folded
 FOLDED_OUTPUT = 20  # lines of a tool's output
 NARROW = 52  # columns below which the table leaves one out
-LONGEST_ARGUMENTS = 300
+LONGEST_ARGUMENTS = 300  # characters, also of a tool's name
 _LEXERS = {"code": "python", "command": "bash"}
 
 
@@ -84,12 +84,14 @@ def code_of(arguments: Mapping[str, Any]) -> Text | None:
 def call_heading(call: ToolCall, arguments: Mapping[str, Any]) -> Text:
     """The tool's name with its arguments; code is shown below and not here."""
     shown = {name: value for name, value in arguments.items() if name not in _LEXERS}
-    text = Text(one_line(call.name), "bold cyan")
+    text = Text(_cut(one_line(call.name)), "bold cyan")
     if shown:
-        written = one_line(json.dumps(shown, ensure_ascii=False, default=str))
-        cut = written[:LONGEST_ARGUMENTS] + ("…" if len(written) > LONGEST_ARGUMENTS else "")
-        text.append(f" {cut}", "cyan")
+        text.append(f" {_cut(one_line(json.dumps(shown, ensure_ascii=False, default=str)))}", "cyan")
     return text
+
+
+def _cut(text: str) -> str:
+    return text[:LONGEST_ARGUMENTS] + ("…" if len(text) > LONGEST_ARGUMENTS else "")
 
 
 def event_line(event: CallDisplay | Compacted | Consent | NetworkUsed) -> Text:

@@ -6,6 +6,8 @@ import re
 
 from rich.console import Console
 
+TAB = 4  # columns
+
 # CSI sequences, then strings (OSC, DCS, ...) up to their terminator, then two-character ones (ECMA-48 §5).
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
@@ -14,18 +16,20 @@ _ESCAPES = re.compile(
 )
 # Controls but tab and newline; marks that reorder the line (CVE-2021-42574); halves of surrogate pairs.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_OVERWRITTEN = re.compile(r"[^\n]*\r(?!\n|$)", re.MULTILINE)
 
 
 def clean(text: str) -> str:
     """The text without anything that moves a cursor, sets a title or reorders a line; of a line that was
-    overwritten (a progress bar), its last state.
+    overwritten (a progress bar), its last state. Takes linear time.
 
     >>> clean("\\x1b[31mred\\x1b[0m\\r\\n1 %\\r2 %")
     'red\\n2 %'
     """
-    lines = _OVERWRITTEN.sub("", _ESCAPES.sub("", text).replace("\r\n", "\n"))
-    return _CONTROLS.sub("", lines.replace("\u2028", "\n").replace("\u2029", "\n"))
+    text = _ESCAPES.sub("", text)
+    if "\r" in text:
+        text = "\n".join([line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")])
+    text = _CONTROLS.sub("", text.replace("\u2028", "\n").replace("\u2029", "\n"))
+    return text.expandtabs(TAB)  # rich, which would, takes quadratic time to
 
 
 def one_line(text: str) -> str:
