@@ -81,9 +81,10 @@ class RunInfo:
 class Written:
     """What the journal holds of a run.
 
-    events: all but `RunFinished`. inputs: the user's files, by name, but for those that were lost. workspace: the files as the last finished call
-    left them, None where no call was; a file that was too large to keep has None as its content. seconds: for which
-    the run was carried out. spent: replies of the model up to the last time that the run was out of its budget.
+    events: all but `RunFinished`. inputs: the user's files, by name, but for those that were lost. workspace: the files
+    as the last finished call left them, None where no call was; a file that was too large to keep has None as its
+    content. seconds: for which the run was carried out. spent: replies of the model up to the last time that the run
+    was out of its budget.
     """
 
     started: RunStarted

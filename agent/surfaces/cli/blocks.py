@@ -131,7 +131,7 @@ def connection_line(egress: Egress) -> Text:
 
 def picture_line(data: Mapping[str, str | bytes]) -> Text:
     """One line for a display with a picture, which a terminal cannot draw; else nothing: its text is in the output."""
-    kinds = [f"{kind} ({size(len(content))})" for kind, content in data.items() if kind.startswith("image/")]
+    kinds = [f"{one_line(kind)} ({size(len(content))})" for kind, content in data.items() if kind.startswith("image/")]
     return Text(f"▣ {join_dots(*kinds)}" if kinds else "", "dim")
 
 
@@ -159,7 +159,7 @@ def usage_table(turns: Sequence[TurnFinished], usage: Mapping[str, ModeUsage], w
         turn = f"{event.turn}" + (f" (step {one_line(event.branch)})" if event.branch and wide else "")
         table.add_row(turn, event.mode.name, *_cells(event.reply.usage, wide), style="dim")
     for name, row in usage.items():
-        table.add_row(f"all {row.turns}", name, *_cells(row.usage, wide), style="bold")
+        table.add_row(f"all {row.turns}", one_line(name), *_cells(row.usage, wide), style="bold")
     return table
 
 

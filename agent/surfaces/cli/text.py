@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 TAB = 4  # columns
 
@@ -14,8 +17,10 @@ _ESCAPES = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]*[0-~]?"
 )
-# Controls but tab and newline; marks that reorder the line (CVE-2021-42574); halves of surrogate pairs.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Controls but tab and newline; marks that reorder the line (CVE-2021-42574) or break it; halves of surrogate pairs.
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]"
+)
 
 
 def clean(text: str) -> str:
@@ -41,9 +46,27 @@ def one_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
+class Terminal(Console):
+    """A console that takes nothing for markup: square brackets, emoji names and numbers print as they are.
+
+    What controls a terminal is left out of whatever is printed, so that a text which was forgotten to be cleaned does
+    no harm; `clean` also takes the rest of such a sequence away, which one would see.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or not _CONTROLS.search(segment.text):
+                yield segment
+            else:
+                yield Segment(_CONTROLS.sub("", segment.text), segment.style)
+
+
 def terminal(*, stderr: bool = False) -> Console:
-    """A console that takes nothing for markup: square brackets, emoji names and numbers print as they are."""
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    """The console of this process."""
+    return Terminal(stderr=stderr)
 
 
 def seconds(value: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
-from pathlib import Path
+from pathlib import PosixPath
 from typing import Any, Literal, get_origin, get_type_hints
 
 from pydantic import BaseModel
@@ -79,28 +79,30 @@ def each_kind() -> list[Event]:
 
 
 def _changed(value: Any, text: str) -> Iterator[tuple[str, Any]]:
-    match value:
-        case str() if type(value) is str:
-            yield "", text
-        case Path():
-            yield "", Path(text)
-        case BaseModel():
-            for name in type(value).model_fields:
-                for where, new in _changed(getattr(value, name), text):
-                    yield f".{name}{where}", value.model_copy(update={name: new})
-        case Mapping():
-            for key, item in value.items():
-                for where, new in _changed(item, text):
-                    yield f"[{key!r}]{where}", {**value, key: new}
-            yield "{}", {**value, text: "x"}
-        case tuple() if type(value) is tuple:
-            for n, item in enumerate(value):
-                for where, new in _changed(item, text):
-                    yield f"[{n}]{where}", (*value[:n], new, *value[n + 1 :])
-        case _ if is_dataclass(value):
-            hints = get_type_hints(type(value))
-            for field in fields(value):
-                if field.name == "events" or get_origin(hints[field.name]) is Literal:
-                    continue
-                for where, new in _changed(getattr(value, field.name), text):
-                    yield f".{field.name}{where}", replace(value, **{field.name: new})  # type: ignore[type-var]
+    """The value with the text in the place of each string in it, and where that is."""
+    if type(value) in (str, PosixPath):
+        yield "", type(value)(text)
+        return
+    if isinstance(value, Mapping):
+        yield "{}", {**value, text: "x"}
+    for where, part, put in _parts(value):
+        for further, new in _changed(part, text):
+            yield where + further, put(new)
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any, Callable[[Any], Any]]]:
+    """What a value is made of: where each part is, the part, and what puts another one in its place."""
+    if isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield f".{name}", getattr(value, name), lambda new, name=name: value.model_copy(update={name: new})
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield f"[{key!r}]", item, lambda new, key=key: {**value, key: new}
+    elif type(value) is tuple:
+        for n, item in enumerate(value):
+            yield f"[{n}]", item, lambda new, n=n: (*value[:n], new, *value[n + 1 :])
+    elif is_dataclass(value) and not isinstance(value, type):
+        hints = get_type_hints(type(value))
+        for field in fields(value):
+            if field.name != "events" and get_origin(hints[field.name]) is not Literal:
+                yield f".{field.name}", getattr(value, field.name), lambda new, n=field.name: replace(value, **{n: new})
