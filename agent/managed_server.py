@@ -1,7 +1,7 @@
 """Which process is our model server: its file on disk, whether it answers, and how it is stopped.
 
-`<state>/server.json` says which it is, `<state>/server.log` is its log. One server at a time: it takes most of the
-memory. The engine finds it here, and `serving/` starts it.
+`<state>/server.json` says which it is and holds its key, so that only its owner may read it; `<state>/server.log` is
+its log. One server at a time: it takes most of the memory. The engine finds it here, and `serving/` starts it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx
@@ -26,7 +26,8 @@ class ServerInfo:
     """Which process is our server. `started` is the process's creation time, so that a reused pid is not
     mistaken.
 
-    model: the folder of weights. profile: the name of its profile. log: path of the log.
+    model: the folder of weights. profile: the name of its profile. log: path of the log. key: what it answers to alone,
+    never to be shown; empty for one that an older version started.
     """
 
     pid: int
@@ -37,6 +38,7 @@ class ServerInfo:
     profile: str
     extra_flags: tuple[str, ...]
     log: str
+    key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,12 @@ def running_server() -> ServerInfo | None:
     return status.server if status.healthy else None
 
 
+def key_for(base_url: str) -> str:
+    """The key of the server at an address, where that is ours; else empty."""
+    server = _read_server_info()
+    return server.key if server and server.base_url == base_url and _process(server) else ""
+
+
 def stop_server(server: ServerInfo) -> None:
     """End the server and every process it started: politely, after 20 seconds by force. Safe to repeat."""
     process = _process(server)
@@ -88,7 +96,12 @@ def log_tail(server: ServerInfo, lines: int = 20) -> str:
 
 
 def write_server_info(server: ServerInfo) -> None:
-    _server_file().write_text(json.dumps(asdict(server), indent=1), encoding="utf-8")
+    """Put the record in the place of any other. It holds the key, so nobody else may read it at any moment."""
+    new = _server_file().with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump(asdict(server), file, indent=1)
+    new.replace(_server_file())
 
 
 def log_file() -> Path:

@@ -33,7 +33,7 @@ _PERHAPS = {"src", "source", "sources", "dst", "dest", "destination", "target", 
 _PERHAPS |= {"input", "inputs", "output", "outputs", "root", "base"}
 _BASES = {*_FOLDERS, "root", "base"}  # what other paths of the call may be relative to
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_]+")
-_FILE = re.compile(r"\s*file:", re.IGNORECASE)
+_FILE_SCHEME = re.compile(r"\s*file:", re.IGNORECASE)
 _DRIVE = re.compile(r"^[A-Za-z]:(?=[/\\])")
 SANDBOX_HOME = "/tmp"  # noqa: S108 - inside the container
 
@@ -120,7 +120,7 @@ def _in_parts(value: Any, where: str, around: _Kind | None, names: Collection[st
     inner = parts(value)
     if inner is None:
         text = bare(value)
-        if isinstance(text, str) and (around or _FILE.match(text)):
+        if isinstance(text, str) and (around or _FILE_SCHEME.match(text)):
             yield (around or _Kind(sure=False, base=False)).named(where, text)
         return
     kinds = [_kind(part.names, names) for part in inner]
@@ -213,7 +213,7 @@ def _places(named: Named, bases: Collection[str], place: Place) -> Leads:
                 _check_file(named, path)
         possible |= plainly | real
         # Below a folder that is really called `~` or `file:` nothing leads elsewhere, unless `..` takes that off.
-        if ".." in spelling or not (_FILE.match(spelling) or spelling[:1] == "~"):
+        if ".." in spelling or not (_FILE_SCHEME.match(spelling) or spelling[:1] == "~"):
             certain |= real
     return Leads(frozenset(possible), frozenset(certain or possible))
 
@@ -227,7 +227,7 @@ def _unusable(text: str) -> str:
     except UnicodeError:
         return "it is not Unicode"
     longest = max((len(part) for part in os.fsencode(text).split(b"/")), default=0) if size > LONGEST_NAME else 0
-    if size > LONGEST or (longest > LONGEST_NAME and not _FILE.match(text)):
+    if size > LONGEST or (longest > LONGEST_NAME and not _FILE_SCHEME.match(text)):
         return f"it is too long ({size} bytes)"
     return ""
 
@@ -288,7 +288,7 @@ def _nfkc(text: str) -> str:
 
 def _of_url(text: str) -> str:
     """The path of a `file:` URL, as the standard reads it."""
-    if not _FILE.match(text):
+    if not _FILE_SCHEME.match(text):
         return text
     try:
         return unquote(urlsplit(text.strip()).path)
@@ -298,7 +298,7 @@ def _of_url(text: str) -> str:
 
 def _behind_scheme(text: str) -> str:
     """What stands behind `file:`, with its query, as a tool reads it that knows nothing of URLs."""
-    return _FILE.sub("", text, count=1) if _FILE.match(text) else text
+    return _FILE_SCHEME.sub("", text, count=1) if _FILE_SCHEME.match(text) else text
 
 
 def _behind_slashes(text: str) -> str:
@@ -306,7 +306,7 @@ def _behind_slashes(text: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    return unquote(text) if _FILE.match(text) else text
+    return unquote(text) if _FILE_SCHEME.match(text) else text
 
 
 _TURNS: tuple[Callable[[str], str], ...] = (

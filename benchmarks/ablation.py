@@ -40,6 +40,7 @@ from fastslow.agent.loop import Branch
 from fastslow.agent.plan import PLAN, plan_tool
 from fastslow.agent.strategy import STRATEGIES, Guided, Move, Next, State
 from fastslow.agent.strategy.guided import VERBS
+from fastslow.agent.surfaces.cli.text import clean, one_line
 from fastslow.sandbox import DockerSandbox, Execution
 from fastslow.tools.builtin import python
 from fastslow.tools.builtin.execution import outcome_of
@@ -179,9 +180,8 @@ async def _run(suite: str, n: int, seed: int, at_once: int, out: Path) -> None:
                 async for row in measured:
                     append(path, row)
                     rows.append(row)
-                    print(
-                        f"{len(rows)}/{len(cases) * len(PARTS)}  {row.arm:28} {row.case:24} {row.wrong[:80] or 'right'}"
-                    )
+                    wrong = one_line(row.wrong[:500])[:80] or "right"
+                    print(f"{len(rows)}/{len(cases) * len(PARTS)}  {row.arm:28} {row.case:24} {wrong}")
         await engine.aclose()
         _write(rows, out)
     await sandbox.aclose()
@@ -228,7 +228,7 @@ def main() -> None:
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     asyncio.run(_run(asked.suite, asked.n, asked.seed, asked.at_once, asked.out))
-    print((asked.out / "table.md").read_text("utf-8"))
+    print(clean((asked.out / "table.md").read_text("utf-8")))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from fastslow.tools.teaching import Problem, problems
 MAX_CHARACTERS = 2_000_000
 SHOWN_ERRORS = 3
 
-_FENCE = re.compile(r"```[ \t]*\w*(?:[ \t]*\n(.*)\n[ \t]*```|\s*([{\[].*))", re.DOTALL)
+_FENCE = re.compile(r"```[ \t]*+\w*+(?:[ \t]*+\n(.*)\n[ \t]*+```|\s*+([{\[].*))", re.DOTALL)
 # What may stand behind a whole value and means nothing: stray closers, a fence, closing and special tags.
 _NOISE = re.compile(
     r"(?:\s+|[}\])`;]|</[\w:.-]{1,40}>|<\|[^<>|]{1,40}\|>|<｜[^<>｜]{1,40}｜>|\[\|[^\[\]|]{1,40}\|\])*+"

@@ -86,7 +86,8 @@ class VLLM:
 
     base_url: ends in /v1; None takes FASTSLOW_BASE_URL, else the server that `fastslow up` started. A query, or user
         and password, in it go with each request, and are never shown.
-    model: a served id; None takes the only one. api_key: None takes FASTSLOW_API_KEY; it is never shown.
+    model: a served id; None takes the only one. api_key: None takes FASTSLOW_API_KEY, and of the server that
+        `fastslow up` started its own; it is never shown.
     profile: a profile or its name; None finds it by the model's id.
     timeout: seconds that a server may take to begin an answer, or to go on with one (2 minutes at most).
     retries: of one call, when its answer fails. A server that is away or full is waited for, 5 minutes at most;
@@ -349,8 +350,8 @@ class VLLM:
 
     # --- first contact ---------------------------------------------------------------------------
 
-    def _open_connection(self, base_url: str) -> Connection:
-        address = Address.of(base_url, self._key or os.environ.get("FASTSLOW_API_KEY") or "")
+    def _open_connection(self, base_url: str, key: str) -> Connection:
+        address = Address.of(base_url, self._key or key or os.environ.get("FASTSLOW_API_KEY") or "")
         return Connection(address, timeout=self._timeout, retries=self._retries, transport=self._transport(address))
 
     def _transport(self, address: Address) -> httpx.AsyncBaseTransport | None:

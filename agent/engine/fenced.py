@@ -18,7 +18,7 @@ STOP = "\n```\n"
 OPENING_FENCE = f"```{CODE_TOOL}\n"
 CLOSING_FENCE = "\n```"
 
-_OPEN = re.compile(r"^([ \t]*)(`{3,})[ \t]*([\w+.-]*)[^\n`]*$", re.MULTILINE)
+_OPEN = re.compile(r"^([ \t]*+)(`{3,}+)[ \t]*+([\w+.-]*+)[^\n`]*+$", re.MULTILINE)
 _PYTHON = {"", "py", "python", "python3"}
 
 

@@ -19,8 +19,8 @@ from fastslow.agent.engine.types import NO_CALL, Reply, Request, Usage
 from fastslow.agent.engine.wire import call_block, fences_code, first_words, is_object
 from fastslow.agent.transcript import ToolCall, ToolResult
 
-# What ends a turn in a detokenized text: `<|im_end|>`, `[|endofturn|]`, `<|endoftext|>`.
-_END = re.compile(r"(<\|[^<>]*\|>|\[\|[^\[\]]*\|\]|\s)+\Z")
+# What ends a turn in a detokenized text: `<|im_end|>`, `[|endofturn|]`, `<|endoftext|>`. Looked for in its end alone.
+_END = re.compile(r"(?:<\|[^<>]{0,60}\|>|\[\|[^\[\]]{0,60}\|\]|\s{1,60})\Z")
 _FENCE = re.compile(r"^```[ \t]*(\w*)", re.MULTILINE)
 
 
@@ -106,7 +106,10 @@ def _visible_answer(raw: str, request: Request, profile: Profile) -> str:
     """The visible part of a generated text; a thinking turn that never closed its thoughts has none."""
     if request.mode.thinks and profile.tags[1] not in raw:
         return ""
-    return _split_tags(_END.sub("", raw), profile, request)[1]
+    end = len(raw)
+    while ending := _END.search(raw, max(end - 64, 0), end):
+        end = ending.start()
+    return _split_tags(raw[:end], profile, request)[1]
 
 
 def _mend_calls(

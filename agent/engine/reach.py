@@ -7,10 +7,11 @@ import os
 import time
 from collections.abc import Callable
 
+from fastslow.agent.engine.address import Address
 from fastslow.agent.engine.connection import Connection
 from fastslow.agent.engine.retries import PATIENCE
 from fastslow.agent.errors import EngineDied, EngineUnreachable
-from fastslow.agent.managed_server import ServerInfo, log_tail, running_server, server_status
+from fastslow.agent.managed_server import ServerInfo, key_for, log_tail, running_server, server_status
 
 RESTART_SECONDS = 30.0  # for somebody to start the managed server again, once it ended
 
@@ -18,11 +19,11 @@ RESTART_SECONDS = 30.0  # for somebody to start the managed server again, once i
 class Reach:
     """The way to one server, over one connection for each event loop.
 
-    base_url: None takes FASTSLOW_BASE_URL, else the managed server. open_: makes a connection to an address.
-    managed: what is known of the managed server, where that is the one.
+    base_url: None takes FASTSLOW_BASE_URL, else the managed server. open_: makes a connection to an address, with the
+    managed server's key where that is the one. managed: what is known of it then, if no address was passed.
     """
 
-    def __init__(self, base_url: str | None, open_: Callable[[str], Connection]) -> None:
+    def __init__(self, base_url: str | None, open_: Callable[[str, str], Connection]) -> None:
         self.base_url = base_url
         self.managed: ServerInfo | None = None
         self.connection: Connection | None = None
@@ -33,9 +34,9 @@ class Reach:
         """The connection of the running event loop, opened if there is none."""
         loop = asyncio.get_running_loop()
         if self.connection is None or self.connection.loop is not loop:
-            address = await asyncio.to_thread(self._address)
+            address, key = await asyncio.to_thread(self._address)
             if self.connection is None or self.connection.loop is not loop:  # nobody was faster meanwhile
-                self.connection = self._open(address)
+                self.connection = self._open(address, key)
         return self.connection
 
     async def follow_restart(self, server: Connection) -> bool:
@@ -70,18 +71,18 @@ class Reach:
         for connection in connections:
             await connection.aclose()
 
-    def _address(self) -> str:
-        """The address that was passed, or that of the environment, or of the managed server."""
+    def _address(self) -> tuple[str, str]:
+        """The address that was passed, or that of the environment, or of the managed server; and the latter's key."""
         base_url = self.base_url or os.environ.get("FASTSLOW_BASE_URL")
         if base_url:
-            return base_url
+            return base_url, key_for(Address.of(base_url).url)
         self.managed = running_server()
         if self.managed is None:
             raise EngineUnreachable(
                 "no model server is known: start one with `fastslow up`, or pass the address of yours "
                 "(base_url=, --base-url or FASTSLOW_BASE_URL)"
             )
-        return self.managed.base_url
+        return self.managed.base_url, self.managed.key
 
 
 def _server_died(server: ServerInfo, then: str) -> EngineDied:

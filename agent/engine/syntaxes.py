@@ -48,7 +48,7 @@ _TYPED_END = re.compile(r"<\|close\|>\s?argument\s?<\|sep\|>(?=\s*<\|(?:open|clo
 _TYPED_CALL_END = re.compile(r"<\|close\|>\s?call\s?<\|sep\|>")
 _ELEMENT = re.compile(rf"\s*{MINIMAX}<([\w.$-]{{1,128}})>")
 _INVOKE_END = re.compile(rf"\s*{MINIMAX}</invoke>")
-_GEMMA_KEY = re.compile(r"\s*(?:<\|\"\|>|<escape>|\")?([\w.$ -]{1,128}?)(?:<\|\"\|>|<escape>|\")?\s*:\s*")
+_GEMMA_KEY = re.compile(r"\s*+(?:<\|\"\|>|<escape>|\")?([\w.$ -]{1,128}?)(?:<\|\"\|>|<escape>|\")?\s{0,64}+:\s*")
 _GEMMA_WORD = re.compile(r"[^,{}\[\]<>\"\n]{1,500}")
 _GEMMA_QUOTES = ('<|"|>', "<escape>")
 _PYTHON_CALL = re.compile(r"([A-Za-z_][\w.]{0,127})\(")

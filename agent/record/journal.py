@@ -82,9 +82,10 @@ class RunInfo:
 class Written:
     """What the journal holds of a run.
 
-    events: all but `RunFinished`. inputs: the user's files, by name. workspace: the files as the last finished call
-    left them, None where no call was; a file that was too large to keep has None as its content. seconds: for which
-    the run was carried out. spent: replies of the model up to the last time that the run was out of its budget.
+    events: all but `RunFinished`. inputs: the user's files, by name, but for those that were lost. workspace: the files
+    as the last finished call left them, None where no call was; a file that was too large to keep has None as its
+    content. seconds: for which the run was carried out. spent: replies of the model up to the last time that the run
+    was out of its budget.
     """
 
     started: RunStarted
@@ -94,6 +95,11 @@ class Written:
     workspace: Mapping[str, bytes | None] | None
     seconds: float
     spent: tuple[TurnFinished, ...]
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The user's files whose contents the journal does not hold any more."""
+        return tuple(name for name in self.started.files if name not in self.inputs)
 
 
 class Journal:
@@ -235,7 +241,7 @@ class Journal:
             started=_started(run, events),
             events=tuple(event for event in events if not isinstance(event, RunFinished)),
             finished=last if isinstance(last, RunFinished) else None,
-            inputs={path: content or b"" for path, content in self._files(run, 0).items()},
+            inputs={path: content for path, content in self._files(run, 0).items() if content is not None},
             workspace=self._workspace(run),
             spent=tuple(event for event in events[: _out_of_budget(events)] if isinstance(event, TurnFinished)),
             seconds=_active([at for at, _ in rows], events),

@@ -13,7 +13,7 @@ from pathlib import Path
 from fastslow.agent.engine.profiles import Profile, find_profile
 from fastslow.agent.engine.scripted import ScriptedModel
 from fastslow.agent.engine.types import Engine
-from fastslow.agent.errors import ConfigurationError, RunUnknown
+from fastslow.agent.errors import ConfigurationError, JournalBroken, RunUnknown
 from fastslow.agent.events import CallFinished, CallStarted, Event, Exit, RunResumed, RunStarted, TurnFinished
 from fastslow.agent.plan import ANSWER, PLAN
 from fastslow.agent.record.journal import Journal, Written
@@ -113,14 +113,21 @@ def replayed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
     yield _replay(journal, journal.read(journal.find(name)), engine)
 
 
+def lost_files(written: Written) -> tuple[str, ...]:
+    """What the user should know of files that the journal lost; nothing where it lost none."""
+    names = ", ".join(written.lost)
+    return (f"the journal does not hold the contents of {names} any more",) if names else ()
+
+
 def _replay(journal: Journal, written: Written, engine: Engine) -> Start:
     past = (*written.events, written.finished) if written.finished else written.events
     recorder = Recorder(None, past, replaying=True)
     started = written.started
     silent = ScriptedModel((), profile=_profile(engine, started.profile), model=started.model)
-    earlier, there = _left(journal, started.after)
-    before = (started.after, _history(started) or earlier, there)
-    return Start(started.run, started.task, _given(written), recorder, *before, written=started, engine=silent)
+    earlier, there = _left(journal, started.after, replaying=True)
+    given, before = _given(written, replaying=True), (started.after, _history(started) or earlier, there)
+    notices = lost_files(written)
+    return Start(started.run, started.task, given, recorder, *before, written=started, engine=silent, notices=notices)
 
 
 def _history(started: RunStarted) -> tuple[Message, ...]:
@@ -134,9 +141,13 @@ def _profile(engine: Engine, name: str) -> Profile:
     return find_profile(name)
 
 
-def _given(written: Written) -> tuple[Given, ...]:
-    """The user's files as they were when the run began, whatever became of them since."""
-    return tuple(Given(name, written.inputs[name]) for name in written.started.files)
+def _given(written: Written, *, replaying: bool = False) -> tuple[Given, ...]:
+    """The user's files as they were when the run began, whatever became of them since. JournalBroken where one was
+    lost; to a replay it is empty, as nothing there reads it."""
+    if written.lost and not replaying:
+        [told] = lost_files(written)
+        raise JournalBroken(f"{told}, which run {written.started.run} needs to go on; start the task anew")
+    return tuple(Given(name, written.inputs.get(name, b"")) for name in written.started.files)
 
 
 def asked(task: str, files: tuple[Given, ...]) -> User:
@@ -144,7 +155,7 @@ def asked(task: str, files: tuple[Given, ...]) -> User:
     return User(f"{task}\n\nFiles:\n{described(files)}" if files else task)
 
 
-def _left(journal: Journal, run: str) -> tuple[tuple[Message, ...], tuple[Given, ...]]:
+def _left(journal: Journal, run: str, *, replaying: bool = False) -> tuple[tuple[Message, ...], tuple[Given, ...]]:
     """What a run and those before it leave to one that follows: what was said, and the files.
 
     Raises ConfigurationError where it was not answered, RunUnknown.
@@ -156,9 +167,9 @@ def _left(journal: Journal, run: str) -> tuple[tuple[Message, ...], tuple[Given,
         raise ConfigurationError(
             f"run {run} has no answer that a task could follow; go on with it: fastslow resume {run}"
         )
-    earlier, there = _left(journal, written.started.after)
+    earlier, there = _left(journal, written.started.after, replaying=replaying)
     earlier = _history(written.started) or earlier
-    given = _given(written)
+    given = _given(written, replaying=replaying)
     answer = Assistant(written.finished.result.answer)
     said = (*earlier, asked(written.started.task, given), *_said(written.events), answer)
     if written.workspace is None:

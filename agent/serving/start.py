@@ -1,6 +1,7 @@
 """Starts a vLLM server of our own, detached, and waits until it answers.
 
-It listens on the loopback interface only. `managed_server.py` finds it again and stops it.
+It listens on the loopback interface only, and answers only to a key of its own, as other users of the machine reach
+that too. `managed_server.py` finds it again and stops it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import json
 import os
 import re
+import secrets
 import socket
 import subprocess
 import time
@@ -39,7 +41,8 @@ from fastslow.agent.serving.machine import GIB, Machine, Progress, only_one, thi
 START_LIMIT = 1800.0  # seconds; a 32B model read from a slow disk takes several minutes
 CONCURRENT_CONTEXTS = 4  # full contexts that the key-value cache holds without a GPU: branches run side by side
 LOG_LINE = re.compile(r"INFO \d\d-\d\d [\d:]+ \[\S+\] (.+)")
-PLUGIN = Path(__file__).with_name("plugin")  # our one change to vLLM
+PLUGIN = Path(__file__).with_name("plugin")  # our one change to how vLLM computes
+GUARD = Path(__file__).with_name("guard")  # and that to who may ask it
 KEPT_VARIABLES = (
     "PATH",
     "HOME",
@@ -74,7 +77,8 @@ async def start_server(
             on_progress(f"stopping the server of {old.served_name}", None)
             await asyncio.to_thread(stop_server, old)
         command = _command(entry, profile, this_machine(), _usable_port(port))
-        process = _spawn([*command, *extra_flags])
+        key = secrets.token_urlsafe(32)
+        process = _spawn([*command, *extra_flags], key)
         server = ServerInfo(
             pid=process.pid,
             started=psutil.Process(process.pid).create_time(),
@@ -84,6 +88,7 @@ async def start_server(
             profile=profile.name,
             extra_flags=tuple(extra_flags),
             log=str(log_file()),
+            key=key,
         )
         write_server_info(server)
         try:
@@ -106,7 +111,7 @@ def _command(entry: ModelEntry, profile: Profile, machine: Machine, port: int) -
     grammar = {"backend": "xgrammar", "disable_any_whitespace": True}  # vllm-project/vllm/issues/38696
     command = [str(engine_python()), "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(entry.folder), "--served-model-name", entry.served_name]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--middleware", "fastslow_guard.Guard"]
     command += ["--enable-auto-tool-choice", "--tool-call-parser", profile.tool_parser]
     command += ["--tool-strict-level", "parameter", "--reasoning-parser", profile.reasoning_parser]
     command += ["--default-chat-template-kwargs", json.dumps({profile.kwarg: False})]
@@ -137,12 +142,13 @@ def _cache_bytes(entry: ModelEntry, machine: Machine, length: int) -> int:
     return min(CONCURRENT_CONTEXTS * least, max(room // 2, least))
 
 
-def _environment(machine: Machine) -> dict[str, str]:
-    """A small one: the server reads a folder and opens one port, it needs no proxies and no secrets."""
+def _environment(machine: Machine, key: str) -> dict[str, str]:
+    """A small one: the server reads a folder and opens one port, it needs no proxies and no secrets but its own key,
+    which others could read on a command line."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     own = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
-    if not machine.has_gpu:
-        own["PYTHONPATH"] = str(PLUGIN)
+    own["VLLM_API_KEY"] = key
+    own["PYTHONPATH"] = os.pathsep.join(map(str, [GUARD] if machine.has_gpu else [GUARD, PLUGIN]))
     cpus = sorted(os.sched_getaffinity(0))
     if not machine.has_gpu and len(cpus) <= 8:
         # By itself vLLM sets one core aside; of 2 cores that is half: 5.6 tokens/s against 18. Large machines
@@ -151,7 +157,7 @@ def _environment(machine: Machine) -> dict[str, str]:
     return kept | own
 
 
-def _spawn(command: list[str]) -> subprocess.Popen[bytes]:
+def _spawn(command: list[str], key: str) -> subprocess.Popen[bytes]:
     """Start in a session of its own, so that it outlives us and a Ctrl-C at our terminal."""
     if not engine_python().exists():
         raise EngineError("the engine is not installed; run: fastslow up")
@@ -161,7 +167,7 @@ def _spawn(command: list[str]) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=_environment(this_machine()),
+            env=_environment(this_machine(), key),
             cwd=state_folder(),
             start_new_session=True,
         )

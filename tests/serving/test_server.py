@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +32,7 @@ from fastslow.agent.serving.catalog import ModelEntry, find_model, folder_entry
 from fastslow.agent.serving.diagnose import explain_death
 from fastslow.agent.serving.install import engine_folder
 from fastslow.agent.serving.start import start_server
+from fastslow.agent.surfaces.cli import serving
 from fastslow.agent.transcript import User
 
 EXAONE4 = replace(find_profile("exaone4"), chat_template="exaone4.jinja")
@@ -187,12 +190,81 @@ async def test_without_the_engine_nothing_starts() -> None:
         await start_server(SMALL, EXAONE4, quiet)
 
 
-def test_the_server_gets_no_proxies_and_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_gets_no_proxies_and_no_secrets_but_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://user:password@proxy")
     monkeypatch.setenv("HF_TOKEN", "secret")
-    given = start._environment(start.this_machine())
+    given = start._environment(start.this_machine(), "its key")
     assert {"HTTPS_PROXY", "HF_TOKEN"}.isdisjoint(given)
-    assert given["HF_HUB_OFFLINE"] == "1"
+    assert (given["HF_HUB_OFFLINE"], given["VLLM_API_KEY"]) == ("1", "its key")
+
+
+def test_the_key_is_for_its_owner_alone(home: Path) -> None:
+    """Also where an older version left a record that all could read."""
+    file = home / "state" / "server.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("{}")
+    file.chmod(0o644)
+    with child("import time; time.sleep(600)") as process:
+        server = replace(recorded(process), key="s3cret")
+        managed_server.write_server_info(server)
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert server_status().server == server
+        assert managed_server.key_for(server.base_url) == "s3cret"
+        assert managed_server.key_for("http://127.0.0.1:10/v1") == ""
+        assert "s3cret" not in repr(server_status())
+    assert managed_server.key_for(server.base_url) == "", "another program may have its port by now"
+
+
+def test_the_key_of_an_older_version_s_server_is_none(home: Path) -> None:
+    with child("import time; time.sleep(600)") as process:
+        server = recorded(process)
+        file = home / "state" / "server.json"
+        told = json.loads(file.read_text())
+        del told["key"]
+        file.write_text(json.dumps(told))
+        assert server_status().server == server
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_status_does_not_show_the_key(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    with child("import time; time.sleep(600)") as process:
+        managed_server.write_server_info(replace(recorded(process), key="s3cret"))
+        serving.status(as_json=as_json)
+    said = capsys.readouterr().out
+    assert str(process.pid) in said
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/health", [], 200),
+        ("/v1/models", [], 401),
+        ("/invocations", [(b"authorization", b"Bearer wrong")], 401),
+        ("/tokenize", [(b"authorization", b"Bearer s3cret"), (b"authorization", b"Bearer wrong")], 401),
+        ("/health/../invocations", [], 401),
+        ("/metrics", [(b"authorization", b"Bearer s3cret")], 200),
+    ],
+)
+async def test_whoever_asks_must_know_the_key(
+    monkeypatch: pytest.MonkeyPatch, path: str, headers: list[tuple[bytes, bytes]], status: int
+) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", "s3cret")
+    monkeypatch.syspath_prepend(str(start.GUARD))
+    guard = importlib.import_module("fastslow_guard")
+    sent: list[dict[str, object]] = []
+
+    async def app(scope: object, receive: object, send: Callable[[dict[str, object]], Awaitable[None]]) -> None:
+        await send({"type": "http.response.start", "status": 200})
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    await guard.Guard(app)({"type": "http", "path": path, "headers": headers}, None, send)
+    assert sent[0]["status"] == status
+    sent.clear()
+    await guard.Guard(app)({"type": "websocket", "path": "/v1/realtime", "headers": []}, None, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +317,9 @@ async def test_vllm_serves_and_switches_the_exaone_4_family(tiny: ModelEntry) ->
         assert any(steps)
         assert await start_server(tiny, EXAONE4, quiet) == started
         assert server_status().healthy
-        async with httpx.AsyncClient(base_url=started.base_url, timeout=120) as client:
+        await check_it_answers_to_its_key_alone(started)
+        headers = {"Authorization": f"Bearer {started.key}"}
+        async with httpx.AsyncClient(base_url=started.base_url, headers=headers, timeout=120) as client:
             fast, slow = await asyncio.gather(prompt_ids(client, False), prompt_ids(client, True))
             open_tag, close_tag = await one_token(client, "<think>"), await one_token(client, "</think>")
             assert slow[-2] == open_tag
@@ -293,6 +367,23 @@ async def test_a_turn_goes_on_where_vllm_was_started_again(tiny: ModelEntry) -> 
         await engine.aclose()
         if last := server_status().server:
             stop_server(last)
+
+
+async def check_it_answers_to_its_key_alone(server: ServerInfo) -> None:
+    """Every path that vLLM has, but for its health."""
+    root = server.base_url.removesuffix("/v1")
+    async with httpx.AsyncClient(base_url=root, trust_env=False, timeout=120) as client:
+        own = {"Authorization": f"Bearer {server.key}"}
+        described = (await client.get("/openapi.json", headers=own)).raise_for_status().json()
+        assert {"/invocations", "/tokenize", "/v1/chat/completions"} <= set(described["paths"])
+        tried = [(method, path) for path, told in described["paths"].items() for method in told]
+        got = {path: (await client.request(method, path, json={})).status_code for method, path in tried}
+        assert {path for path, status in got.items() if status != 401} == {"/health"}
+        wrong = {"Authorization": "Bearer " + "x" * len(server.key)}
+        assert (await client.get("/v1/models", headers=wrong)).status_code == 401
+    shown = " ".join(psutil.Process(server.pid).cmdline()) + managed_server.log_tail(server, 10_000)
+    assert server.key not in shown
+    assert len(server.key) > 30
 
 
 async def prompt_ids(client: httpx.AsyncClient, thinking: bool) -> list[int]:

@@ -24,7 +24,7 @@ from fastslow.sandbox import Egress
 FOLDED_THOUGHTS = 3  # lines of thinking that stay when it is folded
 FOLDED_OUTPUT = 20  # lines of a tool's output
 NARROW = 52  # columns below which the table leaves one out
-LONGEST_ARGUMENTS = 300
+LONGEST_ARGUMENTS = 300  # characters, also of a tool's name
 _LEXERS = {"code": "python", "command": "bash"}
 
 
@@ -84,12 +84,14 @@ def code_of(arguments: Mapping[str, Any]) -> Text | None:
 def call_heading(call: ToolCall, arguments: Mapping[str, Any]) -> Text:
     """The tool's name with its arguments; code is shown below and not here."""
     shown = {name: value for name, value in arguments.items() if name not in _LEXERS}
-    text = Text(one_line(call.name), "bold cyan")
+    text = Text(_cut(one_line(call.name)), "bold cyan")
     if shown:
-        written = one_line(json.dumps(shown, ensure_ascii=False, default=str))
-        cut = written[:LONGEST_ARGUMENTS] + ("…" if len(written) > LONGEST_ARGUMENTS else "")
-        text.append(f" {cut}", "cyan")
+        text.append(f" {_cut(one_line(json.dumps(shown, ensure_ascii=False, default=str)))}", "cyan")
     return text
+
+
+def _cut(text: str) -> str:
+    return text[:LONGEST_ARGUMENTS] + ("…" if len(text) > LONGEST_ARGUMENTS else "")
 
 
 def event_line(event: CallDisplay | Compacted | Consent | NetworkUsed) -> Text:
@@ -129,14 +131,20 @@ def connection_line(egress: Egress) -> Text:
 
 def picture_line(data: Mapping[str, str | bytes]) -> Text:
     """One line for a display with a picture, which a terminal cannot draw; else nothing: its text is in the output."""
-    kinds = [f"{kind} ({size(len(content))})" for kind, content in data.items() if kind.startswith("image/")]
+    kinds = [f"{one_line(kind)} ({size(len(content))})" for kind, content in data.items() if kind.startswith("image/")]
     return Text(f"▣ {join_dots(*kinds)}" if kinds else "", "dim")
 
 
 def file_lines(files: Sequence[Path]) -> Text:
-    """One line a file, with its size."""
-    lines = (f"{one_line(str(file))}  {size(file.stat().st_size)}" for file in files)
-    return Text("\n".join(lines))
+    """One line a file, with its size, or that it is gone: somebody removed it, or the run was on another machine."""
+    return Text("\n").join([Text(one_line(str(file))).append_text(_size_of(file)) for file in files])
+
+
+def _size_of(file: Path) -> Text:
+    try:
+        return Text(f"  {size(file.stat().st_size)}")
+    except (OSError, ValueError):  # the latter for a name that no file can have
+        return Text("  not there any more", "dim")
 
 
 def usage_table(turns: Sequence[TurnFinished], usage: Mapping[str, ModeUsage], width: int) -> Table:
@@ -151,7 +159,7 @@ def usage_table(turns: Sequence[TurnFinished], usage: Mapping[str, ModeUsage], w
         turn = f"{event.turn}" + (f" (step {one_line(event.branch)})" if event.branch and wide else "")
         table.add_row(turn, event.mode.name, *_cells(event.reply.usage, wide), style="dim")
     for name, row in usage.items():
-        table.add_row(f"all {row.turns}", name, *_cells(row.usage, wide), style="bold")
+        table.add_row(f"all {row.turns}", one_line(name), *_cells(row.usage, wide), style="bold")
     return table
 
 

@@ -28,7 +28,7 @@ from fastslow.agent.modes import ModePolicy
 from fastslow.agent.surfaces.cli.options import CANCELLED, changed_budget, parse_think
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare_run
-from fastslow.agent.surfaces.cli.text import terminal
+from fastslow.agent.surfaces.cli.text import one_line, terminal
 from fastslow.sandbox import DockerSandbox
 
 BUDGET = Budget(turns=30, seconds=600)  # of each run
@@ -106,7 +106,8 @@ def _run(arguments: EvalArguments, arms: Callable[[Profile], Sequence[Arm]]) -> 
     try:
         return asyncio.run(_carry_out(arguments, engine, cases, arms))
     except KeyboardInterrupt:
-        typer.echo(f"Stopped. The same command goes on where it stopped, from {arguments.out / ROWS}.", err=True)
+        where = arguments.out / ROWS
+        typer.echo(one_line(f"Stopped. The same command goes on where it stopped, from {where}."), err=True)
         return None
 
 
@@ -131,7 +132,7 @@ async def _carry_out(
                 rows.append(row)
                 console.print("✓" if row.right else "✗", style="green" if row.right else "red", end=" ")
                 console.print(f"{len(rows)}/{total}  {row.arm:8} {row.case:28} {row.seconds:5.1f} s  ", end="")
-                console.print(row.wrong[:120], style="dim", soft_wrap=True)
+                console.print(one_line(row.wrong[:500])[:120], style="dim", soft_wrap=True)
     finally:
         await engine.aclose()
         await sandbox.aclose()

@@ -56,7 +56,9 @@ from fastslow.agent.surfaces.cli.blocks import (
 from fastslow.agent.surfaces.cli.text import clean, one_line, seconds
 
 FRAMES = 4  # a second; the model's own server may run on the same cores
-KEPT = 8000  # characters of a growing text that are kept to draw its end
+KEPT = 8000  # characters of a text that are kept to draw its end
+LONGEST_LINE = 1000  # characters of what is redrawn as one line; beyond any terminal's width
+LONGEST_MARKDOWN = 20_000  # characters; a parser of it takes seconds for longer ones that were made to
 SHOWN_CALLS = 20  # of those that one piece of code makes; the rest is counted
 _MARKS = {"waiting": ("·", "dim"), "running": ("▸", "yellow"), "done": ("✓", "green"), "failed": ("✗", "red")}
 
@@ -73,12 +75,13 @@ class View(Protocol):
 
 @dataclass(slots=True)
 class Activity:
-    """A turn that is being generated, or a call that runs."""
+    """A turn that is being generated, or a call that runs. code_end: what of its code may be redrawn."""
 
     title: Text
     thinking: str = ""
     text: str = ""
     code: Text | None = None
+    code_end: Text | None = None
     branch: str = ""
     started: float = field(default_factory=time.monotonic)
 
@@ -91,6 +94,7 @@ class RunView:
         self._show_thinking = show_thinking
         self._interactive = console.is_terminal and not console.is_dumb_terminal
         self._plan: Plan | None = None
+        self._headlines: list[str] = []  # of the plan, and of its steps
         self._steps: dict[int, str] = {}
         self._active: dict[str, Activity] = {}
         self._calls_of: Counter[str] = Counter()  # by the call whose code made them
@@ -152,7 +156,8 @@ class RunView:
         match event:
             case TurnStarted():
                 where = join_dots(key, branch_label(event.branch))
-                title = Text.assemble((f"{where} ", "bold"), mode_badge(event.mode), (f"  {event.reason}", "dim"))
+                why = _headline(event.reason)
+                title = Text.assemble((f"{where} ", "bold"), mode_badge(event.mode), (f"  {why}", "dim"))
                 self._active[key] = Activity(title, branch=event.branch)
             case TurnDelta():
                 activity = self._active.setdefault(key, Activity(Text(key)))
@@ -177,7 +182,9 @@ class RunView:
                 title.append_text(call_heading(event.call, event.arguments))
                 if event.branch:
                     title.append(f"  {branch_label(event.branch)}", "dim")
-                self._active[event.call.id] = Activity(title, code=code_of(event.arguments))
+                code = code_of(event.arguments)
+                end = code[-KEPT:] if code and len(code) > KEPT else code
+                self._active[event.call.id] = Activity(title, code=code, code_end=end)
             case CallStarted():
                 self._plan_carried_out = False
             case CallOutput() if event.call_id in self._active:
@@ -197,6 +204,7 @@ class RunView:
         match event:
             case PlanMade():
                 self._plan, self._plan_carried_out = event.plan, True
+                self._headlines = [_headline(text) for text in (event.plan.goal, *(s.do for s in event.plan.steps))]
                 self._steps = dict.fromkeys(range(1, len(event.plan.steps) + 1), "waiting")
                 self._print(Text(f"Plan: {one_line(event.plan.goal)}", "bold"))
                 for number, step in enumerate(event.plan.steps, 1):
@@ -277,6 +285,8 @@ class RunView:
     def _markdown(self, text: str) -> RenderableType:
         from rich.markdown import Markdown
 
+        if len(text) > LONGEST_MARKDOWN:
+            return Text(text)
         return Markdown(text, hyperlinks=False)  # a link's address is shown, not hidden behind its text
 
     # --- what is redrawn -----------------------------------------------------------------------
@@ -299,11 +309,10 @@ class RunView:
         # A long plan scrolls with what is done: one finished step stays above the first open one.
         opened = next((n for n, (_, state) in enumerate(steps) if state in ("waiting", "running")), len(steps))
         start = max(0, min(opened - 1, len(steps) - rows + 1))
-        lines = [Text(f"Plan: {one_line(self._plan.goal)}", "bold")]
+        lines = [Text(f"Plan: {self._headlines[0]}", "bold")]
         for number, state in steps[start : start + rows - 1]:
             mark, style = _MARKS[state]
-            do = one_line(self._plan.steps[number - 1].do)
-            lines.append(Text.assemble((f" {mark} ", style), f"{number} {do}"))
+            lines.append(Text.assemble((f" {mark} ", style), f"{number} {self._headlines[number]}"))
         for line in lines:
             line.truncate(width, overflow="ellipsis")
         return lines
@@ -318,8 +327,8 @@ class RunView:
         if activity.thinking:
             thoughts = self._wrapped(Text(clean(activity.thinking).strip(), "dim italic"), 4)
             body += thoughts if self._show_thinking else thoughts[-FOLDED_THOUGHTS:]
-        if activity.code:
-            body += self._wrapped(activity.code, 4)
+        if activity.code_end:
+            body += self._wrapped(activity.code_end, 4)
         if activity.text:
             body += self._wrapped(Text(clean(activity.text).strip("\n"), "dim" if activity.code else ""), 4)
         tail = body[-(rows - 1) :] if rows > 1 else []
@@ -329,4 +338,9 @@ class RunView:
         """The text's lines as they fit the terminal behind an indent."""
         if not text.plain:
             return []
-        return list(text.wrap(self._console, max(10, self._console.width - indent), tab_size=4))
+        return list(text.wrap(self._console, max(10, self._console.width - indent)))
+
+
+def _headline(text: str) -> str:
+    """As much of a text on one line as can be seen of it where that is redrawn."""
+    return one_line(text[: 2 * LONGEST_LINE])[:LONGEST_LINE]

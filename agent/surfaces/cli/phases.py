@@ -104,8 +104,8 @@ class _Row:
     """One phase."""
 
     def __init__(self, title: str, why: str) -> None:
-        self.title = title
-        self.why = why
+        self.title = one_line(title)
+        self.why = one_line(why)
         self.detail = ""
         self.fraction: float | None = None
         self.mark: Text | None = None  # how it ended

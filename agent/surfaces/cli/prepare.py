@@ -21,6 +21,7 @@ from fastslow.agent.serving.machine import side_by_side, this_machine
 from fastslow.agent.serving.start import start_server
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.signals import run_until_signal
+from fastslow.agent.surfaces.cli.text import one_line
 from fastslow.sandbox import DockerMissing, build_image, docker_client, ensure_docker, image_tag
 
 
@@ -132,7 +133,8 @@ def confirm_licence(entry: ModelEntry, *, accepted: bool = False) -> None:
         return
     licence = entry.licence
     if not accepted and sys.stdin.isatty():
-        question = f"{entry.served_name} is under {licence.name}, see {licence.url}\nDo you accept these terms?"
+        about = one_line(f"{entry.served_name} is under {licence.name}, see {licence.url}")
+        question = f"{about}\nDo you accept these terms?"
         accepted = typer.confirm(question, default=False, err=True)
     if not accepted:
         raise ModelUnavailable(

@@ -14,7 +14,7 @@ from fastslow import ConfigurationError, Journal, JournalBroken
 from fastslow.agent.record.journal import RunInfo
 from fastslow.agent.surfaces.cli.options import CANCELLED
 from fastslow.agent.surfaces.cli.runs import run_table
-from fastslow.agent.surfaces.cli.text import size, terminal
+from fastslow.agent.surfaces.cli.text import one_line, size, terminal
 
 LISTED = 20  # runs that are shown before the question
 
@@ -43,7 +43,9 @@ def remove(names: Sequence[str], older_than: timedelta | None, *, yes: bool) -> 
         try:
             freed = f"{size(journal.shrink())} given back to the disk"
         except JournalBroken as error:  # they are gone all the same
-            freed = f"their space could not be given back to the disk yet, and later runs use it: {error}"
+            freed = (
+                f"their space could not be given back to the disk yet, and later runs use it: {one_line(str(error))}"
+            )
     console.print(f"{_count(len(gone))} removed; {freed}")
     return 0
 

@@ -17,10 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fastslow import Agent, Budget, ConfigurationError, Journal, ScriptedModel
-from fastslow.agent.events import Exit, RunFinished
+from fastslow.agent.events import Exit, Notice, RunFinished, RunStarted
 from fastslow.agent.plan import OWN
 from fastslow.agent.record.journal import RunInfo
-from fastslow.agent.record.start import new_id
+from fastslow.agent.record.start import lost_files, new_id
 from fastslow.agent.surfaces.cli import run as runner
 from fastslow.agent.surfaces.cli.options import changed_budget, sandbox_limits
 from fastslow.agent.surfaces.cli.text import one_line, terminal
@@ -79,6 +79,9 @@ def show(name: str, *, as_json: bool, show_thinking: bool) -> None:
     with view:
         for event in written.events:
             view.show(event)
+            if isinstance(event, RunStarted):
+                for lost in lost_files(written):
+                    view.show(Notice(lost))
         if written.finished:
             view.show(written.finished)
 

@@ -110,7 +110,7 @@ def ls(*, as_json: bool) -> None:
     """Show the sandboxes that there are."""
     found = _use(DockerSandbox(), DockerSandbox.ls)
     if as_json:
-        terminal().print_json(json.dumps([asdict(one) for one in found]))
+        sys.stdout.write(json.dumps([asdict(one) for one in found], indent=2) + "\n")
         return
     table = Table("Name", "State", "Owner", "Status", "Image", "Daemon", box=None, header_style="bold")
     for one in found:
@@ -128,7 +128,7 @@ def probe(*, as_json: bool) -> int:
         findings = _use(DockerSandbox(), _probe)
     held = sum(finding.held for finding in findings)
     if as_json:
-        terminal().print_json(json.dumps([asdict(finding) for finding in findings]))
+        sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
     else:
         table = Table("", "Kind", "Check", "What came of it", box=None, header_style="bold")
         for finding in findings:

@@ -51,7 +51,10 @@ def status(*, as_json: bool) -> int:
     """Show the server; returns 0 if it answers, else 1."""
     found = server_status()
     if as_json:
-        print(json.dumps(asdict(found)))  # noqa: T201
+        told = asdict(found)
+        if found.server:
+            del told["server"]["key"]
+        print(json.dumps(told))  # noqa: T201
     elif found.server is None:
         terminal().print("no server is running; start one with `fastslow up`")
     else:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+TAB = 4  # columns
 
 # CSI sequences, then strings (OSC, DCS, ...) up to their terminator, then two-character ones (ECMA-48 §5).
 _ESCAPES = re.compile(
@@ -12,20 +17,24 @@ _ESCAPES = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]*[0-~]?"
 )
-# Controls but tab and newline; marks that reorder the line (CVE-2021-42574); halves of surrogate pairs.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_OVERWRITTEN = re.compile(r"[^\n]*\r(?!\n|$)", re.MULTILINE)
+# Controls but tab and newline; marks that reorder the line (CVE-2021-42574) or break it; halves of surrogate pairs.
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]"
+)
 
 
 def clean(text: str) -> str:
     """The text without anything that moves a cursor, sets a title or reorders a line; of a line that was
-    overwritten (a progress bar), its last state.
+    overwritten (a progress bar), its last state. Takes linear time.
 
     >>> clean("\\x1b[31mred\\x1b[0m\\r\\n1 %\\r2 %")
     'red\\n2 %'
     """
-    lines = _OVERWRITTEN.sub("", _ESCAPES.sub("", text).replace("\r\n", "\n"))
-    return _CONTROLS.sub("", lines.replace("\u2028", "\n").replace("\u2029", "\n"))
+    text = _ESCAPES.sub("", text)
+    if "\r" in text:
+        text = "\n".join([line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")])
+    text = _CONTROLS.sub("", text.replace("\u2028", "\n").replace("\u2029", "\n"))
+    return text.expandtabs(TAB)  # rich, which would, takes quadratic time to
 
 
 def one_line(text: str) -> str:
@@ -37,9 +46,27 @@ def one_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
+class Terminal(Console):
+    """A console that takes nothing for markup: square brackets, emoji names and numbers print as they are.
+
+    What controls a terminal is left out of whatever is printed, so that a text which was forgotten to be cleaned does
+    no harm; `clean` also takes the rest of such a sequence away, which one would see.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or not _CONTROLS.search(segment.text):
+                yield segment
+            else:
+                yield Segment(_CONTROLS.sub("", segment.text), segment.style)
+
+
 def terminal(*, stderr: bool = False) -> Console:
-    """A console that takes nothing for markup: square brackets, emoji names and numbers print as they are."""
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    """The console of this process."""
+    return Terminal(stderr=stderr)
 
 
 def seconds(value: float) -> str:

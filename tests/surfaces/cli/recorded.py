@@ -68,7 +68,7 @@ def fenced(number: int, branch: str, code: str) -> tuple[list[Event], ToolCall]:
     return turn(number, branch, FAST, reply), call
 
 
-def events(made: tuple[Path, ...] = ()) -> list[Event]:
+def events(made: tuple[Path, ...] = (Path("made.png"),)) -> list[Event]:
     """The whole run. made: files that exist."""
     plan = ToolCall("p1", "plan", "{}")
     planning = Reply("", THOUGHTS, (plan,), usage=usage(thinking=96))

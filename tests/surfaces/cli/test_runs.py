@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from fastslow import Agent, DummySandbox, Journal, ScriptedModel
+from fastslow import Agent, DummySandbox, Journal, JournalBroken, ScriptedModel
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.surfaces.cli import run as runner
 from fastslow.agent.surfaces.cli import runs as commands
@@ -130,6 +131,37 @@ def test_what_a_run_said_is_shown_again(nowhere: dict[str, str], run: str, comma
     told = [json.loads(line) for line in fastslow(nowhere, command, "--json").stdout.splitlines()]
     assert (told[0]["event"], told[-1]["event"]) == ("run_started", "run_finished")
     assert told[-1]["result"]["answer"].endswith("end.")
+
+
+@pytest.mark.parametrize("command", ["show", "replay"])
+@pytest.mark.parametrize("gone", ["out", "contents", "inputs"])
+def test_what_is_gone_is_named_and_the_rest_is_shown(
+    nowhere: dict[str, str], tmp_path: Path, command: str, gone: str
+) -> None:
+    """The folder of results was removed, or the journal came without some contents, or without the rows of files."""
+    (tmp_path / "orders.csv").write_text("region\nSouth\n")
+    script = [calls(("write_file", {"path": "plot.svg", "content": "<svg/>"})), says("South.")]
+    sandbox, journal = DummySandbox(), journal_of(nowhere)
+    agent = Agent(engine=ScriptedModel(script), sandbox=sandbox, journal=journal)
+    done = agent.run_sync("Which region?", files=[tmp_path / "orders.csv"], out=tmp_path / "out")
+    assert [file.name for file in done.files] == ["plot.svg"]
+    match gone:
+        case "out":
+            shutil.rmtree(tmp_path / "out")
+        case "contents" | "inputs":
+            with closing(sqlite3.connect(journal.path)) as database, database:
+                database.execute("DELETE FROM contents")
+                database.execute("DELETE FROM files" if gone == "inputs" else "SELECT 1")
+    shown = fastslow(nowhere, command)
+    assert shown.returncode == 0, shown.stderr
+    assert "Answer\nSouth." in shown.stdout
+    assert ("plot.svg  not there any more" in shown.stdout) == (gone == "out")
+    assert ("does not hold the contents of orders.csv any more" in shown.stdout) == (gone != "out")
+    told = [json.loads(line) for line in fastslow(nowhere, command, "--json").stdout.splitlines()]
+    assert told[-1]["result"]["answer"] == "South."
+    if gone != "out":
+        with pytest.raises(JournalBroken, match=r"contents of orders\.csv any more.*start the task anew"):
+            Agent(engine=ScriptedModel([says("more")]), sandbox=sandbox, journal=journal).run_sync("?", after=done.run)
 
 
 def test_a_fork_is_a_run_of_its_own_that_has_not_ended(nowhere: dict[str, str], run: str) -> None:

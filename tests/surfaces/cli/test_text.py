@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastslow.agent.surfaces.cli.text import clean, one_line, seconds, size
+from tests.surfaces.cli.long import SHAPES, work
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,9 @@ from fastslow.agent.surfaces.cli.text import clean, one_line, seconds, size
         ("half \ud83d a pair", "half  a pair"),
         ("1 %\r2 %\r3 %\nend\r\n", "3 %\nend\n"),
         ("1 %\r2 %\r", "2 %"),
-        ("tab\tstays", "tab\tstays"),
+        ("1 %\r2 %\r\r\nend", "2 %\nend"),
+        ("one\n1 %\r2 %", "one\n2 %"),
+        ("a\tb\nlonger\tc", "a   b\nlonger  c"),
         ("a\u2028b", "a\nb"),
         ("family: 👨‍👩‍👧 売上 é", "family: 👨‍👩‍👧 売上 é"),
     ],
@@ -35,6 +38,12 @@ def test_clean(hostile: str, left: str) -> None:
 def test_nothing_that_controls_a_terminal_is_left(text: str) -> None:
     assert all(letter in "\t\n" or (letter >= " " and not "\x7f" <= letter <= "\x9f") for letter in clean(text))
     assert clean(clean(text)) == clean(text)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_text_of_a_megabyte_takes_no_time(shape: str) -> None:
+    text = SHAPES[shape](1_000_000)
+    assert work(lambda: one_line(text)) < 1, "a thousandth of what quadratic time would be"
 
 
 def test_one_line() -> None:
