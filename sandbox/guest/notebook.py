@@ -19,8 +19,8 @@ PACKAGES = f"{WORK}/.packages"  # where pip installs to: the root is read-only, 
 PROGRAMS = ("bash", "sh", "python", "python3", "perl", "ruby", "node")
 
 
-def prepare_packages():
-    """Let pip, from wherever it is started, install into a folder that the code imports from."""
+def let_pip_install():
+    """Have pip, from wherever it is started, install into a folder that code imports from and commands are found in."""
     settings = {
         "PYTHONUSERBASE": PACKAGES,
         "PIP_USER": "1",
@@ -32,6 +32,10 @@ def prepare_packages():
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    os.environ["PATH"] = f"{os.environ['PATH']}:{PACKAGES}/bin"
+
+
+def import_installed():
     major, minor = sys.version_info[:2]
     sys.path.insert(1, f"{PACKAGES}/lib/python{major}.{minor}/site-packages")
 
