@@ -35,9 +35,9 @@ if __name__ == "__main__":
 """
 FONTS = """
 
-import fastslow_fonts  # added by the sandbox's image
+from matplotlib import _fastslow_fonts  # added by the sandbox's image
 
-fastslow_fonts.extend(sys.modules[__name__])
+_fastslow_fonts.extend(sys.modules[__name__])
 """
 # Nothing may wait for a person: no pager, no editor, no password; and a commit needs an identity. What a repository or
 # the code itself sets goes before this.
@@ -105,7 +105,7 @@ def add_words():
     """What pip says where it has no network, and how plots find their glyphs."""
     with open("/opt/image/pip_main.py") as file:
         replace(os.path.join(os.path.dirname(find_spec("pip").origin), "__main__.py"), file.read())
-    shutil.copyfile("/opt/image/fonts.py", f"{PACKAGES}/fastslow_fonts.py")
+    shutil.copyfile("/opt/image/fonts.py", f"{PACKAGES}/matplotlib/_fastslow_fonts.py")
     fonts = f"{PACKAGES}/matplotlib/font_manager.py"
     with open(fonts) as file:
         source = file.read()

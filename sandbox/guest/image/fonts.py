@@ -8,7 +8,7 @@ import logging
 
 from matplotlib import _text_helpers
 
-FALLBACK = ("DejaVu Sans", "Droid Sans Fallback", "Symbola")
+FALLBACK = ("DejaVu Sans", "WenQuanYi Micro Hei", "Symbola")
 
 
 def extend(font_manager):
@@ -27,6 +27,8 @@ def with_fallback(find, properties):
             more = properties._from_any(prop).copy()
             more.set_file(None)
             more.set_family(family)
+            if family != "DejaVu Sans":  # there is but one of the others, and matplotlib tells of each that is missing
+                more.set_weight("normal")
             try:
                 path = self.findfont(more, fontext, fallback_to_default=False)
             except ValueError:  # on a base of the user's, without it
