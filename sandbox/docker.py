@@ -90,7 +90,7 @@ class DockerSandbox:
         self._pool.fill(1)
 
     async def installed(self) -> Installed:
-        """See `Sandbox.installed`: what data code is made of, what was asked for besides, and the manifest's commands."""
+        """See `Sandbox.installed`: what data code is made of, what was asked for besides, and commands."""
         if self._installed is None:
             try:
                 manifest = await asyncio.to_thread(self._manifest)
