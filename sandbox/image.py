@@ -113,7 +113,7 @@ async def build_image(
 ) -> str:
     """Build the image with these extra packages on this base unless the daemon has it; returns its tag.
 
-    From nothing: one to two minutes, 170 MB of downloads, 0.7 GB of disk. Extra packages are a layer on top of the
+    From nothing: one to two minutes, 190 MB of downloads, 0.7 GB of disk. Extra packages are a layer on top of the
     standard image, which is built first if need be. force: build the asked image anew, from its downloads on.
     Raises DockerMissing, InvalidImageRequest, or ImageBuildFailed with the step that failed.
     """

@@ -41,7 +41,8 @@ class Background:
     def __init__(self, loop, sessions, children):
         self.loop, self.sessions, self.children = loop, sessions, children
         self.begins = collections.deque(maxlen=64)  # ticks, of the last calls
-        self.refused = processes.refused_processes()
+        self.refusals = processes.Refusals()
+        self.refused = self.refusals.count()
         self.streams = collections.deque()
 
     # -- processes
@@ -60,13 +61,13 @@ class Background:
         """Kill what no call waits for, and have this session's next outcome say so."""
         waited_for = [child.pid for child in self.children.values() if child.execution and child.session is not session]
         processes.sweep(self.roots, waited_for, self.loop, *self.children, until=self.next_begin())
-        self.refused = processes.refused_processes()
+        self.refused = self.refusals.count()
         if not session.overheard.tail.endswith(CROWDED):
             session.overheard.add(CROWDED)
 
     def crowded(self):
         """Whether a process was refused for want of room since all was ended."""
-        return processes.refused_processes() > self.refused
+        return self.refusals.count() > self.refused
 
     def next_begin(self):
         """A function that tells when the first call after now began, should there be one by then."""

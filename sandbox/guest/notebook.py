@@ -27,6 +27,7 @@ def let_pip_install():
         "PIP_BREAK_SYSTEM_PACKAGES": "1",
         "PIP_NO_CACHE_DIR": "1",
         "PIP_NO_INPUT": "1",
+        "PIP_RETRIES": "1",  # what the host's proxy refuses once it refuses again
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_WARN_SCRIPT_LOCATION": "1",
     }

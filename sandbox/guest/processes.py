@@ -271,12 +271,18 @@ def oom_kills():
     return 0
 
 
-def refused_processes():
-    """How often a process or thread was not begun because there were too many (cgroup v2, v1)."""
-    for path in ("/sys/fs/cgroup/pids.events", "/sys/fs/cgroup/pids/pids.events"):
-        with contextlib.suppress(OSError), open(path) as file:
-            return int(file.readline().split()[1])
-    return 0
+class Refusals:
+    """Counts the processes and threads that were not begun because there were too many (cgroup v2, v1)."""
+
+    def __init__(self):
+        self.fd = None
+        for path in ("/sys/fs/cgroup/pids.events", "/sys/fs/cgroup/pids/pids.events"):
+            with contextlib.suppress(OSError):
+                self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def count(self):
+        """So far; 0 where the kernel does not say (gVisor)."""
+        return 0 if self.fd is None else int(os.pread(self.fd, 100, 0).split()[1])
 
 
 def processor_time():

@@ -207,8 +207,6 @@ class Supervisor:
             oom, self.ooms = processes.oom_kills() > self.ooms, processes.oom_kills()
         for stream in child.streams:
             self.drain(child, stream)
-        if self.background.crowded():
-            self.background.end_all(session)
         session.overheard.tell(child.streams[1])
         done = execution.end(oom)
         state = "kept"
