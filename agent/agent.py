@@ -34,7 +34,7 @@ from fastslow.agent.texts import check_out, check_text, check_tool
 from fastslow.agent.toolsets import opened
 from fastslow.agent.transcript import System, Transcript, to_dict
 from fastslow.agent.workspace import Workspace, checked
-from fastslow.sandbox import DockerSandbox, Limits, Sandbox
+from fastslow.sandbox import DockerSandbox, Installed, Limits, Sandbox
 from fastslow.tools import Tool, Toolbox, ToolDefinitionError, Toolset
 from fastslow.tools.builtin import BUILTIN, builtin_tools, host_functions
 
@@ -373,8 +373,9 @@ class Agent:
         allow = ", ".join(sandbox.network.allow) if sandbox else ""
         if self.system is not None:
             return [self.system]
-        packages = await sandbox.packages() if sandbox and not run.recorder.replaying else ()
-        installed = f" Installed: {', '.join(packages)}." if packages else ""
+        there = await sandbox.installed() if sandbox and not run.recorder.replaying else Installed()
+        installed = f" Installed: {', '.join(there.packages)}." if there.packages else ""
+        installed += f" Commands: {', '.join(there.commands)}." if there.commands else ""
         network = "" if allow else " without network"
         head = fill(run.strategy.system(bool(self._builtin)), packages=installed, network=network)
         return [head, prompt("network", hosts=allow)] if allow else [head]

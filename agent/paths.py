@@ -298,7 +298,8 @@ def _of_url(text: str) -> str:
 
 def _behind_scheme(text: str) -> str:
     """What stands behind `file:`, with its query, as a tool reads it that knows nothing of URLs."""
-    return _FILE_SCHEME.sub("", text, count=1) if _FILE_SCHEME.match(text) else text
+    scheme = _FILE_SCHEME.match(text)
+    return text[scheme.end() :] if scheme else text
 
 
 def _behind_slashes(text: str) -> str:

@@ -28,8 +28,8 @@ from pygments.lexers.python import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, String, _TokenType
 
 from fastslow import Agent, CallFinished, CallStarted, RunFinished, TurnDelta, TurnFinished, TurnStarted
-from fastslow.agent.engine.fenced import first_block
 from fastslow.agent.serving.machine import this_machine
+from fastslow.tools.fenced import first_block
 
 DOCS = Path(__file__).parent.parent / "docs"
 WIDE, EDGE, TEXT, LINE = 920, 24, 136, 18  # pixels: all, margin, where text begins, height of a line

@@ -1,9 +1,11 @@
-"""What the sandbox's image stands on: a slim Python from a registry, Debian's own, or an image of the user's."""
+"""What the sandbox's image stands on: a slim Python from a registry or Debian's own, both with the commands that people
+expect, or an image of the user's."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -23,27 +25,52 @@ REGISTRY_BASE = "python:3.11-slim-bookworm"
 SUITE = "bookworm"
 # Beside Python what the registry's image has too: the C++ library that wheels may expect, time zones and authorities
 # (pyarrow and ssl look for those there).
+# What both have besides: commands, and fonts for what matplotlib's own lacks (Chinese, Japanese, Korean; symbols).
+# Micro Hei is the smallest that has all three: 5 MB, where Noto's are 90.
+TOOLS = (
+    *("git", "ripgrep", "patch", "make", "procps", "file", "unzip", "jq", "sqlite3", "curl"),
+    *("fonts-wqy-microhei", "fonts-symbola"),
+)
+# The model is told of these where they are there. `python`, `pip` and `pytest` the image has
+# (guest/image/bake.py).
+COMMANDS = ("git", "rg", "patch", "make", "pytest", "curl", "jq", "sqlite3", "unzip", "file", "ps")
+# Nothing that code in a sandbox would miss: git's servers, perl's Asian encodings and
+# what C needs to be compiled against it.
+LITTER = (
+    *("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/gitweb/*"),
+    *(f"/usr/lib/git-core/{name}" for name in ("git-daemon", "git-http-backend", "git-http-push", "git-imap-send")),
+    *("/usr/lib/git-core/git-shell", "/usr/bin/git-shell", "/usr/lib/git-core/scalar", "/usr/bin/scalar"),
+    *(f"/usr/lib/*/perl/5*/{part}/*" for part in ("CORE", "auto/Encode/CN", "auto/Encode/JP")),
+    *(f"/usr/lib/*/perl/5*/{part}/*" for part in ("auto/Encode/KR", "auto/Encode/TW", "auto/Unicode/Collate")),
+    *("/usr/share/perl/5*/Unicode/Collate/*", "/usr/share/perl/5*/pod/*"),
+)
 MMDEBSTRAP = (
     "mmdebstrap",
     "--variant=essential",
-    "--include=python3,libstdc++6,zlib1g,tzdata,ca-certificates",
-    *(f"--dpkgopt=path-exclude=/usr/share/{litter}/*" for litter in ("doc", "man", "locale")),
+    f"--include=python3,libstdc++6,zlib1g,tzdata,ca-certificates,{','.join(TOOLS)}",
+    *(f"--dpkgopt=path-exclude={litter}" for litter in LITTER),
     # Compiled files carry times; the image compiles its own (guest/image/bake.py).
     '--customize-hook=find "$1/usr" -xdev -name __pycache__ -prune -exec rm -rf {} +',
 )
 DEBIAN_BASE = f"fastslow-base:{SUITE}-{hashlib.sha256(repr(MMDEBSTRAP).encode()).hexdigest()[:8]}"
+SLIM_TOOLS = f"""\
+FROM {REGISTRY_BASE}
+RUN apt-get update && apt-get install --yes --no-install-recommends {" ".join(TOOLS)} && rm -r /var/lib/apt/lists
+"""
+SLIM_BASE = f"fastslow-base:slim-{hashlib.sha256(SLIM_TOOLS.encode()).hexdigest()[:8]}"
 PULL_SECONDS = 15
 LOOK_SECONDS = 60
 OLDEST_PYTHON = (3, 11)
 
-PROBE = """
+PROBE = f"""
 import ctypes, json, platform, shutil, sys
 missing = [] if shutil.which("bash") else ["bash"]
 try:
     ctypes.CDLL("libstdc++.so.6")
 except OSError:
     missing.append("libstdc++")
-print(json.dumps([*sys.version_info[:3], platform.machine(), *platform.libc_ver(), missing]))
+commands = [name for name in {COMMANDS} if shutil.which(name)]
+print(json.dumps([*sys.version_info[:3], platform.machine(), *platform.libc_ver(), missing, commands]))
 """
 
 
@@ -58,12 +85,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """An image to build on. layers: digests of its content. python: its whole version."""
+    """An image to build on. layers: digests of its content. python: its whole version. commands: of COMMANDS."""
 
     name: str
     layers: tuple[str, ...]
     python: str
     target: Target
+    commands: tuple[str, ...]
 
 
 def default_target(client: DockerClient) -> Target:
@@ -75,6 +103,10 @@ async def default_base(client: DockerClient, on_progress: OnProgress, *, force: 
     """The registry's image, or where no registry answers one made of Debian's packages."""
     on_progress(f"Asking the image registry for {REGISTRY_BASE}", None)
     if await in_thread(_pull, REGISTRY_BASE, from_thread(on_progress)):
+        on_progress(f"Adding commands to {REGISTRY_BASE}", None)
+        if await in_thread(_add_tools, client, force):
+            return await asyncio.to_thread(examine, client, SLIM_BASE)
+        on_progress("Debian's packages cannot be reached from a container: no git, no fonts for Asian scripts", None)
         return await asyncio.to_thread(examine, client, REGISTRY_BASE)
     if force or not await asyncio.to_thread(_has, client, DEBIAN_BASE):
         on_progress("No image registry answers: making the base from Debian's packages", None)
@@ -119,7 +151,7 @@ def examine(client: DockerClient, name: str) -> Base:
             container.remove(force=True)
         if status:
             raise ValueError(said)
-        major, minor, micro, machine, libc, version, missing = json.loads(said)
+        major, minor, micro, machine, libc, version, missing, commands = json.loads(said)
         glibc = int(version.split(".")[1]) if libc == "glibc" else 0
     except (APIError, OSError, ValueError, AttributeError) as error:
         said_why = getattr(error, "explanation", None) or error
@@ -131,7 +163,11 @@ def examine(client: DockerClient, name: str) -> Base:
         # The daemon would make each a writable folder on the host's disk, past every limit.
         raise ImageBuildFailed(f"the base {name!r} declares volumes ({', '.join(volumes)}): code could fill the disk")
     return Base(
-        name, tuple(facts["RootFS"]["Layers"]), f"{major}.{minor}.{micro}", Target(f"{major}.{minor}", machine, glibc)
+        name,
+        tuple(facts["RootFS"]["Layers"]),
+        f"{major}.{minor}.{micro}",
+        Target(f"{major}.{minor}", machine, glibc),
+        tuple(commands),
     )
 
 
@@ -162,6 +198,19 @@ def _pull(name: str, report: OnProgress) -> bool:
         return False
     finally:
         client.close()
+    return True
+
+
+def _add_tools(client: DockerClient, force: bool) -> bool:
+    """Make SLIM_BASE; False where apt in a container finds no Debian archive."""
+    from docker.errors import APIError, BuildError
+
+    try:
+        client.images.build(
+            fileobj=io.BytesIO(SLIM_TOOLS.encode()), tag=SLIM_BASE, nocache=force, rm=True, forcerm=True
+        )
+    except (APIError, BuildError):
+        return False
     return True
 
 

@@ -28,11 +28,13 @@ from fastslow.sandbox.wire import FrameStream, Message
 
 if TYPE_CHECKING:
     from docker import APIClient
+    from docker.types import Mount
 
 UID = 65534
 MOUNT = "/run/fastslow"
 START_SECONDS = 30.0
 LOOK_SECONDS = 1.0  # how often to look whether a container that does not report lives at all
+PTYS = 8  # of a container; all containers together get 3072 (kernel.pty.max without its reserve for the host)
 RUNSC_PIDS = 512  # gVisor's own threads count: with 200 its kernel crashes (measured)
 
 # What tells of the host and nothing in here needs: the daemons' own list (that of 29), the kernel's command line, disks
@@ -59,7 +61,7 @@ class Spec:
 
 def hardened(api: APIClient, spec: Spec, machine: str, door: Doorway | None) -> dict[str, Any]:
     """The host configuration of a container that is trusted with nothing: each line closes a door."""
-    from docker.types import LogConfig, Mount, Ulimit
+    from docker.types import LogConfig, Ulimit
 
     limits = spec.limits
     profile = json.dumps(seccomp.profile(machine))
@@ -91,12 +93,26 @@ def hardened(api: APIClient, spec: Spec, machine: str, door: Doorway | None) -> 
         cgroupns="private",
         oom_score_adj=500,
         auto_remove=True,
-        # A mount, not a bind: where the folder is absent (another machine's daemon), it fails and makes none.
-        mounts=[Mount(MOUNT, str(door.folder), type="bind", read_only=True)] if door else [],
+        mounts=_mounts(spec, door),
         runtime=spec.runtime,
     )
     config["MaskedPaths"] = list(MASKED)  # docker-py has no word for it
     return config
+
+
+def _mounts(spec: Spec, door: Doorway | None) -> list[Mount]:
+    from docker.types import DriverConfig, Mount
+
+    mounts: list[Mount] = []
+    if door:  # a mount, not a bind: where the folder is absent (another machine's daemon), it fails and makes none
+        mounts.append(Mount(MOUNT, str(door.folder), type="bind", read_only=True))
+    if spec.runtime != "runsc":  # gVisor's terminals are its own
+        # Docker's own mount of it has no limit, and one container could take all terminals there are. The volume is
+        # the container's and goes with it.
+        options = f"newinstance,nosuid,noexec,max={PTYS},ptmxmode=666,mode=620,gid=5"
+        devpts = DriverConfig("local", {"type": "devpts", "device": "devpts", "o": options})
+        mounts.append(Mount("/dev/pts", None, type="volume", no_copy=True, driver_config=devpts))
+    return mounts
 
 
 class Doorway:

@@ -20,7 +20,7 @@ from fastslow.sandbox.image import build_command, image_manifest, image_tag
 from fastslow.sandbox.owner import ContainerInfo, Owner
 from fastslow.sandbox.packages import Manifest
 from fastslow.sandbox.pool import Pool
-from fastslow.sandbox.sandbox import Limits, Network, OnEgress
+from fastslow.sandbox.sandbox import Installed, Limits, Network, OnEgress
 from fastslow.sandbox.session import DockerSession
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class DockerSandbox:
         self._spec = Spec(self._limits, image, build, runtime, network or Network(), owner)
         hosts = [host] if host is None or isinstance(host, str) else host
         self._daemons = Daemons([Daemon(name, tls, owner) for name in hosts])
-        self._packages: tuple[str, ...] | None = None
+        self._installed: Installed | None = None
         self._pool = Pool(pool, self._start)
         self._channels: set[Channel] = set()
 
@@ -89,17 +89,17 @@ class DockerSandbox:
         """Start a container in the background, for the next `session()` to take. Needs a running loop."""
         self._pool.fill(1)
 
-    async def packages(self) -> tuple[str, ...]:
-        """See `Sandbox.packages`: of the image's manifest what data code is made of, and what was asked for besides."""
-        if self._packages is None:
+    async def installed(self) -> Installed:
+        """See `Sandbox.installed`: what data code is made of, what was asked for besides, and commands."""
+        if self._installed is None:
             try:
                 manifest = await asyncio.to_thread(self._manifest)
             except SandboxError:  # whoever starts a session hears of it
-                return ()
+                return Installed()
             names = {package.name for package in manifest.packages}
             wanted = (*STACK, *(canonicalize_name(Requirement(each).name) for each in manifest.requested))
-            self._packages = tuple(name for name in wanted if name in names)
-        return self._packages
+            self._installed = Installed(tuple(name for name in wanted if name in names), manifest.commands)
+        return self._installed
 
     def _manifest(self) -> Manifest:
         with closing(docker_client()) as client:

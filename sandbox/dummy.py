@@ -13,6 +13,7 @@ from fastslow.sandbox.sandbox import (
     Execution,
     FileInfo,
     HostFunction,
+    Installed,
     Limits,
     Network,
     OnCall,
@@ -45,9 +46,9 @@ class DummySandbox:
     def network(self) -> Network:
         return Network()
 
-    async def packages(self) -> tuple[str, ...]:
+    async def installed(self) -> Installed:
         """Nothing is installed."""
-        return ()
+        return Installed()
 
     async def session(self, *, on_egress: OnEgress | None = None) -> DummySession:
         """A session; nothing of it goes to the network."""

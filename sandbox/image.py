@@ -5,8 +5,8 @@ Debian's packages (`base.py`). Python packages are fetched on the host, by pip, 
 build itself runs without a network.
 
 An image's name is a digest of what it is made from, so it is known before the image is there: the machine, the
-base's name, the Dockerfile and bake.py, the pinned requirements, and the extra packages as they were asked for. What
-an open request such as `seaborn` or `seaborn>=0.13` resolved to when it was built is in the image's manifest;
+base's name, the Dockerfile and guest/image, the pinned requirements, and the extra packages as they were asked for.
+What an open request such as `seaborn` or `seaborn>=0.13` resolved to when it was built is in the image's manifest;
 `force` resolves and builds anew. The layers have a digest each, by content (`docker image inspect`).
 """
 
@@ -23,7 +23,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastslow.sandbox.base import DEBIAN_BASE, REGISTRY_BASE, default_base, default_target, examine, own_base
+from fastslow.sandbox.base import (
+    COMMANDS,
+    DEBIAN_BASE,
+    SLIM_BASE,
+    default_base,
+    default_target,
+    examine,
+    own_base,
+)
 from fastslow.sandbox.daemon import docker_client
 from fastslow.sandbox.errors import ImageMissing, SandboxError
 from fastslow.sandbox.install import OnProgress
@@ -51,11 +59,16 @@ def image_tag(packages: Iterable[str] = (), base: str | None = None) -> str:
     if base is not None and not re.fullmatch(r"[a-z0-9][\w./:@-]*", base):
         raise InvalidImageRequest(f"expected the name of an image as the base, got {base!r}")
     # Without a base either default: which of the two a daemon got is in the manifest.
-    digest = hashlib.sha256(f"{platform.machine()} {base or f'{REGISTRY_BASE} {DEBIAN_BASE}'}".encode())
-    for name in ("Dockerfile", "image/bake.py", "requirements.txt"):
-        digest.update((GUEST / name).read_bytes())
+    digest = hashlib.sha256(f"{platform.machine()} {base or f'{SLIM_BASE} {DEBIAN_BASE}'}".encode())
+    for path in (GUEST / "Dockerfile", GUEST / "requirements.txt", *_parts()):
+        digest.update(path.read_bytes())
     digest.update(" ".join(requested(packages)).encode())
     return f"fastslow-sandbox:{digest.hexdigest()[:12]}"
+
+
+def _parts() -> list[Path]:
+    """What the build runs, and what that puts in its place."""
+    return sorted((GUEST / "image").glob("*.py"))
 
 
 def build_command(packages: Iterable[str] = (), base: str | None = None) -> str:
@@ -100,7 +113,7 @@ async def build_image(
 ) -> str:
     """Build the image with these extra packages on this base unless the daemon has it; returns its tag.
 
-    From nothing: one to two minutes, 170 MB of downloads, 0.7 GB of disk. Extra packages are a layer on top of the
+    From nothing: one to two minutes, 190 MB of downloads, 0.7 GB of disk. Extra packages are a layer on top of the
     standard image, which is built first if need be. force: build the asked image anew, from its downloads on.
     Raises DockerMissing, InvalidImageRequest, or ImageBuildFailed with the step that failed.
     """
@@ -139,7 +152,8 @@ async def _standard(
     else:
         base = await own_base(client, name, on_progress)
         present = await fetch_standard(base.target, folder, on_progress)
-    manifest = Manifest(base.name, base.layers, base.python, (), present)
+    commands = tuple(name for name in COMMANDS if name in {*base.commands, *(package.name for package in present)})
+    manifest = Manifest(base.name, base.layers, base.python, (), present, commands)
     await _build(client, folder, base.name, tag, manifest, on_progress, force)
 
 
@@ -156,7 +170,7 @@ async def _derived(
     standing = await asyncio.to_thread(examine, client, standard)
     added = await fetch_extra(extra, below.packages, standing.target, folder, on_progress)
     everything = tuple(sorted((*below.packages, *added), key=lambda package: package.name))
-    manifest = Manifest(below.base, below.layers, below.python, extra, everything)
+    manifest = Manifest(below.base, below.layers, below.python, extra, everything, below.commands)
     await _build(client, folder, standard, tag, manifest, on_progress, force)
 
 
@@ -172,7 +186,9 @@ async def _build(
     opt = folder / "root/opt"
     opt.mkdir(parents=True, exist_ok=True)
     (opt / "manifest.json").write_text(manifest.to_json() + "\n")
-    (opt / "bake.py").write_bytes((GUEST / "image/bake.py").read_bytes())
+    (opt / "image").mkdir(exist_ok=True)
+    for path in _parts():
+        (opt / "image" / path.name).write_bytes(path.read_bytes())
     (folder / "Dockerfile").write_bytes((GUEST / "Dockerfile").read_bytes())
     on_progress("Building the sandbox image", 0.6)
     report = from_thread(on_progress)

@@ -42,7 +42,8 @@ class Manifest:
     """What is inside an image: no dates, so that the same content has the same manifest.
 
     base: the name of what the image stands on; layers: the digests of that image's content. requested: the extra
-    packages as they were asked for; packages: all that the build put in, extra ones and dependencies included.
+    packages as they were asked for; packages: all that the build put in, extra ones and dependencies included;
+    commands: those of `base.COMMANDS` that are there.
     """
 
     base: str
@@ -50,6 +51,7 @@ class Manifest:
     python: str
     requested: tuple[str, ...]
     packages: tuple[Package, ...]
+    commands: tuple[str, ...]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -68,6 +70,7 @@ class Manifest:
                     Package(*(_string(package[key]) for key in ("name", "version", "sha256")))
                     for package in values["packages"]
                 ),
+                commands=tuple(map(_string, values["commands"])),
             )
         except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"expected the manifest of a sandbox image, got {text[:80]!r}") from error
@@ -166,7 +169,9 @@ def _trim(folder: Path) -> None:
     """Leave out what code does not need, and what depends on the host that fetched it."""
     for tests in [*folder.glob("*/tests"), *folder.glob("*/*/tests")]:
         shutil.rmtree(tests)
-    shutil.rmtree(folder / "bin", ignore_errors=True)  # scripts that start with the host's interpreter
+    for script in folder.glob("bin/*"):
+        if script.read_bytes()[:2] == b"#!":  # it starts with the host's interpreter; the image makes its own
+            script.unlink()
     for record in folder.glob("*.dist-info/RECORD"):
         lines = record.read_text("utf-8").splitlines(keepends=True)
         record.write_text("".join(line for line in lines if not line.startswith("../../bin/")), "utf-8")

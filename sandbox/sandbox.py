@@ -30,6 +30,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Installed:
+    """packages: what code can import besides the standard library, the most useful first. commands: of the shell."""
+
+    packages: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """Where code may connect: nowhere, names included, but for `allow`, entries such as `"index.example:443"`.
 
@@ -197,8 +205,8 @@ class Sandbox(Protocol):
     @property
     def network(self) -> Network: ...
 
-    async def packages(self) -> tuple[str, ...]:
-        """What code can import besides the standard library, the most useful first; empty where nobody knows."""
+    async def installed(self) -> Installed:
+        """What there is besides what every system has; empty where nobody knows."""
 
     async def session(self, *, on_egress: OnEgress | None = None) -> Session:
         """Start a session; raises `SandboxError` with the remedy when it cannot.

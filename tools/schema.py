@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, DecimalException
 from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError, validators
@@ -76,6 +77,7 @@ def _compiled(text: str) -> Validator:
         if isinstance(patterns, dict) and (risky := [pattern for pattern in patterns if _RISKY.search(pattern)]):
             raise ValueError(f"the pattern {risky[0]!r} of patternProperties repeats a group, which may never end")
         _allow_null(part)
+    _check_ends(schema)
     if isinstance(schema, dict):
         schema.pop("$schema", None)  # else references would switch to a validator without the rules below
         if "properties" in schema and not any(key in schema for key in _OPENING):
@@ -84,6 +86,29 @@ def _compiled(text: str) -> Validator:
     types = draft.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     cls = validators.extend(draft, validators=rules, type_checker=types)  # type: ignore[no-untyped-call]
     return cls(schema, registry=Registry())  # type: ignore[no-any-return]
+
+
+def _check_ends(schema: Any) -> None:
+    """ValueError where a part of the schema holds itself for the very same value: to check one would never end."""
+    order: TopologicalSorter[int] = TopologicalSorter()
+    for part in subschemas(schema):
+        order.add(id(part), *(id(inner) for inner in _of_same_value(schema, part)))
+    try:
+        order.prepare()
+    except CycleError:
+        raise ValueError("a part of it refers to itself, for the same value and without end") from None
+
+
+def _of_same_value(schema: Any, part: Mapping[str, Any]) -> Iterator[Any]:
+    """The schemas that a value must fit, or not fit, for it to fit this one."""
+    for key in ("if", "then", "else", "not"):
+        yield part.get(key)
+    for key in ("allOf", "anyOf", "oneOf"):
+        yield from part[key] if isinstance(part.get(key), list) else ()
+    if isinstance(dependent := part.get("dependentSchemas"), dict):
+        yield from dependent.values()
+    if isinstance(reference := part.get("$ref"), str):
+        yield resolve(schema, reference)
 
 
 def _allow_null(part: dict[str, Any]) -> None:

@@ -11,13 +11,14 @@ import re
 import secrets
 from collections.abc import Collection, Iterable, Sequence
 
-from fastslow.agent.engine.fenced import CLOSING_FENCE, CODE_TOOL, STOP, Block, first_block
+from fastslow.agent.engine.fenced import CLOSING_FENCE, CODE_TOOL, STOP
 from fastslow.agent.engine.profiles import Profile
 from fastslow.agent.engine.received import Received, ReceivedCall, as_count, as_mapping
 from fastslow.agent.engine.recover import is_announced, lost_calls, recover_calls
 from fastslow.agent.engine.types import NO_CALL, Reply, Request, Usage
 from fastslow.agent.engine.wire import call_block, fences_code, first_words, is_object
 from fastslow.agent.transcript import ToolCall, ToolResult
+from fastslow.tools.fenced import Block, first_block
 
 # What ends a turn in a detokenized text: `<|im_end|>`, `[|endofturn|]`, `<|endoftext|>`. Looked for in its end alone.
 _END = re.compile(r"(?:<\|[^<>]{0,60}\|>|\[\|[^\[\]]{0,60}\|\]|\s{1,60})\Z")

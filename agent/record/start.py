@@ -20,6 +20,7 @@ from fastslow.agent.record.journal import Journal, Written
 from fastslow.agent.record.recorder import Recorder
 from fastslow.agent.transcript import Assistant, Message, ToolResult, User, from_dict
 from fastslow.agent.workspace import Given, Keep, Restored, described
+from fastslow.tools.fenced import unfenced_python
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +209,7 @@ def _restored(journal: Journal, run: str, after: str, given: tuple[Given, ...]) 
     begun = {(e.branch, e.call.id): e for e in written.events if isinstance(e, CallStarted) and not e.parent}
     ends = [e for e in written.events if isinstance(e, CallFinished) and not e.parent and e.name == "python"]
     cells = [
-        (str(begun[end.branch, end.call_id].arguments.get("code", "")), end.ok and not end.exit_code)
+        (unfenced_python(str(begun[end.branch, end.call_id].arguments.get("code", ""))), end.ok and not end.exit_code)
         for end in ends
         if end.status in ("ok", "error") and end.variables == "kept"  # what was stopped would take as long again
     ]

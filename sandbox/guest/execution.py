@@ -15,20 +15,23 @@ DISPLAYS = 1000  # of one execution, however small
 class Execution:
     """Made when it starts; `late()` is called when its time is up. The clock stands still while a call is answered.
 
+    begun: the tick before anything of it could run.
     stopped: "timeout" or "interrupt" once it was told to end. reply: what the interpreter said at the end.
     """
 
     numbers = itertools.count(1)  # of calls, unique in the container
 
-    def __init__(self, host, loop, config, session, child, header, late):
+    def __init__(self, host, loop, config, session, child, header, begun, late):
         self.host, self.loop, self.config = host, loop, config
         self.session, self.child, self.request = session, child, header["id"]
+        self.begun = begun
         self.seconds = self.left = header["seconds"]
         self.late = late
         self.stopped = self.reply = None
         self.calls = {}  # number on the wire -> the interpreter's own
         self.called = self.displayed = self.display_bytes = 0
         session.execution = child.execution = self
+        child.session = session
         for stream in child.streams:
             stream.start()
         self.resume()

@@ -59,7 +59,7 @@ class Interpreter:
         sys.modules["__main__"] = self.module
         sys.path.insert(0, WORK)
         sys.argv = [""]
-        notebook.prepare_packages()
+        notebook.import_installed()
         hide_guest()
         reseed()
         self.cell("print(end='')")  # the first one pays for memory that the fork shared until now

@@ -19,19 +19,24 @@ PACKAGES = f"{WORK}/.packages"  # where pip installs to: the root is read-only, 
 PROGRAMS = ("bash", "sh", "python", "python3", "perl", "ruby", "node")
 
 
-def prepare_packages():
-    """Let pip, from wherever it is started, install into a folder that the code imports from."""
+def let_pip_install():
+    """Have pip, from wherever it is started, install into a folder that code imports from and commands are found in."""
     settings = {
         "PYTHONUSERBASE": PACKAGES,
         "PIP_USER": "1",
         "PIP_BREAK_SYSTEM_PACKAGES": "1",
         "PIP_NO_CACHE_DIR": "1",
         "PIP_NO_INPUT": "1",
+        "PIP_RETRIES": "1",  # what the host's proxy refuses once it refuses again
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_WARN_SCRIPT_LOCATION": "1",
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    os.environ["PATH"] = f"{os.environ['PATH']}:{PACKAGES}/bin"
+
+
+def import_installed():
     major, minor = sys.version_info[:2]
     sys.path.insert(1, f"{PACKAGES}/lib/python{major}.{minor}/site-packages")
 

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import math
 import os
 import signal
 import subprocess
@@ -18,6 +19,8 @@ POLL = 0.02  # seconds
 AGAIN = (0.005, 0.02, 0.1)  # seconds after a sweep: a fork takes less
 OUTBOX = 64 << 20  # bytes that wait for an interpreter at most
 NICE = 15  # counts within the container only: sixty that spin must not hold up the supervisor
+TICKS = os.sysconf("SC_CLK_TCK")  # of the clock by which a process's begin is told, per second
+EVER = math.inf
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 libc = ctypes.CDLL(None)
@@ -35,7 +38,7 @@ class Child:
         room = limits["disk"] // 4
         pairs = zip(("stdout", "stderr"), outputs, strict=True)
         self.streams = [Stream(name, fd, limits["output"], room) for name, fd in pairs]
-        self.execution = None
+        self.execution = self.session = None
         self.forks = []  # copies of it that were asked for, oldest first
         self.base = 0  # bytes of memory that are shared from the start
         self.threads = 0  # as it said last
@@ -91,10 +94,12 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
-    def interrupt(self):
-        """As Ctrl-C: to all of its process group."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGINT)
+    def interrupt(self, roots, since):
+        """As Ctrl-C: to itself and what it has started since."""
+        for pid, (owner, oldest) in owners(roots).items():
+            if owner == self.pid and (pid == self.pid or oldest >= since):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGINT)
 
     def close(self):
         for stream in self.streams:
@@ -187,49 +192,58 @@ def start_shell(command, limits):
         return Child(process.pid, [os.dup(process.stdout.fileno()), os.dup(process.stderr.fileno())], limits)
 
 
+def now():
+    """Ticks since the machine began, as in the table of processes."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS)
+
+
 def table():
-    """All processes here: pid -> (parent, session)."""
+    """All processes here but init and us: pid -> (parent, session, tick of its begin)."""
     found = {}
     for name in os.listdir("/proc"):
-        if name.isdigit() and (fields := facts(name)):
-            found[int(name)] = int(fields[1]), int(fields[3])
+        if name.isdigit() and int(name) not in (1, os.getpid()) and (fields := facts(name)):
+            found[int(name)] = int(fields[1]), int(fields[3]), int(fields[19])
     return found
 
 
 def owners(roots):
-    """For each process the root it belongs to, or None: its nearest ancestor among them, or its session's leader."""
+    """For each process the root it belongs to, or None: its nearest ancestor among them, or its session's leader. And
+    the tick when the oldest began of those that are between that root and itself."""
     processes = table()
-    found = {pid: pid for pid in roots}
+    found = {pid: (pid, EVER) for pid in roots}
     for pid in processes:
-        path, owner = [], None
+        path = []
         while pid in processes and pid not in found:
             path.append(pid)
-            pid, session = processes[pid]
-            owner = owner or (session if session in roots else None)
-        owner = found.get(pid) or owner
-        found.update(dict.fromkeys(path, owner))
+            found[pid] = None, EVER  # a pid that was used again can make a circle
+            pid = processes[pid][0]
+        owner, oldest = found.get(pid, (None, EVER))
+        for each in reversed(path):
+            _, session, begin = processes[each]
+            owner, oldest = owner or (session if session in roots else None), min(oldest, begin)
+            found[each] = owner, oldest
     return found
 
 
-def sweep(roots, spared, loop, *alone):
+def sweep(roots, spared, loop, *alone, since=0, until=lambda: EVER):
     """Kill every process that no spared root owns; those `alone` live, too, but not what they own.
 
+    since: what began before that tick lives on, with all that descends from it. until(): the same for what began after.
     All are stopped first, so that none forks away. What is being forked just then is born with the stop that its
     parent got, and not with the SIGCONT, which the kernel drops where it would be ignored (6.18,
     __send_signal_locked): so both are repeated, for what belongs to nobody.
     """
     with contextlib.suppress(ProcessLookupError):
         os.kill(-1, signal.SIGSTOP)
-    strike(roots, spared, *alone)
+    strike(roots(), spared, *alone, since=since)
     for delay in AGAIN:
-        loop.at(("sweep", delay), delay, lambda: strike(roots, roots))
+        loop.at(("sweep", delay), delay, lambda: strike(roots(), roots(), since=since, until=until()))
 
 
-def strike(roots, spared, *alone):
+def strike(roots, spared, *alone, since, until=EVER):
     """One round of it, and let all others go on."""
-    mine = {1, os.getpid(), *alone}
-    for pid, owner in owners(roots).items():
-        if pid not in mine and owner not in spared:
+    for pid, (owner, oldest) in owners(roots).items():
+        if pid not in alone and owner not in spared and since <= oldest < until:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError):
@@ -240,7 +254,7 @@ def end_family(roots, root):
     """Kill one root and what it started. Nothing else is stopped meanwhile, so it takes a few looks."""
     ended = set()
     for _ in range(5):
-        found = {pid for pid, owner in owners(roots).items() if owner == root} - ended
+        found = {pid for pid, (owner, _) in owners(roots).items() if owner == root} - ended
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -255,6 +269,20 @@ def oom_kills():
         with contextlib.suppress(OSError), open(path) as file:
             return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
     return 0
+
+
+class Refusals:
+    """Counts the processes and threads that were not begun because there were too many (cgroup v2, v1)."""
+
+    def __init__(self):
+        self.fd = None
+        for path in ("/sys/fs/cgroup/pids.events", "/sys/fs/cgroup/pids/pids.events"):
+            with contextlib.suppress(OSError):
+                self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def count(self):
+        """So far; 0 where the kernel does not say (gVisor)."""
+        return 0 if self.fd is None else int(os.pread(self.fd, 100, 0).split()[1])
 
 
 def processor_time():

@@ -1,5 +1,9 @@
 """One line of state: an interpreter, and dormant copies of it."""
 
+import os
+
+from background import Overheard
+
 CHECKPOINTS = 8  # the oldest goes
 
 
@@ -9,6 +13,7 @@ class Session:
     serial: counts what changes the state; a standby made at the present one can take over.
     unsaved: seconds of runs since the last standby.
     changed: what became of the state since the last outcome, for the next one to say.
+    shells: pids of commands that are over and left processes behind, which have that session id (setsid(2)).
     """
 
     def __init__(self, number):
@@ -19,6 +24,12 @@ class Session:
         self.standby_serial = -1
         self.unsaved = 0.0
         self.changed = "kept"
+        self.overheard = Overheard()
+        self.shells = set()
+
+    def keep_shell(self, pid):
+        """A command is over: remember it as long as something of it lives."""
+        self.shells = {shell for shell in (*self.shells, pid) if group_lives(shell)}
 
     def children(self):
         return [child for child in (self.interpreter, self.standby, *self.checkpoints.values()) if child is not None]
@@ -45,3 +56,12 @@ class Session:
             standby.kill()
             return None
         return standby
+
+
+def group_lives(pid):
+    """Whether a process group still has a member. A command's is that of all it started, unless they left it."""
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

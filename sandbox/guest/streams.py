@@ -106,6 +106,10 @@ class Stream:
                 self.kept -= len(self.chunks.popleft())
         return self.waits
 
+    def ends_line(self):
+        """Whether what it said so far, if anything, ends with a whole line."""
+        return not self.chunks or self.chunks[-1].endswith(b"\n")
+
     def tail(self):
         """The last `limit / 2` bytes of an output that went past its limit, else nothing."""
         if self.spill is None:

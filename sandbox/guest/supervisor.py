@@ -19,7 +19,9 @@ import signal
 import sys
 import time
 
+import notebook
 import processes
+from background import Background
 from execution import Execution, outcome, sound
 from files import Files
 from forks import Fork, fresh_interpreter
@@ -47,6 +49,7 @@ class Supervisor:
         self.preload = Preload(reader)
         self.sessions = {0: Session(0)}
         self.children = {}  # by pid
+        self.background = Background(self.loop, self.sessions, self.children)
         self.drops = {}  # request -> the children whose end it waits for
         self.ooms = processes.oom_kills()
         self.egress = None
@@ -119,6 +122,8 @@ class Supervisor:
         if session is None or session.execution is not None:
             self.host.refuse(header["id"], f"session {header['session']} is not there, or busy")
             return None
+        if self.background.crowded():
+            self.background.end_all(session)
         return session
 
     def ready_session(self, header):
@@ -131,7 +136,7 @@ class Supervisor:
         return session
 
     def equip(self, session):
-        child = self.begin(lambda: fresh_interpreter(self.config))
+        child = self.begin(session, lambda: fresh_interpreter(self.config))
         self.watch(child)
         self.adopt(session, child)
 
@@ -139,32 +144,34 @@ class Supervisor:
         session = self.ready_session(header)
         if session is not None:
             child = session.interpreter
-            if child.noisy:  # what an earlier cell left running has said since: nobody asked
+            if child.noisy:  # what an earlier cell left running may have said more than was read
                 for stream in child.streams:
                     self.drain(child, stream)
                 child.noisy = False
-            self.execute(header, session, child)
+            self.execute(header, session, child, processes.now())
             child.tell(self.loop, {"op": "run"}, body)
 
     def do_shell(self, header, body):
         session = self.idle_session(header)
         if session is None:
             return
+        begun = processes.now()
         try:
-            child = self.begin(lambda: processes.start_shell(body.decode(), self.config))
+            child = self.begin(session, lambda: processes.start_shell(body.decode(), self.config))
         except (OSError, ValueError) as error:  # the workspace's permissions are gone; a null byte
             said = outcome("error", error=f"bash did not start: {error}", exit_code=126)
             nothing = {"total": 0, "file": None, "saved": 0}
             self.host.done(header["id"], seconds=0, state="kept", stdout=nothing, stderr=nothing, **said)
             return
         self.watch(child)
-        self.execute(header, session, child)
+        self.execute(header, session, child, begun)
 
-    def execute(self, header, session, child):
+    def execute(self, header, session, child, begun):
         def late():
             self.stop(execution, "timeout")
 
-        execution = Execution(self.host, self.loop, self.config, session, child, header, late)
+        execution = Execution(self.host, self.loop, self.config, session, child, header, begun, late)
+        self.background.begins.append(begun)
 
     def do_interrupt(self, header, _body):
         for session in self.sessions.values():
@@ -177,7 +184,7 @@ class Supervisor:
             return
         execution.stopped = why
         child = execution.child
-        child.interrupt()
+        child.interrupt(self.background.roots(), execution.begun)
         asked, used = time.monotonic(), processes.processor_time()
 
         def insist():
@@ -185,7 +192,7 @@ class Supervisor:
             if starved and time.monotonic() - asked < STARVED:
                 self.loop.at(execution, GRACE / 2, insist)
             else:
-                self.end_strays(child)
+                self.background.end_strays(execution)
                 child.kill()
 
         self.loop.at(execution, GRACE, insist)
@@ -196,10 +203,11 @@ class Supervisor:
         interpreter = child.control is not None
         oom = False
         if execution.stopped or (child.ended and interpreter):
-            self.end_strays(child)
+            self.background.end_strays(execution)
             oom, self.ooms = processes.oom_kills() > self.ooms, processes.oom_kills()
         for stream in child.streams:
             self.drain(child, stream)
+        session.overheard.tell(child.streams[1])
         done = execution.end(oom)
         state = "kept"
         if interpreter:
@@ -211,6 +219,8 @@ class Supervisor:
             state, session.changed = session.changed, "kept"
             self.rest(session)
         else:
+            if not execution.stopped:
+                session.keep_shell(child.pid)
             self.forget(child)
         self.host.done(execution.request, state=state, **done)
 
@@ -303,6 +313,8 @@ class Supervisor:
             self.stop(session.execution, "interrupt")
         for child in ending:
             self.discard(child)
+        for shell in session.shells:
+            processes.end_family(self.background.roots() | {shell}, shell)
         self.drops[header["id"]] = ending  # answered when the last of them has made room
 
     def rest(self, session):
@@ -341,19 +353,19 @@ class Supervisor:
                 standby.kill()
 
     def adopt(self, session, child):
-        session.interpreter = child
+        session.interpreter, child.session = child, session
         session.serial += 1
         if session.offered is not None:
             child.tell(self.loop, {"op": "offer"}, session.offered)
 
     # -- children
 
-    def begin(self, start):
-        """Start a child, killing stray processes where they leave no room for it."""
+    def begin(self, session, start):
+        """Start a child, killing what runs in the background where it leaves no room for it."""
         for _ in range(20):
             with contextlib.suppress(BlockingIOError):
                 return start()
-            processes.sweep(self.children, (), self.loop, *self.children)
+            self.background.end_all(session)
             time.sleep(0.02)
         return self.host.leave()
 
@@ -367,13 +379,14 @@ class Supervisor:
             self.loop.watch(child.control, functools.partial(self.listen, child))
 
     def forward(self, child, stream, _mask=0):
-        """Pass output on; outside of a run it is dropped, for nobody asked. False when there was none."""
+        """Pass output on; what is said outside of a run is kept for the next one. False when there was none."""
         data = stream.pull()
         if not stream.open:
             self.loop.unwatch(stream.fd)
         if data and child.execution is not None:
             child.execution.take(stream, data)
-        elif data:
+        elif data and child.session is not None:
+            child.session.overheard.add(data)
             child.noisy = True
         return bool(data)
 
@@ -422,15 +435,11 @@ class Supervisor:
         else:
             raise ValueError("nonsense")
 
-    def end_strays(self, child):
-        """Kill what belongs to this child, or to nobody that lives; not itself."""
-        processes.sweep(self.children, self.children.keys() - {child.pid}, self.loop, child.pid)
-
     def discard(self, child):
         """End an interpreter and what it started."""
         child.kill()
         if not child.ended:
-            processes.end_family(self.children, child.pid)
+            processes.end_family(self.background.roots(), child.pid)
 
     def bury(self, child):
         """A child ended: its output is read, then it is forgotten."""
@@ -442,7 +451,6 @@ class Supervisor:
             self.finish(child.execution)
         for session in self.sessions.values():
             if session.interpreter is child:
-                self.end_strays(child)
                 self.recover(session)
             elif session.standby is child:
                 session.standby = None
@@ -459,6 +467,7 @@ class Supervisor:
         for fd in (child.pidfd, child.control, *(stream.fd for stream in child.streams)):
             if fd is not None:
                 self.loop.unwatch(fd)
+        self.background.keep(child)
         child.close()
 
 
@@ -466,6 +475,7 @@ def main(reader, writer, config):
     """Serve the host on these descriptors until it goes."""
     processes.set_dumpable(0)
     sys.dont_write_bytecode = True
+    notebook.let_pip_install()
     if config["proxy"]:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
             os.environ[name] = PROXY

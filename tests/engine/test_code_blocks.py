@@ -9,6 +9,7 @@ import pytest
 from asking import ASK, PYTHON, WEATHER, ask
 from fake_server import Answer, FakeServer, delta, said
 
+from fastslow.agent.engine.fenced import stops_at_opening
 from fastslow.agent.engine.types import Request
 from fastslow.agent.modes import Mode
 
@@ -107,3 +108,9 @@ async def test_call_before_a_block_goes_first(fake: FakeServer) -> None:
     text = '<tool_call>{"name": "weather", "arguments": {"city": "Seoul", "unit": null}}</tool_call>\n' + BLOCK
     reply, _ = await ask(fake, said(text), profile="instruct", request=FENCED)
     assert [c.name for c in reply.calls] == ["weather"]
+
+
+def test_stop_at_a_bare_opening_fence() -> None:
+    assert stops_at_opening("Here is the code:")
+    assert not stops_at_opening("Here:\n```python\nx = 1")
+    assert not stops_at_opening('```json\n{"a": 1}')

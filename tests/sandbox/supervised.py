@@ -24,6 +24,7 @@ import calls, displays, interpreter, notebook, processes
 for module in (displays, interpreter, notebook):
     module.WORK = work
 notebook.PACKAGES = work + "/.packages"
+notebook.let_pip_install()
 import os
 os.chdir(work)
 os.dup2(int(os.environ.pop("CONTROL")), processes.CONTROL, inheritable=False)

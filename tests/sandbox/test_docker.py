@@ -22,7 +22,7 @@ from fastslow.sandbox import (
     SessionDied,
     docker_facts,
 )
-from fastslow.sandbox.container import MASKED
+from fastslow.sandbox.container import MASKED, PTYS
 from fastslow.sandbox.owner import LABEL, Owner, started
 
 pytestmark = pytest.mark.docker
@@ -125,7 +125,10 @@ async def test_every_setting_reached_the_daemon(client: Any, session: DockerSess
     assert host["AutoRemove"] is True
     assert host["Privileged"] is False
     assert not host["Binds"]
-    assert [(mount["Target"], mount["ReadOnly"]) for mount in host["Mounts"]] == [("/run/fastslow", True)]
+    socket, terminals = host["Mounts"]
+    assert (socket["Target"], socket["ReadOnly"]) == ("/run/fastslow", True)
+    assert terminals["Target"] == "/dev/pts"
+    assert f",max={PTYS}," in terminals["VolumeOptions"]["DriverConfig"]["Options"]["o"]
     assert {"no-new-privileges"} < set(host["SecurityOpt"])
     assert json.loads(host["SecurityOpt"][1].removeprefix("seccomp="))["defaultAction"] == "SCMP_ACT_ERRNO"
     assert {limit["Name"]: limit["Hard"] for limit in host["Ulimits"]} == {
@@ -303,3 +306,30 @@ def test_facts(client: Any) -> None:
     assert facts.cgroup in ("1", "2")
     assert facts.runtimes
     assert facts.memory > 0
+
+
+TAKE_TERMINALS = """
+import os, subprocess, sys
+def take():
+    taken = []
+    while True:
+        try: taken.append(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY))
+        except OSError: return taken
+taken = take()
+len(taken)
+"""
+
+
+async def test_no_container_takes_the_terminals_of_others(client: Any, small: Limits) -> None:
+    sandbox = DockerSandbox(small)
+    try:
+        greedy, other = await sandbox.session(), await sandbox.session()
+        opened = await greedy.shell("python3 -c 'import os, pty; print(os.ttyname(pty.openpty()[1]))'")
+        assert opened.stdout == "/dev/pts/0\n"
+        assert (await greedy.run(TAKE_TERMINALS)).value == str(PTYS)
+        assert (await greedy.run("open('/dev/ptmx')")).status == "error"
+        assert (await other.run(TAKE_TERMINALS)).value == str(PTYS)
+    finally:
+        await sandbox.aclose()
+    left = client.volumes.list(filters={"dangling": True})
+    assert not [volume.name for volume in left if (volume.attrs["Options"] or {}).get("type") == "devpts"]

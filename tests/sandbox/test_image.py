@@ -25,7 +25,7 @@ from fastslow.sandbox import (
     image_manifest,
     image_tag,
 )
-from fastslow.sandbox.base import DEBIAN_BASE, REGISTRY_BASE
+from fastslow.sandbox.base import DEBIAN_BASE, REGISTRY_BASE, SLIM_BASE
 from fastslow.sandbox.packages import REQUIREMENTS, requested
 
 
@@ -75,7 +75,7 @@ def test_the_command_that_builds_can_be_pasted() -> None:
 
 
 def test_a_manifest_survives_json() -> None:
-    manifest = Manifest("base:1", ("sha256:aa",), "3.11.2", ("a",), (Package("a", "1", "ff"),))
+    manifest = Manifest("base:1", ("sha256:aa",), "3.11.2", ("a",), (Package("a", "1", "ff"),), ("git",))
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
@@ -95,7 +95,9 @@ def test_every_requirement_is_pinned_and_hashed() -> None:
 def _wheel(folder: Path, name: str, version: str, needs: tuple[str, ...] = ()) -> None:
     info = f"{name}-{version}.dist-info"
     files = {
-        f"{name}.py": f"version = {version!r}\n",
+        f"{name}.py": f"version = {version!r}\n\n\ndef main():\n    print(version)\n",
+        f"{info}/entry_points.txt": f"[console_scripts]\n{name}-version = {name}:main\n",
+        f"{name}-{version}.data/scripts/{name}-program": "\x7fnot really a program of this machine",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         + "".join(f"Requires-Dist: {need}\n" for need in needs),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
@@ -137,7 +139,7 @@ def _silent(what: str, fraction: float | None) -> None:
 def test_the_standard_image_says_what_is_inside(client: DockerClient) -> None:
     manifest = image_manifest(client)
     versions = {package.name: package.version for package in manifest.packages}
-    assert manifest.base in (REGISTRY_BASE, DEBIAN_BASE)
+    assert manifest.base in (SLIM_BASE, REGISTRY_BASE, DEBIAN_BASE)
     assert client.images.get(image_tag()).attrs["RootFS"]["Layers"][: len(manifest.layers)] == list(manifest.layers)
     assert manifest.python.startswith("3.11.")
     assert {"numpy", "pandas", "matplotlib", "ipython", "pip"} <= versions.keys()
@@ -173,7 +175,9 @@ async def test_extra_packages_make_an_image_on_top(
         assert ran.value == "('1.2', 2.0)", ran
         inside = await session.run("print(open('/opt/manifest.json').read())")
         assert Manifest.from_json(inside.stdout) == manifest
-        pip = await session.shell("python3 -m pip --version")
+        assert (await session.shell("fastslow_tiny-version")).stdout == "1.2\n"
+        assert (await session.shell("command -v fastslow_tiny-program")).exit_code == 0
+        pip = await session.shell("pip --version")
         assert pip.exit_code == 0, pip
     finally:
         await sandbox.aclose()
@@ -226,5 +230,5 @@ def test_an_image_of_others_has_no_manifest(client: DockerClient) -> None:
 
 
 def test_a_manifest_carries_no_dates() -> None:
-    manifest = Manifest("base:1", (), "3.11.2", (), ())
-    assert sorted(json.loads(manifest.to_json())) == ["base", "layers", "packages", "python", "requested"]
+    manifest = Manifest("base:1", (), "3.11.2", (), (), ())
+    assert sorted(json.loads(manifest.to_json())) == ["base", "commands", "layers", "packages", "python", "requested"]

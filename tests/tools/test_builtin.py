@@ -75,6 +75,13 @@ async def test_the_session_is_the_callers() -> None:
     assert (first.sandbox.ran, second.sandbox.ran) == ([], ["x", "y"])
 
 
+async def test_code_and_commands_are_taken_out_of_a_fence() -> None:
+    box = Box(Execution("ok"), Execution("ok"))
+    await call("python", code="Here:\n```python\nprint(1)\n```")
+    await call("shell", command="```bash\nls\n```")
+    assert box.sandbox.ran == ["print(1)", "ls"]
+
+
 async def test_without_a_session_there_are_neither_code_nor_files() -> None:
     caller.set(Caller())
     for name, arguments in (("python", {"code": "1"}), ("shell", {"command": "ls"}), ("list_files", {})):

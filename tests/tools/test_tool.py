@@ -75,6 +75,7 @@ def test_spec_is_the_openai_object() -> None:
         ("f", "x", {"type": "objekt"}, "no usable JSON schema"),
         ("f", "x", {"type": "object", "properties": {"a": {"$ref": "http://x/y"}}}, "leaves the schema"),
         ("f", "x", {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}}, "points to nothing"),
+        ("f", "x", {"type": "object", "anyOf": [{"not": {"$ref": "#"}}]}, "refers to itself"),
     ],
 )
 def test_bad_definitions(name: str, description: str, parameters: dict[str, Any], said: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from fastslow.sandbox.sandbox import HostFunction
 from fastslow.sandbox.stubs import signature
 from fastslow.tools.builtin.execution import SECONDS, outcome_of, written
+from fastslow.tools.fenced import unfenced_python
 from fastslow.tools.function import tool
 from fastslow.tools.result import Outcome
 from fastslow.tools.tool import Tool, caller
@@ -25,7 +26,7 @@ async def python(code: str, seconds: float = SECONDS) -> Outcome:
     session, limit = await listener.open_session(), listener.limit(seconds)
     before = await session.files()
     execution = await session.run(
-        code,
+        unfenced_python(code),
         seconds=limit,
         on_output=listener.on_output,
         on_display=listener.on_display,

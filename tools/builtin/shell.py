@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastslow.tools.builtin.execution import SECONDS, outcome_of, written
+from fastslow.tools.fenced import unfenced_command
 from fastslow.tools.function import tool
 from fastslow.tools.result import Outcome
 from fastslow.tools.tool import caller
@@ -19,5 +20,5 @@ async def shell(command: str, seconds: float = SECONDS) -> Outcome:
     listener = caller.get()
     session, limit = await listener.open_session(), listener.limit(seconds)
     before = await session.files()
-    execution = await session.shell(command, seconds=limit, on_output=listener.on_output)
+    execution = await session.shell(unfenced_command(command), seconds=limit, on_output=listener.on_output)
     return outcome_of(execution, limit, listener.seconds, await written(session, before))

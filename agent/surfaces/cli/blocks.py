@@ -13,13 +13,13 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from fastslow.agent.engine.fenced import first_block
 from fastslow.agent.engine.types import Reply, Usage
 from fastslow.agent.events import CallDisplay, Compacted, Consent, ModeUsage, NetworkUsed, TurnFinished
 from fastslow.agent.modes import Mode
 from fastslow.agent.surfaces.cli.text import clean, one_line, seconds, size
 from fastslow.agent.transcript import ToolCall
 from fastslow.sandbox import Egress
+from fastslow.tools.fenced import first_block
 
 FOLDED_THOUGHTS = 3  # lines of thinking that stay when it is folded
 FOLDED_OUTPUT = 20  # lines of a tool's output

@@ -1,4 +1,5 @@
-"""Run once by the build of the image: compiles what will be imported, and prepares what a read-only root cannot make.
+"""Run once by the build of the image: compiles what will be imported, and prepares what a read-only root cannot make:
+commands, settings of git, fonts of plots.
 
 Everything that it writes gets one fixed time, and none of it depends on hash seeds or on the clock: the same
 packages on the same base are to make the same layer.
@@ -15,11 +16,45 @@ import site
 import subprocess
 import sys
 import time
-from importlib.util import cache_from_source
+from importlib.metadata import distributions
+from importlib.util import cache_from_source, find_spec
 
 PACKAGES = "/opt/packages"
 MATPLOTLIB = "/opt/matplotlib"
+COMMANDS = "/usr/local/bin"
 EPOCH = 1_672_531_200  # 2023-01-01 UTC, as sandbox/steps.py
+
+SCRIPT = """\
+#!{python}
+import sys
+
+from {module} import {function}
+
+if __name__ == "__main__":
+    sys.exit({call}())
+"""
+FONTS = """
+
+from matplotlib import _fastslow_fonts  # added by the sandbox's image
+
+_fastslow_fonts.extend(sys.modules[__name__])
+"""
+# Nothing may wait for a person: no pager, no editor, no password; and a commit needs an identity. What a repository or
+# the code itself sets goes before this.
+GIT = """\
+[user]
+\tname = sandbox
+\temail = sandbox@localhost
+[safe]
+\tdirectory = *
+[init]
+\tdefaultBranch = main
+[core]
+\tpager = cat
+\teditor = true
+[credential]
+\tinteractive = false
+"""
 
 
 def compiled(source):
@@ -34,6 +69,47 @@ def sources(*roots):
             names.sort()
             paths = (os.path.join(folder, file) for file in sorted(files) if file.endswith(".py"))
             yield from (path for path in paths if not os.path.exists(cache_from_source(path)))
+
+
+def replace(path, text):
+    """Write a file unless it is like that already: a layer should hold what is new only. Code is compiled anew."""
+    with contextlib.suppress(OSError), open(path) as file:
+        if file.read() == text:
+            return
+    with open(path, "w") as file:
+        file.write(text)
+    with contextlib.suppress(OSError):
+        os.unlink(cache_from_source(path))
+
+
+def add_commands():
+    """The commands of the packages: pip on the host would have them started by the host's Python."""
+    os.makedirs(COMMANDS, exist_ok=True)
+    python = shutil.which("python3")
+    if not shutil.which("python"):  # Debian's own is `python3` alone, and whoever writes commands says `python`
+        os.symlink(python, f"{COMMANDS}/python")
+    for package in distributions(path=[PACKAGES]):
+        for entry in package.entry_points.select(group="console_scripts"):
+            # pip's goes by what `add_words` puts there.
+            module, call = ("pip.__main__", "main") if package.name == "pip" else (entry.module, entry.attr)
+            text = SCRIPT.format(python=python, module=module, function=call.partition(".")[0], call=call)
+            replace(f"{COMMANDS}/{entry.name}", text)
+            os.chmod(f"{COMMANDS}/{entry.name}", 0o755)  # noqa: S103 - a command for everybody
+    programs = f"{PACKAGES}/bin"
+    for name in sorted(os.listdir(programs)) if os.path.isdir(programs) else ():
+        if not os.path.lexists(f"{COMMANDS}/{name}"):
+            os.symlink(f"{programs}/{name}", f"{COMMANDS}/{name}")
+
+
+def add_words():
+    """What pip says where it has no network, and how plots find their glyphs."""
+    with open("/opt/image/pip_main.py") as file:
+        replace(os.path.join(os.path.dirname(find_spec("pip").origin), "__main__.py"), file.read())
+    shutil.copyfile("/opt/image/fonts.py", f"{PACKAGES}/matplotlib/_fastslow_fonts.py")
+    fonts = f"{PACKAGES}/matplotlib/font_manager.py"
+    with open(fonts) as file:
+        source = file.read()
+    replace(fonts, source if source.endswith(FONTS) else source + FONTS)
 
 
 def check():
@@ -60,14 +136,17 @@ def main():
     started = int(time.time())
     with open(os.path.join(site.getsitepackages()[0], "fastslow.pth"), "w") as file:
         file.write(PACKAGES + "\n")
+    sys.path.append(PACKAGES)
+    add_commands()
+    add_words()
+    if shutil.which("git") and not os.path.exists("/etc/gitconfig"):
+        replace("/etc/gitconfig", GIT)
     with multiprocessing.get_context("spawn").Pool() as pool:
         pool.map(compiled, sources(os.path.dirname(os.__file__), PACKAGES), chunksize=16)
     environment = {**os.environ, "MPLCONFIGDIR": MATPLOTLIB}
     stack = "import matplotlib.pyplot, numpy, pandas, duckdb, openpyxl, pyarrow, IPython"
     subprocess.run([sys.executable, "-c", stack], env=environment, check=True)
     check()
-    if not shutil.which("python"):  # Debian's own is `python3` alone, and whoever writes commands says `python`
-        os.symlink(shutil.which("python3"), "/usr/local/bin/python")
     for folder in ("/work", "/run/fastslow"):
         os.makedirs(folder, exist_ok=True)
     fixed_times(started)
