@@ -10,9 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol
 
 from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.outbox import Outbox
 from fastslow.sandbox import Egress, HostFunction, Limits, Sandbox, SandboxError, Session
 from fastslow.tools.result import LIMIT, clip
 
@@ -20,9 +21,18 @@ RENEWALS = 3  # sessions that may take the place of a dead one in a run
 PAUSES = (1.0, 4.0, 15.0)  # seconds between tries to start one: an engine is restarted within some seconds
 PREVIEW = 3  # first lines of a text file that the model is shown with its name
 LOST_VARIABLES = "\n(The interpreter was started anew: variables and imports are gone, files are as they were.)"
+TAKEN = "that name is taken by what this run did not make"
 LOST_FILES = "\n(These files could not be kept and are gone: {}.)"
 
-Keep: TypeAlias = Callable[[Mapping[str, str | None], Mapping[str, bytes]], None]
+
+class Record(Protocol):
+    """Where the workspace of a run is written down."""
+
+    def save(self, files: Mapping[str, str | None], changed: Mapping[str, bytes]) -> None:
+        """files: the digests of all files by path. changed: the contents that are new."""
+
+    def versions(self, path: str) -> set[str]:
+        """The digests that a file had, as the run left it at any time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +103,19 @@ class Restored:
     cells: tuple[tuple[str, bool], ...] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """Files that came out, and what the user must know of those that did not, or have another name."""
+
+    files: tuple[Path, ...] = ()
+    told: tuple[str, ...] = ()
+
+
 class Workspace:
     """A sandbox session that starts in the background, so that its container is up when the first plan is.
 
     egress: connections of its code that are over; whoever reads them takes them out.
-    keep: writes the workspace down: the digests of all files by path, and the contents that are new.
+    record: where the workspace is written down.
     history: what was written down, for a session that takes the place of an earlier one.
     functions: what its code may call.
     """
@@ -106,14 +124,14 @@ class Workspace:
         self,
         sandbox: Sandbox,
         files: Sequence[Given],
-        keep: Keep | None = None,
+        record: Record | None = None,
         history: Callable[[], Restored | None] | None = None,
         functions: Sequence[HostFunction] = (),
     ) -> None:
         self.egress: deque[Egress] = deque()
         self._sandbox = sandbox
         self._files = files
-        self._keep = keep
+        self._record = record
         self._history = history
         self._functions = functions
         self._restored: Restored | None = None
@@ -221,7 +239,7 @@ class Workspace:
 
     async def save(self) -> None:
         """Write down what a call left, if it left anything."""
-        if self._keep is None or not self._is_open:
+        if self._record is None or not self._is_open:
             return
         session = await self.session()
         with suppress(SandboxError):  # it died: whoever runs something in it next will hear of that
@@ -233,7 +251,7 @@ class Workspace:
                         changed[path] = await session.get(path)
                     except (OSError, ValueError):  # gone meanwhile, or too large
                         files[path] = None
-            self._keep(files, changed)
+            self._record.save(files, changed)
             self._kept = {path: digest for path, digest in files.items() if digest}
 
     @property
@@ -251,17 +269,30 @@ class Workspace:
             raise RuntimeError("use a workspace with `async with`")
         return await asyncio.shield(self._opening)
 
-    async def collect(self, out: Path) -> tuple[Path, ...]:
-        """Copy the files that the run made or changed to `out`; none when no session ever came up."""
+    async def collect(self, folder: Path, below: str = "") -> Brought:
+        """Bring out the files that the run made or changed, see `Outbox`; none when no session ever came up."""
         if self._opening is None or not (self._is_open or self._restored):
-            return ()
+            return Brought()
         session = await self.session()
-        collected = []
+        outbox, paths, told = Outbox(folder, below, self._versions), [], []
         for info in await session.files():
             if self._before.get(info.path) == info.digest:
                 continue
-            target = out / info.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(await session.get(info.path))
-            collected.append(target)
-        return tuple(collected)
+            try:
+                with outbox.bring(info.path) as arrival:
+                    arrival.write(await session.get(info.path))
+                    path, named = arrival.settle()
+            except SandboxError as error:
+                told.append(f"no file after {info.path} came out: {error}")
+                break
+            except (OSError, ValueError) as error:
+                told.append(f"{info.path} did not come out: {getattr(error, 'strerror', None) or error}")
+                continue
+            paths.append(path)
+            if not named:
+                told.append(f"{info.path} came out as {path}: {TAKEN}")
+        return Brought(tuple(paths), tuple(told))
+
+    def _versions(self, path: str) -> set[str]:
+        made = self._record.versions(path) if self._record else set()
+        return made - {self._before.get(path, "")}

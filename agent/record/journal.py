@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 from fastslow.agent.errors import JournalBroken, RunBusy, RunFollowed, RunUnknown
 from fastslow.agent.events import Event, Exit, RunFinished, RunResumed, RunStarted, TurnFinished, TurnStarted
-from fastslow.agent.folders import state_folder
+from fastslow.agent.folders import no_link, state_folder
 from fastslow.agent.record.jsonl import from_json, to_json
 
 SCHEMA = 3  # of the tables and of the events in them; raised with each change that older code cannot read
@@ -138,7 +138,7 @@ class Journal:
 
     def writer(self, run: str, inputs: Sequence[Path] = ()) -> Callable[[Event], None]:
         """What appends events to a run; each is on the disk when it returns. inputs: the user's files, of a new run."""
-        [[last]] = self._read("SELECT coalesce(max(number), 0) FROM events WHERE run = ?", run)
+        [[last]] = self.rows("SELECT coalesce(max(number), 0) FROM events WHERE run = ?", run)
         number = int(last)
 
         def write(event: Event) -> None:
@@ -172,7 +172,7 @@ class Journal:
 
     def runs(self) -> tuple[RunInfo, ...]:
         """All runs, the latest first."""
-        rows = self._read(
+        rows = self.rows(
             "SELECT run, task, model, started, exit, forked, after, parent FROM runs ORDER BY started DESC, run DESC"
         )
         try:
@@ -195,7 +195,7 @@ class Journal:
 
     def find(self, name: str) -> str:
         """The id of a run, from the beginning of it, or from `last`, which no run within another one is. RunUnknown."""
-        rows = self._read("SELECT run, parent FROM runs ORDER BY started DESC, run DESC")
+        rows = self.rows("SELECT run, parent FROM runs ORDER BY started DESC, run DESC")
         found = [run for run, _ in rows]
         if name == "last" and (own := [run for run, parent in rows if not parent]):
             return str(own[0])
@@ -209,21 +209,21 @@ class Journal:
 
     def keyed(self, key: str) -> str | None:
         """The run that has a key, the latest of several."""
-        rows = self._read("SELECT run FROM runs WHERE key = ? ORDER BY started DESC, run DESC", key)
+        rows = self.rows("SELECT run FROM runs WHERE key = ? ORDER BY started DESC, run DESC", key)
         return str(rows[0][0]) if key and rows else None
 
     def replies_within(self, run: str, call: str | None = None) -> Iterator[TurnFinished]:
         """The model's replies in the runs that were carried out by a run, or by one call of it, and in those below."""
-        children = self._read("SELECT run FROM runs WHERE parent = ?", run)
+        children = self.rows("SELECT run FROM runs WHERE parent = ?", run)
         if call is not None:
-            children = self._read("SELECT run FROM runs WHERE key = ? AND parent = ?", child_key(run, call), run)
+            children = self.rows("SELECT run FROM runs WHERE key = ? AND parent = ?", child_key(run, call), run)
         for [child] in children:
             yield from (event for event in self.read(child).events if isinstance(event, TurnFinished))
             yield from self.replies_within(child)
 
     def read(self, run: str) -> Written:
         """All of a run. RunUnknown, JournalBroken."""
-        rows = self._read("SELECT at, event FROM events WHERE run = ? ORDER BY number", run)
+        rows = self.rows("SELECT at, event FROM events WHERE run = ? ORDER BY number", run)
         if not rows:
             raise RunUnknown(f"the run {run} was never begun; start it again")
         events = [_decoded(run, text) for _, text in rows]
@@ -242,7 +242,7 @@ class Journal:
         """Copy a run as it was before it began a turn. ValueError for a turn that it never had."""
         turns: dict[int, int] = {}
         events: list[Event] = []
-        for number, text in self._read("SELECT number, event FROM events WHERE run = ? ORDER BY number", run):
+        for number, text in self.rows("SELECT number, event FROM events WHERE run = ? ORDER BY number", run):
             event = _decoded(run, text)  # none behind the turn: one that cannot be read there may be why it is forked
             events.append(event)
             if isinstance(event, TurnStarted):
@@ -296,13 +296,13 @@ class Journal:
     def shrink(self) -> int:
         """Give the space of what was removed back to the disk, instead of to later runs; how many bytes that were."""
         before = self._size()
-        [[mode]] = self._read("PRAGMA auto_vacuum")
+        [[mode]] = self.rows("PRAGMA auto_vacuum")
         try:
             # Run to its end by this alone: `execute` takes the first of its steps, which frees one page.
             self._open().executescript("PRAGMA incremental_vacuum" if mode == INCREMENTAL else "VACUUM")
         except sqlite3.Error as error:
             raise self._broken(error) from error
-        self._read("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         return max(0, before - self._size())  # another process may be writing
 
     def close(self) -> None:
@@ -317,12 +317,12 @@ class Journal:
         return sum(file.stat().st_size for file in files if file.exists())
 
     def _workspace(self, run: str) -> Mapping[str, bytes | None] | None:
-        [[number]] = self._read("SELECT max(number) FROM files WHERE run = ? AND path = ''", run)
+        [[number]] = self.rows("SELECT max(number) FROM files WHERE run = ? AND path = ''", run)
         return None if number is None else self._files(run, int(number))
 
     def _files(self, run: str, number: int) -> dict[str, bytes | None]:
         query = "SELECT path, content FROM files LEFT JOIN contents USING (digest) WHERE run = ? AND number = ?"
-        return dict(self._read(f"{query} AND path != ''", run, number))
+        return dict(self.rows(f"{query} AND path != ''", run, number))
 
     @contextmanager
     def _locked(self, name: str, what: str) -> Iterator[None]:
@@ -360,7 +360,8 @@ class Journal:
         files = [(first.run, 0, path.name, _store(database, path.read_bytes())) for path in inputs]
         database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", files)
 
-    def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What a query finds, for the modules of this room."""
         try:
             return self._open().execute(query, values).fetchall()
         except sqlite3.Error as error:
@@ -435,7 +436,10 @@ class Journal:
 def _lock(path: Path) -> TextIO | None:
     """A lock on a file that may be unlinked at any time by whoever held it; None while another process has it."""
     while True:
-        handle = path.open("w")
+        try:
+            handle = open(path, "a", opener=no_link)  # noqa: SIM115 - it is held for as long as the run is
+        except OSError as error:
+            raise JournalBroken(f"the lock {path} cannot be opened: {error.strerror}; remove what is there") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -17,9 +17,10 @@ from fastslow.agent.errors import ConfigurationError, RunUnknown
 from fastslow.agent.events import CallFinished, CallStarted, Event, Exit, RunResumed, RunStarted, TurnFinished
 from fastslow.agent.plan import ANSWER, PLAN
 from fastslow.agent.record.journal import Journal, Written
+from fastslow.agent.record.kept import KeptWorkspace
 from fastslow.agent.record.recorder import Recorder
 from fastslow.agent.transcript import Assistant, Message, ToolResult, User, from_dict
-from fastslow.agent.workspace import Given, Keep, Restored, described
+from fastslow.agent.workspace import Given, Record, Restored, described
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Start:
     """A run that is about to be carried out.
 
     after: the run that it follows, empty where it follows none; earlier: what was said in that one and those before
-    it, and there: the files that they leave it. keep, history: of its workspace. resumed: what to say first of a run
+    it, and there: the files that they leave it. record, history: of its workspace. resumed: what to say first of a run
     that goes on, at most one event. seconds: for which it was carried out before. spent: the replies that used its
     budget up: it gets that once more. written: how it began, of a run that goes on. engine: takes the place of the
     agent's. notices: what the user should know of the start.
@@ -40,7 +41,7 @@ class Start:
     after: str = ""
     earlier: tuple[Message, ...] = ()
     there: tuple[Given, ...] = ()
-    keep: Keep | None = None
+    record: Record | None = None
     history: Callable[[], Restored | None] | None = None
     resumed: tuple[RunResumed, ...] = ()
     seconds: float = 0.0
@@ -74,8 +75,8 @@ def begin(
     earlier = history or earlier
     with journal.hold(run):
         recorder = Recorder(journal.writer(run, files))
-        keep, restored = partial(journal.save, run), partial(_restored, journal, run, after, given)
-        yield Start(run, task, given, recorder, after, earlier, there, keep, restored)
+        kept, restored = KeptWorkspace(journal, run), partial(_restored, journal, run, after, given)
+        yield Start(run, task, given, recorder, after, earlier, there, kept, restored)
 
 
 @contextmanager
@@ -98,7 +99,7 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
             after,
             _history(written.started) or earlier,
             there,
-            partial(journal.save, run),
+            KeptWorkspace(journal, run),
             partial(_restored, journal, run, after, given),
             (RunResumed(run, turns, written.seconds),),
             written.seconds,
