@@ -63,7 +63,7 @@ class Life:
             self.reason = f"{self.reason}. Files could not be brought out: {error}".lstrip(". ")
             return ()
         self.made = brought.files
-        return [Notice(told) for told in brought.told]
+        return list(map(Notice, brought.told))
 
     async def close(self, toolsets: AsyncExitStack) -> None:
         """Close what the run opened; where that fails, the reason says so."""

@@ -17,11 +17,13 @@ from fastslow.sandbox.owner import ContainerInfo
 from fastslow.sandbox.packages import InvalidImageRequest, Manifest, Package
 from fastslow.sandbox.probe import PostureCheck, probe
 from fastslow.sandbox.sandbox import (
+    Changes,
     Display,
     Egress,
     Execution,
     FileInfo,
     HostFunction,
+    LeftOut,
     Limits,
     Network,
     OnCall,
@@ -38,6 +40,7 @@ from fastslow.sandbox.steps import ImageBuildFailed
 
 __all__ = [
     "CallFailed",
+    "Changes",
     "ContainerInfo",
     "Display",
     "DockerFacts",
@@ -52,6 +55,7 @@ __all__ = [
     "ImageBuildFailed",
     "ImageMissing",
     "InvalidImageRequest",
+    "LeftOut",
     "Limits",
     "Manifest",
     "Network",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 WORK = PurePosixPath("/work")
+NAME_BYTES, PATH_BYTES = 240, 1000  # of one name, and of a whole path
 
 
 def workspace_path(path: str) -> str:
@@ -28,8 +29,10 @@ def workspace_path(path: str) -> str:
     if len(parts) == 1:
         raise ValueError(f"the path {path!r} names the workspace itself; name a file inside /work")
     relative = "/".join(parts[1:])
-    if len(relative.encode()) > 4000 or max(len(part.encode()) for part in parts) > 240:
-        raise ValueError("the path is too long; use at most 240 bytes for each name")
+    if len(relative.encode()) > PATH_BYTES or max(len(part.encode()) for part in parts) > NAME_BYTES:
+        raise ValueError(
+            f"the path is too long; use at most {NAME_BYTES} bytes for each name, and {PATH_BYTES:,} in all"
+        )
     return relative
 
 

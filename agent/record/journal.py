@@ -23,9 +23,10 @@ from typing import Any, TextIO
 from fastslow.agent.errors import JournalBroken, RunBusy, RunFollowed, RunUnknown
 from fastslow.agent.events import Event, Exit, RunFinished, RunResumed, RunStarted, TurnFinished, TurnStarted
 from fastslow.agent.folders import no_link, state_folder
+from fastslow.agent.record.contents import STOPPED, Contents, latest, store
 from fastslow.agent.record.jsonl import from_json, to_json
 
-SCHEMA = 3  # of the tables and of the events in them; raised with each change that older code cannot read
+SCHEMA = 4  # of the tables and of the events in them; raised with each change that older code cannot read
 INCREMENTAL = 2  # SQLite's number of the mode in which free pages go back to the disk without a copy of the file
 BUSY_SECONDS = 30.0  # how long to wait for another process that writes
 _TABLES = """
@@ -40,8 +41,8 @@ CREATE TABLE events (
 );
 CREATE TABLE files (
     run TEXT NOT NULL, number INTEGER NOT NULL, path TEXT NOT NULL, digest TEXT, PRIMARY KEY (run, number, path)
-);
-CREATE TABLE contents (digest TEXT PRIMARY KEY, content BLOB NOT NULL);
+) WITHOUT ROWID;
+CREATE TABLE contents (digest TEXT NOT NULL, part INTEGER NOT NULL, content BLOB NOT NULL, PRIMARY KEY (digest, part));
 """
 _DELETE_RUN = (
     "DELETE FROM events WHERE run = ?",
@@ -82,8 +83,9 @@ class Written:
     """What the journal holds of a run.
 
     events: all but `RunFinished`. inputs: the user's files, by name. workspace: the files as the last finished call
-    left them, None where no call was; a file that was too large to keep has None as its content. seconds: for which
-    the run was carried out. spent: replies of the model up to the last time that the run was out of its budget.
+    left them, None where no call was; a file that was too large to keep has None as its content. Contents are read when
+    they are asked for. stopped: later changes of it were not written down. seconds: for which the run was carried out.
+    spent: replies of the model up to the last time that the run was out of its budget.
     """
 
     started: RunStarted
@@ -93,6 +95,7 @@ class Written:
     workspace: Mapping[str, bytes | None] | None
     seconds: float
     spent: tuple[TurnFinished, ...]
+    stopped: bool = False
 
 
 class Journal:
@@ -144,7 +147,7 @@ class Journal:
         def write(event: Event) -> None:
             nonlocal number
             row = (run, number + 1, time.time(), _encoded(event))
-            with self._transaction() as database:
+            with self.transaction() as database:
                 database.execute("INSERT INTO events VALUES (?, ?, ?, ?)", row)
                 match event:
                     case RunStarted():
@@ -157,16 +160,6 @@ class Journal:
             number += 1
 
         return write
-
-    def save(self, run: str, files: Mapping[str, str | None], changed: Mapping[str, bytes]) -> None:
-        """Write down the workspace. files: the digest of each by its path. changed: contents that may be new."""
-        with self._transaction() as database:
-            for content in changed.values():
-                _store(database, content)
-            [[number]] = database.execute("SELECT coalesce(max(number), 0) FROM events WHERE run = ?", (run,))
-            database.execute("DELETE FROM files WHERE run = ? AND number = ?", (run, number))
-            rows = [(run, number, path, digest) for path, digest in files.items()]
-            database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", [*rows, (run, number, "", None)])
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -232,10 +225,11 @@ class Journal:
             started=_started(run, events),
             events=tuple(event for event in events if not isinstance(event, RunFinished)),
             finished=last if isinstance(last, RunFinished) else None,
-            inputs={path: content or b"" for path, content in self._files(run, 0).items()},
+            inputs=self._inputs(run),
             workspace=self._workspace(run),
             spent=tuple(event for event in events[: _out_of_budget(events)] if isinstance(event, TurnFinished)),
             seconds=_active([at for at, _ in rows], events),
+            stopped=bool(self.rows("SELECT 1 FROM files WHERE run = ? AND path = '' AND digest = ?", run, STOPPED)),
         )
 
     def fork(self, run: str, turn: int, new: str) -> None:
@@ -252,12 +246,12 @@ class Journal:
         else:
             raise ValueError(f"run {run} has the turns {', '.join(map(str, sorted(turns))) or '(none)'}, got {turn}")
         first = replace(_started(run, events), run=new)
-        with self._transaction() as database:
+        with self.transaction() as database:
             self._begin(database, first, (), forked=run)
             database.execute("INSERT INTO events VALUES (?, 1, ?, ?)", (new, time.time(), _encoded(first)))
             copied = "SELECT ?, number, at, event FROM events WHERE run = ? AND number > 1 AND number < ?"
             database.execute(f"INSERT INTO events {copied}", (new, run, turns[turn]))
-            kept = "SELECT ?, number, path, digest FROM files WHERE run = ? AND number < ?"
+            kept = "SELECT ?, number, path, digest FROM files WHERE run = ? AND number >= 0 AND number < ?"
             database.execute(f"INSERT INTO files {kept}", (new, run, turns[turn]))
 
     # --- removing --------------------------------------------------------------------------------
@@ -269,7 +263,7 @@ class Journal:
         stays follows one. A fork is a copy: it needs nothing of its parent.
         """
         gone = set(runs)
-        with self._transaction() as database:
+        with self.transaction() as database:
             self.check_removable(gone)
             for delete in _DELETE_RUN:
                 database.executemany(delete, [(run,) for run in gone])
@@ -316,13 +310,14 @@ class Journal:
         files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
 
-    def _workspace(self, run: str) -> Mapping[str, bytes | None] | None:
-        [[number]] = self.rows("SELECT max(number) FROM files WHERE run = ? AND path = ''", run)
-        return None if number is None else self._files(run, int(number))
+    def _workspace(self, run: str) -> Contents | None:
+        if not self.rows("SELECT 1 FROM files WHERE run = ? AND path = ''", run):
+            return None
+        return Contents(self.rows, latest(self.rows, run))
 
-    def _files(self, run: str, number: int) -> dict[str, bytes | None]:
-        query = "SELECT path, content FROM files LEFT JOIN contents USING (digest) WHERE run = ? AND number = ?"
-        return dict(self.rows(f"{query} AND path != ''", run, number))
+    def _inputs(self, run: str) -> Mapping[str, bytes]:
+        given = Contents(self.rows, dict(self.rows("SELECT path, digest FROM files WHERE run = ? AND number = 0", run)))
+        return {path: content or b"" for path, content in given.items() if path}
 
     @contextmanager
     def _locked(self, name: str, what: str) -> Iterator[None]:
@@ -357,7 +352,7 @@ class Journal:
             "INSERT INTO runs (run, task, model, forked, after, parent, key, started) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             row,
         )
-        files = [(first.run, 0, path.name, _store(database, path.read_bytes())) for path in inputs]
+        files = [(first.run, 0, path.name, store(database, path)) for path in inputs]
         database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", files)
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -368,7 +363,8 @@ class Journal:
             raise self._broken(error) from error
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is written in it, or nothing; for the modules of this room."""
         try:
             database = self._open()
             database.execute("BEGIN IMMEDIATE")
@@ -449,12 +445,6 @@ def _lock(path: Path) -> TextIO | None:
             if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
                 return handle
         handle.close()
-
-
-def _store(database: sqlite3.Connection, content: bytes) -> str:
-    digest = sha256(content).hexdigest()
-    database.execute("INSERT OR IGNORE INTO contents VALUES (?, ?)", (digest, content))
-    return digest
 
 
 def _out_of_budget(events: Sequence[Event]) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections import ChainMap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -188,7 +189,8 @@ def _restored(journal: Journal, run: str, after: str, given: tuple[Given, ...]) 
         left = journal.read(after)
         before = _restored(journal, after, left.started.after, _given(left))
     if before:
-        before = Restored({**before.files, **{file.name: file.head(file.size) for file in given}}, before.cells)
+        new = {file.name: file.head(file.size) for file in given}
+        before = replace(before, files=ChainMap(new, before.files))  # type: ignore[arg-type]  # nobody writes to it
     try:
         written = journal.read(run)
     except RunUnknown:  # it is about to begin
@@ -206,4 +208,4 @@ def _restored(journal: Journal, run: str, after: str, given: tuple[Given, ...]) 
     alone = not called and not written.started.settings.get("allow")
     earlier = before.cells if before else ()
     again = earlier is not None and (alone or not cells)
-    return Restored(written.workspace, (*(earlier or ()), *cells) if again else None)
+    return Restored(written.workspace, (*(earlier or ()), *cells) if again else None, written.stopped)

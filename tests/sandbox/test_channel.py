@@ -140,6 +140,7 @@ DONE: dict[str, Any] = {
 OUTPUT = ({"kind": "output", "stream": "stdout"}, b"x" * 60)
 LONG = {**DONE, "stdout": {"total": 1000, "file": "output/stdout-1.txt", "saved": 1000}}
 TAIL = ({"kind": "tail", "stream": "stdout"}, b"t" * 50)
+LISTED = {"kind": "done", "number": 1, "whole": True, "left": [], "more": 0}
 CALL = ({"kind": "call", "call": 1, "name": "f"}, b"{}")
 
 
@@ -287,18 +288,23 @@ async def test_a_checkpoint_that_is_none(connect: Any, checkpoint: object) -> No
 @pytest.mark.parametrize(
     "row",
     [
-        ["../evil", 1, "0" * 64],
-        ["/etc/passwd", 1, "0" * 64],
-        ["a/./b", 1, "0" * 64],
-        ["a\0b", 1, "0" * 64],
-        ["a", -1, "0" * 64],
-        ["a", 1, "0" * 63 + "G"],
+        ["../evil", 1, "0" * 64, ""],
+        ["/etc/passwd", 1, "0" * 64, ""],
+        ["a/./b", 1, "0" * 64, ""],
+        ["a\0b", 1, "0" * 64, ""],
+        ["a", -1, "0" * 64, ""],
+        ["a", 1, "0" * 63 + "G", ""],
+        ["a", 1, "", ""],
+        ["a", 1, "0" * 64, "large"],
+        ["a", 1, "", "\x1b[31m"],
+        ["a", 1, "", ["large"]],
+        ["a", 1, "0" * 64],
         ["a", 1],
         "abc",
     ],
 )
 async def test_hostile_file_names_never_reach_the_caller(connect: Any, row: object) -> None:
-    session = await connect(Liar([{"kind": "files", "files": [row]}, {"kind": "done"}]))
+    session = await connect(Liar([{"kind": "files", "files": [row], "gone": []}, LISTED]))
     with pytest.raises(SessionDied):
         await session.files()
 
