@@ -164,7 +164,7 @@ class Files:
             folder, depth = folders.popleft()
             try:
                 with os.scandir(os.path.join(WORK, folder)) as found:
-                    entries = sorted(itertools.islice(found, self.most + 1), key=lambda entry: entry.name)
+                    entries = sorted(itertools.islice(found, SEEN * self.most + 1), key=lambda entry: entry.name)
             except OSError:
                 yield folder, None, "unreadable"
                 continue
