@@ -230,7 +230,10 @@ class Workspace:
             if self._functions:
                 await session.offer(self._functions)
             for file in self._files:
-                self._before[file.name] = (await session.put(file.name, file.content)).digest
+                try:
+                    self._before[file.name] = (await session.put(file.name, file.content)).digest
+                except (OSError, ValueError) as error:
+                    raise SandboxError(f"{file.name} does not go into the sandbox: {error}") from error
             self._counted |= {*self._before.values()}
             if self._restored:
                 await self._restore(session, self._restored)
@@ -248,9 +251,12 @@ class Workspace:
                 break
         there, lost = {info.path for info in await session.files()}, []
         for path, content in restored.files.items():
-            if content is not None:
-                self._counted.add((await session.put(path, content)).digest)
-            elif path not in there:
+            try:
+                if content is not None:
+                    self._counted.add((await session.put(path, content)).digest)
+                elif path not in there:
+                    lost.append(path)
+            except (OSError, ValueError):  # no room, say: the code that ran again may have filled it
                 lost.append(path)
         extra = [shlex.quote(path) for path in there - restored.files.keys()]
         for start in range(0, len(extra), REMOVED):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fastslow import Agent, Exit, Journal, Result, ScriptedModel
+from fastslow import Agent, Budget, Exit, Journal, Result, ScriptedModel
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import CallFinished, Notice
 from fastslow.agent.record.contents import CLAIMED
@@ -109,6 +109,37 @@ async def test_names_have_an_end_too(journal: Journal, tmp_path: Path) -> None:
     assert written.workspace is not None
     assert 20 <= len(written.workspace) < 30
     assert len(result.files) == 50, "they come out all the same"
+
+
+async def test_a_file_that_cannot_be_put_back_costs_only_itself(journal: Journal, tmp_path: Path) -> None:
+    script = calls(write("big", "x" * 2000), write("small", "x"))
+    once = Budget(turns=1)
+    result = await agent(journal, Limits(), script, out=tmp_path / "out", budget=once).run("t")
+    assert result.exit is Exit.BUDGET
+    small = Limits(upload=1000)
+    again = await agent(journal, small, calls(("python", {"code": "1"})), out=tmp_path / "out").resume("last")
+    assert again.exit is Exit.ANSWERED
+    assert contents(again)[-1] == "1\n(These files could not be kept and are gone: big.)"
+
+
+async def test_a_file_that_does_not_go_in_ends_the_run_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastslow.agent.workspace.PAUSES", (0.01,))
+
+    class Full(DummySession):
+        async def put(self, path: str, data: bytes | Path) -> FileInfo:
+            raise ValueError("'a.txt': No space left on device")
+
+    class Small(DummySandbox):
+        async def session(self, *, on_egress: OnEgress | None = None) -> DummySession:
+            return Full(self)
+
+    (tmp_path / "a.txt").write_text("a")
+    running = agent(None, Limits(), calls(("python", {"code": "1"})), sandbox=Small())
+    result = await running.run("t", files=[tmp_path / "a.txt"])
+    assert result.exit is Exit.FAILED
+    assert result.reason.startswith("a.txt does not go into the sandbox: 'a.txt': No space left on device")
 
 
 async def test_claims_are_gone_once_a_call_is_written_down(journal: Journal, tmp_path: Path) -> None:
