@@ -20,13 +20,13 @@ from fastslow.tools.result import LIMIT, clip
 
 RENEWALS = 3  # sessions that may take the place of a dead one in a run
 PAUSES = (1.0, 4.0, 15.0)  # seconds between tries to start one: an engine is restarted within some seconds
-COLLECT_SECONDS = 300.0  # for all files that are brought out
+FILES_SECONDS = 300.0  # for all files that are taken out at once
 ROW = 200  # bytes of the journal for a name, beside the name itself
 SHOWN = 5  # names of files with one reason
 REMOVED = 200  # files in one command
 PREVIEW = 3  # first lines of a text file that the model is shown with its name
 LOST_VARIABLES = "\n(The interpreter was started anew: variables and imports are gone, files are as they were.)"
-TAKEN = "that name is taken by what this run did not make"
+TAKEN = "the name is taken by what this run did not make"
 MANY_NAMES = "it made and changed too many files (Limits.traffic)"
 STOPPED = "\n(So many files were made and changed that later changes are not kept in case the run is interrupted.)"
 LATER = "\n(Files are as an earlier call left them: later changes could not be kept.)"
@@ -171,6 +171,7 @@ class Workspace:
         self._before: dict[str, str] = {}
         self._counted: set[str] = set()  # digests of contents that we have seen ourselves
         self._saved: int | None = None  # the number of the workspace's state that is written down
+        self._stopped = False  # nothing more is written down
         self._saving = asyncio.Lock()
         self._out = self._names = 0  # bytes of contents that were taken out, and of names that were written down
         self._told = ""
@@ -261,7 +262,7 @@ class Workspace:
         extra = [shlex.quote(path) for path in there - restored.files.keys()]
         for start in range(0, len(extra), REMOVED):
             await session.shell("rm -f -- " + " ".join(extra[start : start + REMOVED]))
-        self._told = gone + (LOST_FILES.format(", ".join(lost)) if lost else "") + (LATER if restored.stopped else "")
+        self._told = gone + (LOST_FILES.format(some(lost)) if lost else "") + (LATER if restored.stopped else "")
 
     def told(self) -> str:
         """What the model must be told of a restored session, once; mostly nothing."""
@@ -290,23 +291,26 @@ class Workspace:
         async with self._saving:
             with suppress(SandboxError):  # it died: whoever runs something in it next will hear of that
                 changes = await session.changes(self._saved or 0)
-                if self.record and changes.number != self._saved:
+                if changes.number != self._saved:
                     await self._write_down(self.record, session, changes)
                     self._saved = changes.number
 
     async def _write_down(self, record: Record, session: Session, changes: Changes) -> None:
         self._names += sum(len(path) + ROW for path in (*(info.path for info in changes.changed), *changes.removed))
+        if self._stopped:
+            return
         if self._names > self.limits.traffic:
             record.stop()
-            self.record = None
+            self._stopped = True
             self._told += STOPPED
             self._notes.append(f"the workspace was not written down to the end: {MANY_NAMES}")
             return
         files: dict[str, str | None] = {}
         refused: list[tuple[str, str]] = []
+        end = time.monotonic() + FILES_SECONDS
         for info in changes.changed:
             try:
-                files[info.path] = await self._digest(record, session, info)
+                files[info.path] = await self._digest(record, session, info, end)
             except (OSError, ValueError) as error:  # gone meanwhile, or too much
                 files[info.path] = None
                 if not info.left:
@@ -316,14 +320,13 @@ class Workspace:
             self._told += f"\n(Not kept in case the run is interrupted: {line}.)"
             self._notes.append(f"not kept in the run's record: {line}")
 
-    async def _digest(self, record: Record, session: Session, info: FileInfo) -> str | None:
+    async def _digest(self, record: Record, session: Session, info: FileInfo, end: float) -> str | None:
         """Of a content that is in the record, as we have counted it ourselves. ValueError for one that is too much."""
         if info.left:
             return None
         if info.digest in self._counted and record.holds(info.digest):
             return info.digest
-        if self._out + info.size > self.limits.out:
-            raise ValueError(self._too_much)
+        self._check_room(info, end)
         content = record.content()
         try:
             await session.read(info.path, self._counting(content.write))
@@ -367,35 +370,42 @@ class Workspace:
         changes = await session.changes()
         if not (changes.changed or changes.left):
             return Brought(told=tuple(self._notes))
-        outbox, end = Outbox(folder, below, self._versions), time.monotonic() + COLLECT_SECONDS
+        outbox, end = Outbox(folder, below, self._versions), time.monotonic() + FILES_SECONDS
         self._out = 0  # as much again as went into the record
-        paths, told, refused = [], self._notes, [(one.path or "others", one.reason) for one in changes.left]
+        refused = [(one.path or "others", one.reason) for one in changes.left]
+        paths, renamed = [], []
         for info in changes.changed:
             if self._before.get(info.path) == info.digest:
                 continue
             try:
                 path, named = await self._bring(outbox, session, info, end)
             except SandboxError as error:
-                told.append(f"no file after {info.path} came out: {error}")
+                self._notes.append(f"no file after {info.path} came out: {error}")
                 break
             except (OSError, ValueError) as error:
                 refused.append((info.path, getattr(error, "strerror", None) or str(error)))
                 continue
             paths.append(path)
             if not named:
-                told.append(f"{info.path} came out as {path}: {TAKEN}")
+                renamed.append(f"{info.path} came out as {path}")
+        told = [f"{some(renamed)}: {TAKEN}"] if renamed else []
         told += [f"did not come out: {line}" for line in grouped(refused)]
-        return Brought(tuple(paths), tuple(told))
+        return Brought(tuple(paths), (*self._notes, *told))
 
     async def _bring(self, outbox: Outbox, session: Session, info: FileInfo, end: float) -> tuple[Path, bool]:
         """Where a file went, and whether under its own name. ValueError for one that stays inside."""
-        if info.left or self._out + info.size > self.limits.out:
-            raise ValueError(info.left or self._too_much)
-        if time.monotonic() > end:
-            raise ValueError(f"all files together took more than {COLLECT_SECONDS:.0f} s")
+        if info.left:
+            raise ValueError(info.left)
+        self._check_room(info, end)
         with outbox.bring(info.path) as arrival:
             await session.read(info.path, self._counting(arrival.write))
             return arrival.settle()
+
+    def _check_room(self, info: FileInfo, end: float) -> None:
+        if self._out + info.size > self.limits.out:
+            raise ValueError(self._too_much)
+        if time.monotonic() > end:
+            raise ValueError(f"all files together took more than {FILES_SECONDS:.0f} s")
 
     @property
     def _too_much(self) -> str:
@@ -410,8 +420,10 @@ def grouped(refused: Sequence[tuple[str, str]]) -> list[str]:
     """Names, the first few, behind what is the matter with them."""
     reasons: dict[str, list[str]] = {}
     for name, reason in refused:
-        reasons.setdefault(reason, []).append(name)
-    return [
-        f"{', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN:,} more' if len(names) > SHOWN else ''} ({reason})"
-        for reason, names in reasons.items()
-    ]
+        reasons.setdefault(reason[:300], []).append(name)
+    return [f"{some(names)} ({reason})" for reason, names in reasons.items()]
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of many."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")

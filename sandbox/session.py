@@ -288,7 +288,8 @@ def _check_size(what: str, size: int, limit: int) -> None:
 
 def _refusal(message: Message) -> tuple[bool, str]:
     """Whether something was missing, and the reason in words."""
-    return message.get("reason") == "missing", wire.text(message, "text", 10_000)
+    said = "".join(letter if letter.isprintable() else "?" for letter in wire.text(message, "text", 10_000))
+    return message.get("reason") == "missing", said
 
 
 def _check_granted(frame: Frame) -> Frame:

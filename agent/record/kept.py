@@ -27,13 +27,16 @@ class KeptWorkspace:
         self._run = run
         self._waiting: list[tuple[str, int, bytes]] = []
         self._size = 0
+        self._added: set[str] = set()
 
     def content(self) -> Content:
         return Content(self)
 
     def holds(self, digest: str) -> bool:
         """Whether a content is there. Ask for a digest of ours only: others' contents are there, too."""
-        return bool(self._journal.rows("SELECT 1 FROM contents WHERE digest = ? AND part = 0", digest))
+        return digest in self._added or bool(
+            self._journal.rows("SELECT 1 FROM contents WHERE digest = ? AND part = 0", digest)
+        )
 
     def versions(self, path: str) -> set[str]:
         query = "SELECT DISTINCT digest FROM files WHERE run = ? AND number > 0 AND path = ? AND digest IS NOT NULL"
@@ -64,6 +67,7 @@ class KeptWorkspace:
             database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, '', ?)", (run, number, STOPPED))
 
     async def add(self, digest: str, parts: Iterator[bytes]) -> None:
+        self._added.add(digest)
         for part, data in enumerate(parts):
             self._waiting.append((digest, part, data))
             self._size += len(data)

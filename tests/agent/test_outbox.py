@@ -65,7 +65,7 @@ async def test_a_link_is_not_followed(out: Path, victim: Path) -> None:
     assert holds(victim.parent / "out") == {"results.csv": VICTIM, "results-2.csv": "1,2", "other.csv": "3,4"}
     assert result.files == (out / "other.csv", out / "results-2.csv")
     [told] = notices(result)
-    assert told == f"results.csv came out as {out / 'results-2.csv'}: that name is taken by what this run did not make"
+    assert told == f"results.csv came out as {out / 'results-2.csv'}: the name is taken by what this run did not make"
     assert left(out) == ["other.csv", "results-2.csv", "results.csv"]
 
 
