@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.workspace import measure
 from fastslow import Agent, Budget, Exit, Journal, Result, ScriptedModel
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import CallFinished, Notice
@@ -233,3 +234,15 @@ async def test_what_cannot_come_out_costs_only_itself(journal: Journal, tmp_path
     }
     [told] = contents(result)
     assert "Stays in the sandbox: large.bin (larger than 8,388,608 bytes), locked.txt (it cannot be read)" in told
+
+
+@pytest.mark.docker
+async def test_a_call_that_changes_nothing_costs_the_same_with_many_files(tmp_path: Path) -> None:
+    """10,000 files cost 12 s of our processor at each call, and stopped all other runs for as long."""
+    empty, full = tmp_path / "empty", tmp_path / "full"
+    empty.mkdir()
+    full.mkdir()
+    without, with_many = await measure(0, 5, empty), await measure(2000, 5, full)
+    assert with_many.host_ms < 20
+    assert with_many.host_ms < 4 * without.host_ms
+    assert with_many.journal_bytes <= without.journal_bytes
