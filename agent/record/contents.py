@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 GONE = ""  # the digest of a file that was removed
 STOPPED = "stopped"  # the digest of a row without a path: later changes were not written down
 CLAIMED = -1  # the number of rows that are there for the sake of their contents, until others name those
-PART = 1 << 20  # bytes of a content in one row
+PART = 1 << 18  # bytes of a content in one row
 
 Rows: TypeAlias = Callable[..., list[tuple[Any, ...]]]
 """What a query and its values find."""
@@ -30,7 +30,7 @@ class Contents(Mapping[str, bytes | None]):
 
     def __getitem__(self, path: str) -> bytes | None:
         parts = self._rows("SELECT content FROM contents WHERE digest = ? ORDER BY part", self._digests[path])
-        return b"".join(part for [part] in parts) if parts else None
+        return b"".join(bytes(part) for [part] in parts) if parts else None  # a number becomes as many zeros
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._digests)
@@ -46,11 +46,16 @@ def latest(rows: Rows, run: str) -> dict[str, str | None]:
     return {path: digest for path, digest, _ in rows(query, run) if digest != GONE}
 
 
+def packed(part: bytes) -> bytes | int:
+    """A part as its row holds it: of nothing but zeros only how many. Files of holes cost code nothing."""
+    return part if part.strip(b"\0") else len(part)
+
+
 def store(database: sqlite3.Connection, path: Path) -> str:
     """Put a file of the user's in. Its digest."""
     content = path.read_bytes()
     digest = sha256(content).hexdigest()
     starts = range(0, len(content) or 1, PART)
-    parts = [(digest, number, content[start : start + PART]) for number, start in enumerate(starts)]
+    parts = [(digest, number, packed(content[start : start + PART])) for number, start in enumerate(starts)]
     database.executemany("INSERT OR IGNORE INTO contents VALUES (?, ?, ?)", parts)
     return digest

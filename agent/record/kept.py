@@ -13,10 +13,11 @@ from hashlib import sha256
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
-from fastslow.agent.record.contents import CLAIMED, GONE, PART, STOPPED, latest
+from fastslow.agent.record.contents import CLAIMED, GONE, PART, STOPPED, latest, packed
 from fastslow.agent.record.journal import Journal
 
-ROWS = 500  # contents that wait for a transaction
+ROWS = 500  # parts that wait for a transaction
+AT_ONCE = 1 << 20  # bytes of them
 
 
 class KeptWorkspace:
@@ -25,7 +26,7 @@ class KeptWorkspace:
     def __init__(self, journal: Journal, run: str) -> None:
         self._journal = journal
         self._run = run
-        self._waiting: list[tuple[str, int, bytes]] = []
+        self._waiting: list[tuple[str, int, bytes | int]] = []
         self._size = 0
         self._added: set[str] = set()
 
@@ -69,9 +70,9 @@ class KeptWorkspace:
     async def add(self, digest: str, parts: Iterator[bytes]) -> None:
         self._added.add(digest)
         for part, data in enumerate(parts):
-            self._waiting.append((digest, part, data))
+            self._waiting.append((digest, part, packed(data)))
             self._size += len(data)
-            if self._size >= PART or len(self._waiting) >= ROWS:
+            if self._size >= AT_ONCE or len(self._waiting) >= ROWS:
                 with self._journal.transaction() as database:
                     claims = {(self._run, CLAIMED, waiting, waiting) for waiting, _, _ in self._waiting}
                     database.executemany("INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?)", claims)

@@ -186,6 +186,15 @@ def test_two_names_that_are_one_on_this_machine_are_both_kept(out: Path) -> None
     assert (out / "data-2.csv").read_text() == "lower"
 
 
+def test_holes_stay_holes(out: Path) -> None:
+    data = bytes(1 << 20) + b"x" + bytes(3 << 20)
+    with Outbox(out, "", lambda path: ()).bring("sparse") as arrival:
+        arrival.write(data)
+        path, _ = arrival.settle()
+    assert path.read_bytes() == data
+    assert path.stat().st_blocks * 512 < 1 << 20
+
+
 def test_what_is_not_settled_leaves_nothing(out: Path) -> None:
     with Outbox(out, "", lambda path: ()).bring("a/b.txt") as arrival:
         arrival.write(b"half")
