@@ -2,7 +2,8 @@
 # make test    set everything up, then run all tests
 # make test-fast  the tests that need neither Docker, nor a model server, nor a package index
 # make soak    the tests that take longer than all the others together (as root: some start Docker daemons)
-# make fuzz    play damaged model output at what reads it (COUNT=1000000 inputs; some minutes)
+# make fuzz    play damaged model output at what reads it, and hostile guests at the host (COUNT=1000000 inputs,
+#              GUESTS=1000; some minutes each)
 # make eval-smoke  a few tasks of each suite under two policies (minutes; `fastslow eval` has the whole)
 # make bench   measure the sandbox beside four other libraries (as root; writes docs/sandbox-benchmarks.md)
 # make bench-loop  measure the loop beside bare httpx and five other frameworks (writes docs/loop-benchmarks.md)
@@ -45,6 +46,7 @@ soak: .venv/installed-dev
 
 fuzz: .venv/installed-dev
 	@.venv/bin/python -m tests.fuzz --count $(or $(COUNT),1000000)
+	@.venv/bin/python -m tests.fuzz.guests --count $(or $(GUESTS),1000)
 
 eval-smoke: .venv/installed-dev
 	@for suite in workflows:1 single:4 chat:4 bfcl:5; do \

@@ -254,7 +254,9 @@ class Agent:
                             while workspace and workspace.egress:
                                 yield say(life.connection(workspace))
                 if workspace:
-                    await life.collect(workspace, self._out(begun, options))
+                    for notice in await life.collect(workspace, *self._out(begun, options)):
+                        life.said.append(say(notice))
+                        yield life.said[-1]
                 if self.toolsets:
                     await life.close(toolsets)
                 seconds = run.ledger.seconds
@@ -282,11 +284,12 @@ class Agent:
         if self.sandbox is None:
             return None
         files = (*begun.there, *begun.files)
-        return Workspace(self.sandbox, files, begun.keep, begun.history, self._functions)
+        return Workspace(self.sandbox, files, begun.record, begun.history, self._functions)
 
-    def _out(self, begun: Start, options: RunOptions) -> Path:
+    def _out(self, begun: Start, options: RunOptions) -> tuple[Path, str]:
+        """The folder that the user named, and what is made in it for this run."""
         out = options.out or self.out
-        return Path(out) if out else Path("fastslow-out") / begun.run
+        return (Path(out), "") if out else (Path(), f"fastslow-out/{begun.run}")
 
     def _start(
         self,

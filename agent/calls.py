@@ -158,8 +158,9 @@ class Calls:
                 task.cancel()
                 await asyncio.wait([task])
         if workspace and tool.effect != "read":
+            if workspace.record:
+                await self.ledger.in_time(workspace.save())
             outcome = replace(outcome, text=outcome.text + workspace.told())
-            await workspace.save()
         yield outcome
 
     def _caller(self, call: ToolCall, say: Say, used: list[str]) -> Caller:

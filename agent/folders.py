@@ -1,4 +1,4 @@
-"""Where our files lie: four folders, as the platform wants them, or below `FASTSLOW_HOME`."""
+"""Where our files lie: four folders, as the platform wants them, or below `FASTSLOW_HOME`; how others are opened."""
 
 from __future__ import annotations
 
@@ -34,3 +34,15 @@ def config_folder() -> Path:
 def state_folder() -> Path:
     """Holds the server's record and log, and locks."""
     return _folder("state")
+
+
+def no_link(path: str, flags: int) -> int:
+    """An `opener` for a file of ours in a folder that others write to, too: one who put a link there would have us
+    write elsewhere. OSError then."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def append_line(path: Path, line: str) -> None:
+    """OSError where a link is in the file's place."""
+    with open(path, "a", encoding="utf-8", opener=no_link) as file:
+        file.write(line + "\n")

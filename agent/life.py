@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastslow.agent.budget import BudgetSpent, StepSpent
 from fastslow.agent.errors import AgentError, ToolsetFailed
-from fastslow.agent.events import Event, Exit, NetworkUsed, Result, StepFinished
+from fastslow.agent.events import Event, Exit, NetworkUsed, Notice, Result, StepFinished
 from fastslow.agent.gate import Stopped
 from fastslow.agent.loop import Branch
 from fastslow.agent.workspace import Workspace
@@ -54,12 +54,19 @@ class Life:
         self.said.append(used)
         return used
 
-    async def collect(self, workspace: Workspace, out: Path) -> None:
-        """Bring the files out that the run made; where that fails, the reason says so."""
+    async def collect(self, workspace: Workspace, folder: Path, below: str) -> Sequence[Notice]:
+        """Bring the files out that the run made, and say what became of single ones. Where none come, the reason says
+        so."""
+        recorder = self.trunk.run.recorder
+        if recorder.replaying:
+            return recorder.untold()
         try:
-            self.made = await workspace.collect(out)
+            brought = await workspace.collect(folder, below)
         except (SandboxError, OSError, ValueError) as error:
             self.reason = f"{self.reason}. Files could not be brought out: {error}".lstrip(". ")
+            return ()
+        self.made = brought.files
+        return list(map(Notice, brought.told))
 
     async def close(self, toolsets: AsyncExitStack) -> None:
         """Close what the run opened; where that fails, the reason says so."""

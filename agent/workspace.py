@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -11,21 +12,58 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol
 
 from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.outbox import Outbox
 from fastslow.agent.texts import as_path, check_name
-from fastslow.sandbox import Egress, HostFunction, Limits, Sandbox, SandboxError, Session
+from fastslow.sandbox import Changes, Egress, FileInfo, HostFunction, Limits, Sandbox, SandboxError, Session
 from fastslow.tools.lenient import without_surrogates
 from fastslow.tools.result import LIMIT, clip
 
 RENEWALS = 3  # sessions that may take the place of a dead one in a run
 PAUSES = (1.0, 4.0, 15.0)  # seconds between tries to start one: an engine is restarted within some seconds
+FILES_SECONDS = 300.0  # for all files that are taken out at once
+ROW = 200  # bytes of the journal for a name, beside the name itself
+SHOWN = 5  # names of files with one reason
+REMOVED = 200  # files in one command
 PREVIEW = 3  # first lines of a text file that the model is shown with its name
 LOST_VARIABLES = "\n(The interpreter was started anew: variables and imports are gone, files are as they were.)"
+TAKEN = "the name is taken by what this run did not make"
+MANY_NAMES = "it made and changed too many files (Limits.traffic)"
+STOPPED = "\n(So many files were made and changed that later changes are not kept in case the run is interrupted.)"
+LATER = "\n(Files are as an earlier call left them: later changes could not be kept.)"
 LOST_FILES = "\n(These files could not be kept and are gone: {}.)"
 
-Keep: TypeAlias = Callable[[Mapping[str, str | None], Mapping[str, bytes]], None]
+
+class Arriving(Protocol):
+    """A content on its way into a record."""
+
+    def write(self, data: bytes) -> None: ...
+
+    async def keep(self) -> str:
+        """Its digest, once it is there."""
+
+    def close(self) -> None: ...
+
+
+class Record(Protocol):
+    """Where the workspace of a run is written down."""
+
+    def content(self) -> Arriving:
+        """Room for a new content."""
+
+    def holds(self, digest: str) -> bool:
+        """Whether a content is there. Digests that the sandbox told are not asked for: it would get at others' so."""
+
+    def save(self, files: Mapping[str, str | None], removed: tuple[str, ...], *, whole: bool) -> None:
+        """files: by path the digests of those that changed, None for one that is not kept. whole: of all."""
+
+    def stop(self) -> None:
+        """Later changes are not written down."""
+
+    def versions(self, path: str) -> set[str]:
+        """The digests that a file had, as the run left it at any time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +129,30 @@ async def shown(text: str, workspace: Workspace | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a workspace starts with when its run goes on. files: contents by path, None for one that was too large to
-    keep. cells: the code that ran in the interpreter, in order, and whether it succeeded; None where it must not run
-    again."""
+    """What a workspace starts with when its run goes on.
+
+    files: contents by path, None for one that was too large to keep. stopped: later changes were not written down.
+    cells: the code that ran in the interpreter, in order, and whether it succeeded; None where it must not run again.
+    """
 
     files: Mapping[str, bytes | None]
     cells: tuple[tuple[str, bool], ...] | None
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """Files that came out, and what the user must know of those that did not, or have another name."""
+
+    files: tuple[Path, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 class Workspace:
     """A sandbox session that starts in the background, so that its container is up when the first plan is.
 
     egress: connections of its code that are over; whoever reads them takes them out.
-    keep: writes the workspace down: the digests of all files by path, and the contents that are new.
+    record: where the workspace is written down, if anywhere.
     history: what was written down, for a session that takes the place of an earlier one.
     functions: what its code may call.
     """
@@ -112,22 +161,27 @@ class Workspace:
         self,
         sandbox: Sandbox,
         files: Sequence[Given],
-        keep: Keep | None = None,
+        record: Record | None = None,
         history: Callable[[], Restored | None] | None = None,
         functions: Sequence[HostFunction] = (),
     ) -> None:
         self.egress: deque[Egress] = deque()
         self._sandbox = sandbox
         self._files = files
-        self._keep = keep
+        self.record = record
         self._history = history
         self._functions = functions
         self._restored: Restored | None = None
         self._renewals = RENEWALS
         self._renewing = asyncio.Lock()
         self._before: dict[str, str] = {}
-        self._kept: dict[str, str] = {}
+        self._counted: set[str] = set()  # digests of contents that we have seen ourselves
+        self._saved: int | None = None  # the number of the workspace's state that is written down
+        self._stopped = False  # nothing more is written down
+        self._saving = asyncio.Lock()
+        self._out = self._names = 0  # bytes of contents that were taken out, and of names that were written down
         self._told = ""
+        self._notes: list[str] = []  # for the user
         self._opening: asyncio.Task[Session] | None = None
 
     async def __aenter__(self) -> Workspace:
@@ -139,6 +193,7 @@ class Workspace:
 
     def _start(self) -> None:
         self._restored = self._history() if self._history else None
+        self._saved = None
         self._opening = asyncio.create_task(self._open())
 
     async def _end(self) -> None:
@@ -182,7 +237,11 @@ class Workspace:
             if self._functions:
                 await session.offer(self._functions)
             for file in self._files:
-                self._before[file.name] = (await session.put(file.name, file.content)).digest
+                try:
+                    self._before[file.name] = (await session.put(file.name, file.content)).digest
+                except (OSError, ValueError) as error:
+                    raise SandboxError(f"{file.name} does not go into the sandbox: {error}") from error
+            self._counted |= {*self._before.values()}
             if self._restored:
                 await self._restore(session, self._restored)
         except BaseException:
@@ -197,14 +256,19 @@ class Workspace:
             if (await session.run(code)).status != ("ok" if ok else "error"):
                 gone = LOST_VARIABLES
                 break
-        there = {info.path for info in await session.files()}
+        there, lost = {info.path for info in await session.files()}, []
         for path, content in restored.files.items():
-            if content is not None:
-                self._kept[path] = (await session.put(path, content)).digest
-        if extra := there - restored.files.keys():
-            await session.shell("rm -f -- " + " ".join(shlex.quote(path) for path in extra))
-        lost = [path for path, content in restored.files.items() if content is None and path not in there]
-        self._told = gone + (LOST_FILES.format(", ".join(lost)) if lost else "")
+            try:
+                if content is not None:
+                    self._counted.add((await session.put(path, content)).digest)
+                elif path not in there:
+                    lost.append(path)
+            except (OSError, ValueError):  # no room, say: the code that ran again may have filled it
+                lost.append(path)
+        extra = [shlex.quote(path) for path in there - restored.files.keys()]
+        for start in range(0, len(extra), REMOVED):
+            await session.shell("rm -f -- " + " ".join(extra[start : start + REMOVED]))
+        self._told = gone + (LOST_FILES.format(some(lost)) if lost else "") + (LATER if restored.stopped else "")
 
     def told(self) -> str:
         """What the model must be told of a restored session, once; mostly nothing."""
@@ -227,20 +291,67 @@ class Workspace:
 
     async def save(self) -> None:
         """Write down what a call left, if it left anything."""
-        if self._keep is None or not self._is_open:
+        if self.record is None or not self._is_open:
             return
         session = await self.session()
-        with suppress(SandboxError):  # it died: whoever runs something in it next will hear of that
-            files: dict[str, str | None] = {info.path: info.digest for info in await session.files()}
-            changed = {}
-            for path, digest in files.items():
-                if digest not in (self._kept.get(path), self._before.get(path)):
-                    try:
-                        changed[path] = await session.get(path)
-                    except (OSError, ValueError):  # gone meanwhile, or too large
-                        files[path] = None
-            self._keep(files, changed)
-            self._kept = {path: digest for path, digest in files.items() if digest}
+        async with self._saving:
+            with suppress(SandboxError):  # it died: whoever runs something in it next will hear of that
+                changes = await session.changes(self._saved or 0)
+                if changes.number != self._saved:
+                    await self._write_down(self.record, session, changes)
+                    self._saved = changes.number
+
+    async def _write_down(self, record: Record, session: Session, changes: Changes) -> None:
+        self._names += sum(len(path) + ROW for path in (*(info.path for info in changes.changed), *changes.removed))
+        if self._stopped:
+            return
+        if self._names > self.limits.traffic:
+            record.stop()
+            self._stopped = True
+            self._told += STOPPED
+            self._notes.append(f"the workspace was not written down to the end: {MANY_NAMES}")
+            return
+        files: dict[str, str | None] = {}
+        refused: list[tuple[str, str]] = []
+        end = time.monotonic() + FILES_SECONDS
+        for info in changes.changed:
+            try:
+                files[info.path] = await self._digest(record, session, info, end)
+            except (OSError, ValueError) as error:  # gone meanwhile, or too much
+                files[info.path] = None
+                if not info.left:
+                    refused.append((info.path, str(error)))
+        record.save(files, changes.removed, whole=changes.whole or self._saved is None)
+        for line in grouped(refused):
+            self._told += f"\n(Not kept in case the run is interrupted: {line}.)"
+            self._notes.append(f"not kept in the run's record: {line}")
+
+    async def _digest(self, record: Record, session: Session, info: FileInfo, end: float) -> str | None:
+        """Of a content that is in the record, as we have counted it ourselves. ValueError for one that is too much."""
+        if info.left:
+            return None
+        if info.digest in self._counted and record.holds(info.digest):
+            return info.digest
+        self._check_room(info, end)
+        content = record.content()
+        try:
+            await session.read(info.path, self._counting(content.write))
+            digest = await content.keep()
+        finally:
+            content.close()
+        self._counted.add(digest)
+        return digest
+
+    def _counting(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """The guest may give more than it said."""
+
+        def counted(data: bytes) -> None:
+            self._out += len(data)
+            if self._out > self.limits.out:
+                raise ValueError(self._too_much)
+            write(data)
+
+        return counted
 
     @property
     def limits(self) -> Limits:
@@ -257,17 +368,68 @@ class Workspace:
             raise RuntimeError("use a workspace with `async with`")
         return await asyncio.shield(self._opening)
 
-    async def collect(self, out: Path) -> tuple[Path, ...]:
-        """Copy the files that the run made or changed to `out`; none when no session ever came up."""
+    async def collect(self, folder: Path, below: str = "") -> Brought:
+        """Bring out the files that the run made or changed, see `Outbox`; none when no session ever came up."""
         if self._opening is None or not (self._is_open or self._restored):
-            return ()
+            return Brought()
         session = await self.session()
-        collected = []
-        for info in await session.files():
+        changes = await session.changes()
+        if not (changes.changed or changes.left):
+            return Brought(told=tuple(self._notes))
+        outbox, end = Outbox(folder, below, self._versions), time.monotonic() + FILES_SECONDS
+        self._out = 0  # as much again as went into the record
+        refused = [(one.path or "others", one.reason) for one in changes.left]
+        paths, renamed = [], []
+        for info in changes.changed:
             if self._before.get(info.path) == info.digest:
                 continue
-            target = out / info.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(await session.get(info.path))
-            collected.append(target)
-        return tuple(collected)
+            try:
+                path, named = await self._bring(outbox, session, info, end)
+            except SandboxError as error:
+                self._notes.append(f"no file after {info.path} came out: {error}")
+                break
+            except (OSError, ValueError) as error:
+                refused.append((info.path, getattr(error, "strerror", None) or str(error)))
+                continue
+            paths.append(path)
+            if not named:
+                renamed.append(f"{info.path} came out as {path}")
+        told = [f"{some(renamed)}: {TAKEN}"] if renamed else []
+        told += [f"did not come out: {line}" for line in grouped(refused)]
+        return Brought(tuple(paths), (*self._notes, *told))
+
+    async def _bring(self, outbox: Outbox, session: Session, info: FileInfo, end: float) -> tuple[Path, bool]:
+        """Where a file went, and whether under its own name. ValueError for one that stays inside."""
+        if info.left:
+            raise ValueError(info.left)
+        self._check_room(info, end)
+        with outbox.bring(info.path) as arrival:
+            await session.read(info.path, self._counting(arrival.write))
+            return arrival.settle()
+
+    def _check_room(self, info: FileInfo, end: float) -> None:
+        if self._out + info.size > self.limits.out:
+            raise ValueError(self._too_much)
+        if time.monotonic() > end:
+            raise ValueError(f"all files together took more than {FILES_SECONDS:.0f} s")
+
+    @property
+    def _too_much(self) -> str:
+        return f"with it more than {self.limits.out:,} bytes would be taken out (Limits.out)"
+
+    def _versions(self, path: str) -> set[str]:
+        made = self.record.versions(path) if self.record else set()
+        return made - {self._before.get(path, "")}
+
+
+def grouped(refused: Sequence[tuple[str, str]]) -> list[str]:
+    """Names, the first few, behind what is the matter with them."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in refused:
+        reasons.setdefault(reason[:300], []).append(name)
+    return [f"{some(names)} ({reason})" for reason, names in reasons.items()]
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of many."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")

@@ -17,12 +17,14 @@ from fastslow.sandbox.owner import ContainerInfo
 from fastslow.sandbox.packages import InvalidImageRequest, Manifest, Package
 from fastslow.sandbox.probe import PostureCheck, probe
 from fastslow.sandbox.sandbox import (
+    Changes,
     Display,
     Egress,
     Execution,
     FileInfo,
     HostFunction,
     Installed,
+    LeftOut,
     Limits,
     Network,
     OnCall,
@@ -39,6 +41,7 @@ from fastslow.sandbox.steps import ImageBuildFailed
 
 __all__ = [
     "CallFailed",
+    "Changes",
     "ContainerInfo",
     "Display",
     "DockerFacts",
@@ -54,6 +57,7 @@ __all__ = [
     "ImageMissing",
     "Installed",
     "InvalidImageRequest",
+    "LeftOut",
     "Limits",
     "Manifest",
     "Network",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastslow.sandbox import wire
 from fastslow.sandbox.egress import EgressProxy
 from fastslow.sandbox.errors import SessionDied
+from fastslow.sandbox.listing import Listing
 from fastslow.sandbox.sandbox import Limits, OnEgress
 from fastslow.sandbox.wire import Frame, FrameStream, GuestGone, Message, ProtocolError
 
+TURN = 0.005  # seconds for which frames are handled before others get theirs
 ANSWER_SECONDS = 3.0  # how long beyond its own limits the guest may be silent
 CLOSED = "the session was closed; start another one with `await sandbox.session()`"
 
@@ -103,6 +106,8 @@ class Channel:
         self.ready = asyncio.Event()
         self.on_egress: OnEgress | None = None
         self.files = asyncio.Lock()  # the guest moves one file at a time
+        self.listing = Listing(limits)
+        self._traffic = 0
         self._frames = frames
         self._end = end
         self._egress = egress
@@ -131,6 +136,12 @@ class Channel:
             assert self._ending is not None  # noqa: S101 - set where `_dead` is
             await asyncio.shield(self._ending)
             raise SessionDied(self._dead)
+
+    def charge(self, size: int) -> bool:
+        """Count bytes against `Limits.traffic`; False, and they are not counted, where that is spent."""
+        fits = self._traffic + size <= self.limits.traffic
+        self._traffic += size if fits else 0
+        return fits
 
     def new_session(self) -> int:
         """A number for a session that will be forked."""
@@ -204,9 +215,13 @@ class Channel:
             request.finish(None, SessionDied(self._dead))
 
     async def _listen(self) -> None:
+        began = time.monotonic()
         try:
             while True:
                 self._route(await self._frames.receive())
+                if time.monotonic() - began > TURN:  # what has come already is received without a pause
+                    await asyncio.sleep(0)
+                    began = time.monotonic()
         except ProtocolError as error:
             self._fail(f"its guest broke the protocol ({error})")
         except GuestGone:

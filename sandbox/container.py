@@ -225,7 +225,7 @@ async def _boot(
 
     egress = EgressProxy(spec.network, tell, over) if spec.network.allow else None
     channel = Channel(frames, spec.limits, end, egress)
-    names = ("output", "displays", "memory", "upload", "disk", "calls")
+    names = ("output", "displays", "memory", "upload", "disk", "files", "calls")
     config = {**{key: getattr(spec.limits, key) for key in names}, "proxy": bool(spec.network.allow)}
     modules, body = _guest()
     try:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from fastslow.sandbox.listing import Listing
 from fastslow.sandbox.paths import workspace_path
 from fastslow.sandbox.sandbox import (
+    Changes,
     Execution,
     FileInfo,
     HostFunction,
@@ -77,6 +79,7 @@ class DummySession:
         self.offered: tuple[HostFunction, ...] = ()
         self._sandbox = sandbox
         self._files: dict[str, bytes] = {}
+        self._listing = Listing(sandbox.limits)
         self._checkpoints = 0
 
     async def run(
@@ -113,7 +116,7 @@ class DummySession:
     async def fork(self) -> DummySession:
         """See `Session.fork`."""
         copy = DummySession(self._sandbox)
-        copy.offered, copy._files = self.offered, self._files
+        copy.offered, copy._files, copy._listing = self.offered, self._files, self._listing
         return copy
 
     async def checkpoint(self) -> int:
@@ -133,25 +136,36 @@ class DummySession:
         if len(content) > self._sandbox.limits.upload:
             raise ValueError(f"{len(content):,} bytes, and at most {self._sandbox.limits.upload:,} may be put")
         self._files[name] = content
-        return _info(name, content)
+        info = FileInfo(name, len(content), hashlib.sha256(content).hexdigest())
+        self._listing.note(info)
+        return info
 
-    async def get(self, path: str) -> bytes:
+    async def get(self, path: str, size: int | None = None) -> bytes:
         """See `Session.get`."""
         name = workspace_path(path)
         if name not in self._files:
             raise FileNotFoundError(f"no file {name!r} in the workspace")
-        return self._files[name]
+        return self._files[name][:size]
+
+    async def read(self, path: str, write: Callable[[bytes], object]) -> None:
+        """See `Session.read`."""
+        write(await self.get(path))
+
+    @property
+    def listed(self) -> int:
+        """See `Session.listed`."""
+        return self._listing.number
 
     async def files(self) -> tuple[FileInfo, ...]:
         """See `Session.files`."""
-        return tuple(_info(name, content) for name, content in sorted(self._files.items()))
+        return self._listing.all()
+
+    async def changes(self, since: int = 0) -> Changes:
+        """See `Session.changes`."""
+        return self._listing.changes(since)
 
     async def interrupt(self) -> None:
         """Nothing runs."""
 
     async def aclose(self) -> None:
         """Nothing to end."""
-
-
-def _info(name: str, content: bytes) -> FileInfo:
-    return FileInfo(name, len(content), hashlib.sha256(content).hexdigest())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -20,7 +21,12 @@ TEXT = frozenset(
 )  # MIME types that are text in UTF-8
 BINARY = frozenset(("image/png", "image/jpeg"))
 MAX_DISPLAYS = 1000
-MAX_PENDING_BYTES = 64 << 20  # bytes of arguments of calls that are not answered yet
+CALL, VALUE = 1000, 64  # what a call, and each value in its arguments, takes of our memory beside its JSON
+LARGEST_CALL = 4 << 20  # of these, in one call: longer ones would hold up other runs
+LARGEST_PENDING = 16 << 20  # in all calls that are not answered yet
+AT_ONCE = 64  # calls that are being answered
+MARKS = (b",", b"[", b"{")
+STRINGS = re.compile(rb'"[^"\\]*(?:\\.?[^"\\]*)*(?:"|\Z)', re.DOTALL)
 NOTE = 200  # characters, more than the guest's note on what it cut
 
 
@@ -88,8 +94,10 @@ class ExecutionBuilder:
         self._outputs = {"stdout": Output(self._limits.output), "stderr": Output(self._limits.output)}
         self._displays: list[Display] = []
         self._display_bytes = 0
+        self._withheld = 0
         self._calls: set[asyncio.Task[None]] = set()
-        self._call_count = self._pending_bytes = 0
+        self._answering = asyncio.Semaphore(AT_ONCE)
+        self._call_count = self._pending = 0
 
     def feed(self, frame: Frame) -> None:
         """Raises ProtocolError."""
@@ -121,6 +129,7 @@ class ExecutionBuilder:
             truncated=cut_out or cut_err,
             state=_state(done),
             displays=tuple(self._displays),
+            withheld=self._withheld,
         )
 
     async def aclose(self) -> None:
@@ -138,9 +147,12 @@ class ExecutionBuilder:
 
     def _display(self, frame: Frame) -> None:
         self._display_bytes += len(frame.body)
-        if len(self._displays) >= MAX_DISPLAYS or self._display_bytes > self._limits.displays:
+        if len(self._displays) + self._withheld >= MAX_DISPLAYS or self._display_bytes > self._limits.displays:
             raise ProtocolError("more displays than were allowed")
         display = _display(frame)
+        if not self._channel.charge(len(frame.body)):
+            self._withheld += 1
+            return
         self._displays.append(display)
         if self._on_display is not None:
             self._notify(self._on_display, display)
@@ -156,37 +168,61 @@ class ExecutionBuilder:
     def _call(self, frame: Frame) -> None:
         number = wire.integer(frame.header, "call", 1, 1 << 53)
         name = wire.text(frame.header, "name", 200)
-        arguments = wire.decode(_without_surrogates(frame.body))
-        size = len(frame.body)
         self._call_count += 1
-        self._pending_bytes += size
-        if self._call_count > self._limits.calls or size > CHUNK:
+        if self._call_count > self._limits.calls or len(frame.body) > CHUNK:
             raise ProtocolError("more calls than were allowed, or larger ones")
+        cost = cost_of(frame.body)
+        self._pending += cost
+        refusal = self._refusal(cost)
+        arguments = {} if refusal else wire.decode(_without_surrogates(frame.body))
 
         def answered(task: asyncio.Task[None]) -> None:
             self._calls.discard(task)
-            self._pending_bytes -= size
+            self._pending -= cost
             if not self._calls:
                 self.request.resume()
 
         self.request.pause()
-        task = asyncio.create_task(self._answer(number, name, arguments))
+        task = asyncio.create_task(self._answer(number, name, arguments, refusal))
         self._calls.add(task)
         task.add_done_callback(answered)
 
-    async def _answer(self, number: int, name: str, arguments: Message) -> None:
+    def _refusal(self, cost: int) -> str:
+        """Why a call is too much, before it is read."""
+        if cost > LARGEST_CALL:
+            return f"arguments that take {cost:,} bytes of memory, and {LARGEST_CALL:,} at most are passed on"
+        if self._pending > LARGEST_PENDING:
+            return f"calls whose arguments take {self._pending:,} bytes of memory at the same time are too much"
+        return "" if self._channel.charge(cost) else self._spent()
+
+    def _spent(self) -> str:
+        most = self._limits.traffic
+        return f"calls and displays of this session have passed {most:,} bytes, the most that they may (Limits.traffic)"
+
+    async def _answer(self, number: int, name: str, arguments: Message, refusal: str) -> None:
         """Carry out one call. What it raises is told to the code: its message, nothing else of ours."""
         try:
-            if self._pending_bytes > MAX_PENDING_BYTES:
-                raise CallFailed(f"calls with {self._pending_bytes:,} bytes of arguments at the same time are too much")
+            if refusal:
+                raise CallFailed(refusal)
             if self._on_call is None or name not in self._offered:
                 raise CallFailed(f"there is no function {name!r} to call; there are: {sorted(self._offered)}")
-            ok, said = True, _json(await self._on_call(name, arguments))
+            async with self._answering:
+                ok, said = True, _json(await self._on_call(name, arguments))
             if len(said) > MAX_BODY:
                 raise CallFailed(f"{name} returned {len(said):,} bytes of JSON, and at most {MAX_BODY:,} are passed on")
+            if not self._channel.charge(len(said)):
+                raise CallFailed(self._spent())
         except Exception as error:
             ok, said = False, _json((str(error) or type(error).__name__)[:10_000])
         await self._channel.tell({"op": "returned", "call": number, "ok": ok}, said)
+
+
+def cost_of(body: bytes) -> int:
+    """Bytes that JSON takes of our memory once it is read, about: `[[],[],…]` takes 20 times its length."""
+    values = sum(map(body.count, MARKS))
+    if values * VALUE > len(body):  # many may stand within texts
+        values = sum(map(STRINGS.sub(b"", body).count, MARKS))
+    return CALL + len(body) + VALUE * values
 
 
 def _json(value: object) -> bytes:

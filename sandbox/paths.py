@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 
 WORK = PurePosixPath("/work")
 # Control characters, line breaks and halves of surrogate pairs: what no list of names shows on one line of Unicode.
-_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+NAME_BYTES, PATH_BYTES = 240, 1000  # of one name, and of a whole path
 
 
 def workspace_path(path: str) -> str:
@@ -16,7 +17,7 @@ def workspace_path(path: str) -> str:
     >>> workspace_path("/work/data/../a.csv")
     'a.csv'
     """
-    if odd := _ODD.search(path):
+    if odd := ODD.search(path):
         raise ValueError(
             f"a path in the workspace has no control characters, line breaks or bytes that are no Unicode, "
             f"got {odd[0]!r} in {path!r}"
@@ -34,8 +35,10 @@ def workspace_path(path: str) -> str:
     if len(parts) == 1:
         raise ValueError(f"the path {path!r} names the workspace itself; name a file inside /work")
     relative = "/".join(parts[1:])
-    if len(relative.encode()) > 4000 or max(len(part.encode()) for part in parts) > 240:
-        raise ValueError("the path is too long; use at most 240 bytes for each name")
+    if len(relative.encode()) > PATH_BYTES or max(len(part.encode()) for part in parts) > NAME_BYTES:
+        raise ValueError(
+            f"the path is too long; use at most {NAME_BYTES} bytes for each name, and {PATH_BYTES:,} in all"
+        )
     return relative
 
 

@@ -15,7 +15,10 @@ class Limits:
     seconds: wall clock of one execution, a float; it stands still while a call of a host function is answered.
     output: kept of each of stdout and stderr (head and tail stay, the whole goes to a file of the workspace).
     displays: rich output (figures, tables) of one execution. disk: size of the workspace `/work`, in memory, part
-    of `memory`. upload: largest file taken in or given out. calls: calls of host functions in one execution.
+    of `memory`, and of the sum of what its files say of their size. upload: largest file taken in or given out.
+    files: how many of the workspace are looked at. out: of files that an agent's run takes out for its record, and as
+    much again at its end. calls: calls of host functions in one execution. traffic: arguments and results of these
+    calls, and displays, in one session: as they come, and 64 for each value in them.
     """
 
     memory: int = 1 << 30
@@ -26,7 +29,10 @@ class Limits:
     displays: int = 4 << 20
     disk: int = 256 << 20
     upload: int = 64 << 20
+    files: int = 20_000
+    out: int = 256 << 20
     calls: int = 1000
+    traffic: int = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,8 @@ class Execution:
         one killed it (137, too, where the status of a copy is lost); 0 or 1 otherwise; 124 for a timeout.
     state: `kept`: variables are as the code left them; `restored`: as they were before this code, from a fork taken
         then (its threads and open connections are gone); `lost`: gone.
-    displays: what was displayed, in order; the last expression's value is the last one.
+    displays: what was displayed, in order; the last expression's value is the last one. withheld: how many more there
+        were when the session's `Limits.traffic` was spent.
     """
 
     status: Status
@@ -102,15 +109,41 @@ class Execution:
     truncated: bool = False
     state: State = "kept"
     displays: tuple[Display, ...] = ()
+    withheld: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """A file of the workspace. `path` is relative to it, POSIX style; `digest` is its SHA-256 in hex."""
+    """A file of the workspace. `path` is relative to it, POSIX style; `digest` is its SHA-256 in hex, as the guest
+    says. `left`: why it stays inside, and then there is no digest."""
 
     path: str
     size: int
     digest: str
+    left: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something in the workspace that is no file, or has no name for us, and why. path: `""` stands for others."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What became of the workspace since it was in the state of an earlier number.
+
+    number: of the state of now. changed: new or changed files; removed: paths. left: what is new of the rest.
+    whole: `changed` is all that there is, and what is not among it is gone.
+    """
+
+    number: int
+    changed: tuple[FileInfo, ...] = ()
+    removed: tuple[str, ...] = ()
+    left: tuple[LeftOut, ...] = ()
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +165,10 @@ hostile: check them. `CallFailed` (or any exception) becomes an exception in the
 
 class Session(Protocol):
     """A running interpreter with a workspace `/work`. Variables survive from call to call; calls take turns."""
+
+    @property
+    def listed(self) -> int:
+        """The number of the workspace's state as it was last looked at, for `changes`."""
 
     async def run(
         self,
@@ -183,11 +220,17 @@ class Session(Protocol):
         absent.
         """
 
-    async def get(self, path: str) -> bytes:
-        """Read a file of the workspace. FileNotFoundError, ValueError as above."""
+    async def get(self, path: str, size: int | None = None) -> bytes:
+        """Read a file of the workspace. FileNotFoundError, ValueError as above. size: of its beginning only."""
+
+    async def read(self, path: str, write: Callable[[bytes], object]) -> None:
+        """The same in parts of 1 MiB at most, each handed to `write` as it comes."""
 
     async def files(self) -> tuple[FileInfo, ...]:
         """All regular files of the workspace, sorted by path. Links are left out."""
+
+    async def changes(self, since: int = 0) -> Changes:
+        """What became of the workspace since the state of that number, which an earlier answer gave; 0: all."""
 
     async def interrupt(self) -> None:
         """Stop what runs now, as Ctrl-C would; the pending call returns."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import io
 import stat
-from collections.abc import AsyncIterator, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -15,13 +17,13 @@ from fastslow.sandbox import stubs, wire
 from fastslow.sandbox.channel import ANSWER_SECONDS, CLOSED, Channel, PendingRequest
 from fastslow.sandbox.errors import SandboxError, SessionDied
 from fastslow.sandbox.execution import ExecutionBuilder
-from fastslow.sandbox.paths import is_canonical, workspace_path
-from fastslow.sandbox.sandbox import Execution, FileInfo, HostFunction, OnCall, OnDisplay, OnOutput
+from fastslow.sandbox.listing import Update
+from fastslow.sandbox.paths import workspace_path
+from fastslow.sandbox.sandbox import Changes, Execution, FileInfo, HostFunction, OnCall, OnDisplay, OnOutput
 from fastslow.sandbox.wire import CHUNK, Frame, Message, ProtocolError
 
 FILE_SECONDS = 30.0
-MAX_FILES = 100_000
-DIGEST = 64
+SLOWEST = 1 << 20  # bytes a second of a large file
 
 
 class DockerSession:
@@ -97,39 +99,43 @@ class DockerSession:
             await self._ask("rollback", checkpoint=checkpoint)
 
     async def put(self, path: str, data: bytes | Path) -> FileInfo:
-        """See `Session.put`."""
+        """See `Session.put`. The digest is of what we sent."""
         name = workspace_path(path)
         with _open_upload(data, self.limits.upload) as (file, size):
             async with self._exclusive_files():
-                return await self._put(name, file, size)
+                info = await self._put(name, file, size)
+                self._channel.listing.note(info)
+                return info
 
-    async def get(self, path: str) -> bytes:
+    async def get(self, path: str, size: int | None = None) -> bytes:
         """See `Session.get`."""
-        name, content, final = workspace_path(path), bytearray(), False
-        async with self._exclusive_files():
-            while not final:
-                fields = {"op": "get", "path": name, "offset": len(content), "length": CHUNK}
-                done = _check_granted(await self._channel.ask(fields, patience=FILE_SECONDS))
-                content += done.body
-                final = wire.flag(done.header, "final")
-                if len(content) > self.limits.upload:
-                    raise ProtocolError("a file that grew beyond the limit")
+        content = bytearray()
+        await self._read(path, content.extend, size)
         return bytes(content)
+
+    async def read(self, path: str, write: Callable[[bytes], object]) -> None:
+        """See `Session.read`. ValueError for one that comes too slowly."""
+        await self._read(path, write, None)
+
+    @property
+    def listed(self) -> int:
+        """See `Session.listed`."""
+        return self._channel.listing.number
 
     async def files(self) -> tuple[FileInfo, ...]:
         """See `Session.files`."""
-        found: list[FileInfo] = []
+        await self.changes(self.listed)
+        return self._channel.listing.all()
 
-        def collect(frame: Frame) -> None:
-            rows = frame.header.get("files")
-            if not isinstance(rows, list) or len(found) + len(rows) > MAX_FILES:
-                raise ProtocolError("a list of files that is none, or too long")
-            found.extend(_file(row) for row in rows)
-
+    async def changes(self, since: int = 0) -> Changes:
+        """See `Session.changes`. The guest tells what it has not told before."""
         async with self._exclusive_files():
-            request = self._channel.request(FILE_SECONDS, collect)
-            _check_granted(await self._channel.answer(request, {"op": "files"}))
-        return tuple(sorted(found, key=lambda info: info.path))
+            listing = self._channel.listing
+            update = Update(listing)
+            request = self._channel.request(FILE_SECONDS, update.feed)
+            done = _check_granted(await self._channel.answer(request, {"op": "files", "since": listing.heard}))
+            listing.apply(update, done.header)
+            return listing.changes(since)
 
     async def interrupt(self) -> None:
         """See `Session.interrupt`."""
@@ -226,15 +232,35 @@ class DockerSession:
             return execution
 
     async def _put(self, name: str, file: BinaryIO, size: int) -> FileInfo:
-        offset = 0
+        offset, digest = 0, hashlib.sha256()
         while True:
             data = await asyncio.to_thread(file.read, min(CHUNK, size - offset))
+            digest.update(data)
             final = offset + len(data) >= size or not data
             header = {"op": "put", "path": name, "offset": offset, "final": final}
             done = _check_granted(await self._channel.ask(header, data, patience=FILE_SECONDS)).header
             offset += len(data)
             if final:
-                return _file([name, done.get("size"), done.get("digest")])
+                if (done.get("size"), done.get("digest")) != (offset, digest.hexdigest()):
+                    raise ProtocolError("a file that became another one")
+                return FileInfo(name, offset, digest.hexdigest())
+
+    async def _read(self, path: str, write: Callable[[bytes], object], size: int | None) -> None:
+        """Each part is whole, and comes in its time: a guest could send a byte every half minute."""
+        name, offset, final = workspace_path(path), 0, False
+        end = time.monotonic() + FILE_SECONDS
+        length = CHUNK if size is None else min(size, CHUNK)
+        async with self._exclusive_files():
+            while not final:
+                fields = {"op": "get", "path": name, "offset": offset, "length": length}
+                done = _check_granted(await self._channel.ask(fields, patience=FILE_SECONDS))
+                final = wire.flag(done.header, "final") or size is not None
+                offset += len(done.body)
+                if len(done.body) > length or not (final or len(done.body) == length) or offset > self.limits.upload:
+                    raise ProtocolError("a file that grew beyond the limit, or a part that is none")
+                if time.monotonic() > end + offset / SLOWEST:
+                    raise ValueError(f"{name!r} comes too slowly: {offset:,} bytes so far")
+                write(done.body)
 
 
 @contextlib.contextmanager
@@ -262,7 +288,8 @@ def _check_size(what: str, size: int, limit: int) -> None:
 
 def _refusal(message: Message) -> tuple[bool, str]:
     """Whether something was missing, and the reason in words."""
-    return message.get("reason") == "missing", wire.text(message, "text", 10_000)
+    said = "".join(letter if letter.isprintable() else "?" for letter in wire.text(message, "text", 10_000))
+    return message.get("reason") == "missing", said
 
 
 def _check_granted(frame: Frame) -> Frame:
@@ -271,14 +298,3 @@ def _check_granted(frame: Frame) -> Frame:
         missing, said = _refusal(frame.header)
         raise FileNotFoundError(said) if missing else ValueError(said)
     return frame
-
-
-def _file(row: object) -> FileInfo:
-    """A row `[path, size, digest]`, each checked: callers make host paths of them."""
-    if not isinstance(row, list) or len(row) != 3:
-        raise ProtocolError("a file without path, size and digest")
-    fields = dict(zip(("path", "size", "digest"), row, strict=True))
-    path, digest = wire.text(fields, "path", 5000), wire.text(fields, "digest", DIGEST)
-    if not is_canonical(path) or len(digest) != DIGEST or set(digest) - set("0123456789abcdef"):
-        raise ProtocolError("a file whose path or digest is not in order")
-    return FileInfo(path, wire.integer(fields, "size", 0, 1 << 50), digest)

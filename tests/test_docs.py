@@ -23,6 +23,7 @@ from fastslow.agent.strategy import Done, Next, State
 from fastslow.agent.surfaces.cli.main import app
 from fastslow.agent.transcript import ToolCall
 from fastslow.sandbox import DummySandbox, Execution, Limits
+from fastslow.sandbox.execution import AT_ONCE, VALUE
 from fastslow.tools import Tool
 
 ROOT = Path(__file__).parent.parent
@@ -210,8 +211,15 @@ def test_the_limits_of_the_sandbox_are_as_told() -> None:
         f"| a file in or out | {limits.upload >> 20} MiB |",
         f"| `/work` | {limits.disk >> 20} MiB |",
         f"`/work` ({limits.disk >> 20} MiB)",
+        f"| files of `/work` that are looked at, the shallow first | {limits.files:,} |",
+        f"as much again at its end | {limits.out >> 20} MiB |",
+        f"| calls of your functions in one call | {limits.calls}; {AT_ONCE} are answered at once |",
+        f"displays, in one session | {limits.traffic >> 20} MiB of our memory (the JSON, and {VALUE} bytes a value) |",
     ):
         assert row in told, row
+    runs = " ".join(PAGES["runs.md"].split())
+    assert f"{limits.out >> 20} MiB of contents in one run (`Limits(out=…)`)" in runs
+    assert f"made and changed have {limits.traffic >> 20} MiB (`Limits(traffic=…)`)" in runs
     assert f"{limits.upload >> 20} MiB each" in PAGES["cli.md"]
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from fastslow.agent.folders import append_line
+
 
 class CassetteRecorder(httpx.AsyncBaseTransport):
     """Passes requests on to another transport and appends each finished exchange to a cassette. hide: takes what is
@@ -63,9 +65,7 @@ class _Tee(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         await self._inner.aclose()
         self._entry["body"] = self._hide(b"".join(self._chunks).decode("utf-8", "replace"))
-        line = json.dumps(self._entry, ensure_ascii=False) + "\n"
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line)
+        append_line(self._path, json.dumps(self._entry, ensure_ascii=False))
 
 
 class CassettePlayer(httpx.AsyncBaseTransport):

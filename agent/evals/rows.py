@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from fastslow.agent.evals.case import Case
 from fastslow.agent.events import CallFinished, CallStarted, Result, TurnFinished
+from fastslow.agent.folders import append_line
 from fastslow.agent.plan import PLAN
 
 Key: TypeAlias = tuple[str, str, str, int]
@@ -103,8 +104,7 @@ def read(path: Path) -> list[Row]:
 
 
 def append(path: Path, row: Row) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+    append_line(path, json.dumps(asdict(row), ensure_ascii=False))
 
 
 @dataclass(frozen=True, slots=True)

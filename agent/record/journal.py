@@ -22,11 +22,12 @@ from typing import Any, TextIO
 
 from fastslow.agent.errors import JournalBroken, RunBusy, RunFollowed, RunUnknown
 from fastslow.agent.events import Event, Exit, RunFinished, RunResumed, RunStarted, TurnFinished, TurnStarted
-from fastslow.agent.folders import state_folder
+from fastslow.agent.folders import no_link, state_folder
+from fastslow.agent.record.contents import STOPPED, Contents, latest, store
 from fastslow.agent.record.jsonl import from_json, to_json
 from fastslow.agent.texts import check_path
 
-SCHEMA = 3  # of the tables and of the events in them; raised with each change that older code cannot read
+SCHEMA = 4  # of the tables and of the events in them; raised with each change that older code cannot read
 INCREMENTAL = 2  # SQLite's number of the mode in which free pages go back to the disk without a copy of the file
 BUSY_SECONDS = 30.0  # how long to wait for another process that writes
 _TABLES = """
@@ -41,8 +42,8 @@ CREATE TABLE events (
 );
 CREATE TABLE files (
     run TEXT NOT NULL, number INTEGER NOT NULL, path TEXT NOT NULL, digest TEXT, PRIMARY KEY (run, number, path)
-);
-CREATE TABLE contents (digest TEXT PRIMARY KEY, content BLOB NOT NULL);
+) WITHOUT ROWID;
+CREATE TABLE contents (digest TEXT NOT NULL, part INTEGER NOT NULL, content BLOB NOT NULL, PRIMARY KEY (digest, part));
 """
 _DELETE_RUN = (
     "DELETE FROM events WHERE run = ?",
@@ -84,8 +85,9 @@ class Written:
 
     events: all but `RunFinished`. inputs: the user's files, by name, but for those that were lost. workspace: the files
     as the last finished call left them, None where no call was; a file that was too large to keep has None as its
-    content. seconds: for which the run was carried out. spent: replies of the model up to the last time that the run
-    was out of its budget.
+    content. Its contents are read when they are asked for. stopped: later changes of it were not written down. seconds:
+    for which the run was carried out. spent: replies of the model up to the last time that the run was out of its
+    budget.
     """
 
     started: RunStarted
@@ -95,6 +97,7 @@ class Written:
     workspace: Mapping[str, bytes | None] | None
     seconds: float
     spent: tuple[TurnFinished, ...]
+    stopped: bool = False
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -147,13 +150,13 @@ class Journal:
 
     def writer(self, run: str, inputs: Sequence[Path] = ()) -> Callable[[Event], None]:
         """What appends events to a run; each is on the disk when it returns. inputs: the user's files, of a new run."""
-        [[last]] = self._read("SELECT coalesce(max(number), 0) FROM events WHERE run = ?", run)
+        [[last]] = self.rows("SELECT coalesce(max(number), 0) FROM events WHERE run = ?", run)
         number = int(last)
 
         def write(event: Event) -> None:
             nonlocal number
             row = (run, number + 1, time.time(), _encoded(event))
-            with self._transaction() as database:
+            with self.transaction() as database:
                 database.execute("INSERT INTO events VALUES (?, ?, ?, ?)", row)
                 match event:
                     case RunStarted():
@@ -167,21 +170,11 @@ class Journal:
 
         return write
 
-    def save(self, run: str, files: Mapping[str, str | None], changed: Mapping[str, bytes]) -> None:
-        """Write down the workspace. files: the digest of each by its path. changed: contents that may be new."""
-        with self._transaction() as database:
-            for content in changed.values():
-                _store(database, content)
-            [[number]] = database.execute("SELECT coalesce(max(number), 0) FROM events WHERE run = ?", (run,))
-            database.execute("DELETE FROM files WHERE run = ? AND number = ?", (run, number))
-            rows = [(run, number, path, digest) for path, digest in files.items()]
-            database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", [*rows, (run, number, "", None)])
-
     # --- reading ---------------------------------------------------------------------------------
 
     def runs(self) -> tuple[RunInfo, ...]:
         """All runs, the latest first."""
-        rows = self._read(
+        rows = self.rows(
             "SELECT run, task, model, started, exit, forked, after, parent FROM runs ORDER BY started DESC, run DESC"
         )
         try:
@@ -204,7 +197,7 @@ class Journal:
 
     def find(self, name: str) -> str:
         """The id of a run, from the beginning of it, or from `last`, which no run within another one is. RunUnknown."""
-        rows = self._read("SELECT run, parent FROM runs ORDER BY started DESC, run DESC")
+        rows = self.rows("SELECT run, parent FROM runs ORDER BY started DESC, run DESC")
         found = [run for run, _ in rows]
         if name == "last" and (own := [run for run, parent in rows if not parent]):
             return str(own[0])
@@ -218,21 +211,21 @@ class Journal:
 
     def keyed(self, key: str) -> str | None:
         """The run that has a key, the latest of several."""
-        rows = self._read("SELECT run FROM runs WHERE key = ? ORDER BY started DESC, run DESC", key)
+        rows = self.rows("SELECT run FROM runs WHERE key = ? ORDER BY started DESC, run DESC", key)
         return str(rows[0][0]) if key and rows else None
 
     def replies_within(self, run: str, call: str | None = None) -> Iterator[TurnFinished]:
         """The model's replies in the runs that were carried out by a run, or by one call of it, and in those below."""
-        children = self._read("SELECT run FROM runs WHERE parent = ?", run)
+        children = self.rows("SELECT run FROM runs WHERE parent = ?", run)
         if call is not None:
-            children = self._read("SELECT run FROM runs WHERE key = ? AND parent = ?", child_key(run, call), run)
+            children = self.rows("SELECT run FROM runs WHERE key = ? AND parent = ?", child_key(run, call), run)
         for [child] in children:
             yield from (event for event in self.read(child).events if isinstance(event, TurnFinished))
             yield from self.replies_within(child)
 
     def read(self, run: str) -> Written:
         """All of a run. RunUnknown, JournalBroken."""
-        rows = self._read("SELECT at, event FROM events WHERE run = ? ORDER BY number", run)
+        rows = self.rows("SELECT at, event FROM events WHERE run = ? ORDER BY number", run)
         if not rows:
             raise RunUnknown(f"the run {run} was never begun; start it again")
         events = [_decoded(run, text) for _, text in rows]
@@ -241,17 +234,18 @@ class Journal:
             started=_started(run, events),
             events=tuple(event for event in events if not isinstance(event, RunFinished)),
             finished=last if isinstance(last, RunFinished) else None,
-            inputs={path: content for path, content in self._files(run, 0).items() if content is not None},
+            inputs=self._inputs(run),
             workspace=self._workspace(run),
             spent=tuple(event for event in events[: _out_of_budget(events)] if isinstance(event, TurnFinished)),
             seconds=_active([at for at, _ in rows], events),
+            stopped=bool(self.rows("SELECT 1 FROM files WHERE run = ? AND path = '' AND digest = ?", run, STOPPED)),
         )
 
     def fork(self, run: str, turn: int, new: str) -> None:
         """Copy a run as it was before it began a turn. ValueError for a turn that it never had."""
         turns: dict[int, int] = {}
         events: list[Event] = []
-        for number, text in self._read("SELECT number, event FROM events WHERE run = ? ORDER BY number", run):
+        for number, text in self.rows("SELECT number, event FROM events WHERE run = ? ORDER BY number", run):
             event = _decoded(run, text)  # none behind the turn: one that cannot be read there may be why it is forked
             events.append(event)
             if isinstance(event, TurnStarted):
@@ -261,12 +255,12 @@ class Journal:
         else:
             raise ValueError(f"run {run} has the turns {', '.join(map(str, sorted(turns))) or '(none)'}, got {turn}")
         first = replace(_started(run, events), run=new)
-        with self._transaction() as database:
+        with self.transaction() as database:
             self._begin(database, first, (), forked=run)
             database.execute("INSERT INTO events VALUES (?, 1, ?, ?)", (new, time.time(), _encoded(first)))
             copied = "SELECT ?, number, at, event FROM events WHERE run = ? AND number > 1 AND number < ?"
             database.execute(f"INSERT INTO events {copied}", (new, run, turns[turn]))
-            kept = "SELECT ?, number, path, digest FROM files WHERE run = ? AND number < ?"
+            kept = "SELECT ?, number, path, digest FROM files WHERE run = ? AND number >= 0 AND number < ?"
             database.execute(f"INSERT INTO files {kept}", (new, run, turns[turn]))
 
     # --- removing --------------------------------------------------------------------------------
@@ -278,7 +272,7 @@ class Journal:
         stays follows one. A fork is a copy: it needs nothing of its parent.
         """
         gone = set(runs)
-        with self._transaction() as database:
+        with self.transaction() as database:
             self.check_removable(gone)
             for delete in _DELETE_RUN:
                 database.executemany(delete, [(run,) for run in gone])
@@ -305,13 +299,13 @@ class Journal:
     def shrink(self) -> int:
         """Give the space of what was removed back to the disk, instead of to later runs; how many bytes that were."""
         before = self._size()
-        [[mode]] = self._read("PRAGMA auto_vacuum")
+        [[mode]] = self.rows("PRAGMA auto_vacuum")
         try:
             # Run to its end by this alone: `execute` takes the first of its steps, which frees one page.
             self._open().executescript("PRAGMA incremental_vacuum" if mode == INCREMENTAL else "VACUUM")
         except sqlite3.Error as error:
             raise self._broken(error) from error
-        self._read("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         return max(0, before - self._size())  # another process may be writing
 
     def close(self) -> None:
@@ -325,13 +319,14 @@ class Journal:
         files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
 
-    def _workspace(self, run: str) -> Mapping[str, bytes | None] | None:
-        [[number]] = self._read("SELECT max(number) FROM files WHERE run = ? AND path = ''", run)
-        return None if number is None else self._files(run, int(number))
+    def _workspace(self, run: str) -> Contents | None:
+        if not self.rows("SELECT 1 FROM files WHERE run = ? AND path = ''", run):
+            return None
+        return Contents(self.rows, latest(self.rows, run))
 
-    def _files(self, run: str, number: int) -> dict[str, bytes | None]:
-        query = "SELECT path, content FROM files LEFT JOIN contents USING (digest) WHERE run = ? AND number = ?"
-        return dict(self._read(f"{query} AND path != ''", run, number))
+    def _inputs(self, run: str) -> Mapping[str, bytes]:
+        given = Contents(self.rows, dict(self.rows("SELECT path, digest FROM files WHERE run = ? AND number = 0", run)))
+        return {path: content for path, content in given.items() if path and content is not None}
 
     @contextmanager
     def _locked(self, name: str, what: str) -> Iterator[None]:
@@ -366,10 +361,11 @@ class Journal:
             "INSERT INTO runs (run, task, model, forked, after, parent, key, started) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             row,
         )
-        files = [(first.run, 0, path.name, _store(database, path.read_bytes())) for path in inputs]
+        files = [(first.run, 0, path.name, store(database, path)) for path in inputs]
         database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", files)
 
-    def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What a query finds, for the modules of this room."""
         try:
             return self._open().execute(query, values).fetchall()
         except UnicodeEncodeError:  # no run has such a name
@@ -378,7 +374,8 @@ class Journal:
             raise self._broken(error) from error
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is written in it, or nothing; for the modules of this room."""
         try:
             database = self._open()
             database.execute("BEGIN IMMEDIATE")
@@ -446,7 +443,10 @@ class Journal:
 def _lock(path: Path) -> TextIO | None:
     """A lock on a file that may be unlinked at any time by whoever held it; None while another process has it."""
     while True:
-        handle = path.open("w")
+        try:
+            handle = open(path, "a", opener=no_link)  # noqa: SIM115 - it is held for as long as the run is
+        except OSError as error:
+            raise JournalBroken(f"the lock {path} cannot be opened: {error.strerror}; remove what is there") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -456,12 +456,6 @@ def _lock(path: Path) -> TextIO | None:
             if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
                 return handle
         handle.close()
-
-
-def _store(database: sqlite3.Connection, content: bytes) -> str:
-    digest = sha256(content).hexdigest()
-    database.execute("INSERT OR IGNORE INTO contents VALUES (?, ?)", (digest, content))
-    return digest
 
 
 def _out_of_budget(events: Sequence[Event]) -> int:

@@ -160,6 +160,10 @@ class Recorder:
             self._write(event)
         return event
 
+    def untold(self) -> list[Notice]:
+        """What a replay has not said again: of files, since none come out."""
+        return [event for said in self._said.values() for event in said if isinstance(event, Notice)]
+
     def reply(self, branch: str) -> TurnFinished | None:
         """The next reply of a branch that was paid for already. Raises `StepSpent` where a step's time was over."""
         if past := self._replies.get(branch):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections import ChainMap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,10 @@ from fastslow.agent.errors import ConfigurationError, JournalBroken, RunUnknown
 from fastslow.agent.events import CallFinished, CallStarted, Event, Exit, RunResumed, RunStarted, TurnFinished
 from fastslow.agent.plan import ANSWER, PLAN
 from fastslow.agent.record.journal import Journal, Written
+from fastslow.agent.record.kept import KeptWorkspace
 from fastslow.agent.record.recorder import Recorder
 from fastslow.agent.transcript import Assistant, Message, ToolResult, User, from_dict
-from fastslow.agent.workspace import Given, Keep, Restored, described
+from fastslow.agent.workspace import Given, Record, Restored, described
 from fastslow.tools.fenced import unfenced_python
 
 
@@ -28,7 +30,7 @@ class Start:
     """A run that is about to be carried out.
 
     after: the run that it follows, empty where it follows none; earlier: what was said in that one and those before
-    it, and there: the files that they leave it. keep, history: of its workspace. resumed: what to say first of a run
+    it, and there: the files that they leave it. record, history: of its workspace. resumed: what to say first of a run
     that goes on, at most one event. seconds: for which it was carried out before. spent: the replies that used its
     budget up: it gets that once more. written: how it began, of a run that goes on. engine: takes the place of the
     agent's. notices: what the user should know of the start.
@@ -41,7 +43,7 @@ class Start:
     after: str = ""
     earlier: tuple[Message, ...] = ()
     there: tuple[Given, ...] = ()
-    keep: Keep | None = None
+    record: Record | None = None
     history: Callable[[], Restored | None] | None = None
     resumed: tuple[RunResumed, ...] = ()
     seconds: float = 0.0
@@ -75,8 +77,8 @@ def begin(
     earlier = history or earlier
     with journal.hold(run):
         recorder = Recorder(journal.writer(run, files))
-        keep, restored = partial(journal.save, run), partial(_restored, journal, run, after, given)
-        yield Start(run, task, given, recorder, after, earlier, there, keep, restored)
+        kept, restored = KeptWorkspace(journal, run), partial(_restored, journal, run, after, given)
+        yield Start(run, task, given, recorder, after, earlier, there, kept, restored)
 
 
 @contextmanager
@@ -99,7 +101,7 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
             after,
             _history(written.started) or earlier,
             there,
-            partial(journal.save, run),
+            KeptWorkspace(journal, run),
             partial(_restored, journal, run, after, given),
             (RunResumed(run, turns, written.seconds),),
             written.seconds,
@@ -199,7 +201,8 @@ def _restored(journal: Journal, run: str, after: str, given: tuple[Given, ...]) 
         left = journal.read(after)
         before = _restored(journal, after, left.started.after, _given(left))
     if before:
-        before = Restored({**before.files, **{file.name: file.head(file.size) for file in given}}, before.cells)
+        new = {file.name: file.head(file.size) for file in given}
+        before = replace(before, files=ChainMap(new, before.files))  # type: ignore[arg-type]  # nobody writes to it
     try:
         written = journal.read(run)
     except RunUnknown:  # it is about to begin
@@ -217,4 +220,4 @@ def _restored(journal: Journal, run: str, after: str, given: tuple[Given, ...]) 
     alone = not called and not written.started.settings.get("allow")
     earlier = before.cells if before else ()
     again = earlier is not None and (alone or not cells)
-    return Restored(written.workspace, (*(earlier or ()), *cells) if again else None)
+    return Restored(written.workspace, (*(earlier or ()), *cells) if again else None, written.stopped)

@@ -78,7 +78,7 @@ class Bench:
             answer, exit_, reason = await self._carry_out(worker, run, files)
             seconds = time.monotonic() - run.began
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastslow-peers-")))
-            made = await workspace.collect(folder) if workspace else ()
+            made = (await workspace.collect(folder)).files if workspace else ()
             result = run.result(answer, exit_, reason, seconds, made)
             judged = exit_ is Exit.ANSWERED
             wrong = await asyncio.to_thread(case.judge, result) if judged else reason

@@ -45,7 +45,7 @@ class Supervisor:
         self.config = config
         self.host = Host(reader, writer)
         self.loop = Loop()
-        self.files = Files(config["upload"])
+        self.files = Files(config["upload"], config["files"], config["disk"])
         self.preload = Preload(reader)
         self.sessions = {0: Session(0)}
         self.children = {}  # by pid
@@ -106,11 +106,12 @@ class Supervisor:
     def do_files(self, header, _body):
         def listed():
             with self.host.refusing(header):
-                for rows in self.files.list():
-                    if rows is not None:
-                        self.host.send({"kind": "files", "id": header["id"], "files": rows})
+                for said in self.files.list(header["since"]):
+                    if said is not None and "number" in said:
+                        self.host.done(header["id"], **said)
+                    elif said is not None:
+                        self.host.send({"kind": "files", "id": header["id"], **said})
                     yield
-                self.host.done(header["id"])
 
         self.loop.do(listed())
 

@@ -34,6 +34,7 @@ from fastslow.agent.calls import IN_DOUBT
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import CallFinished, CallStarted, Notice, RunFinished, RunResumed, TurnFinished, TurnStarted
 from fastslow.agent.modes import FAST
+from fastslow.agent.record.kept import KeptWorkspace
 from fastslow.agent.surfaces.cli import runs as commands
 from fastslow.agent.transcript import ToolCall, ToolResult
 from fastslow.sandbox import DummySandbox, Execution
@@ -199,7 +200,7 @@ async def test_code_that_called_tools_is_not_run_for_its_variables(journal: Jour
         CallFinished("", "c1", "python", "ok", "3", 0.0),
     ):
         write(event)
-    journal.save(run, {}, {})
+    KeptWorkspace(journal, run).save({}, (), whole=True)
     sandbox = DummySandbox([Execution("ok", stdout="new")])
     script = calls(("python", {"code": "y"})), says("done")
     result = await agent(journal, *script, sandbox=sandbox).resume(run)

@@ -13,6 +13,8 @@ import pytest
 from fastslow import Agent, DummySandbox, Exit, Journal, RunBusy, RunFollowed, RunUnknown, ScriptedModel
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import RunResumed
+from fastslow.agent.record.contents import Contents
+from fastslow.agent.record.kept import KeptWorkspace
 from tests.agent.helpers import add, calls, says
 
 
@@ -85,6 +87,24 @@ def test_files_that_another_run_has_stay(journal: Journal, tmp_path: Path) -> No
     journal.remove([gone])
     assert stored(journal, "contents") == 1
     assert journal.read(kept).inputs == {"shared.bin": shared.read_bytes()}
+
+
+async def test_a_content_on_its_way_in_stays_when_others_go(journal: Journal, tmp_path: Path) -> None:
+    large = os.urandom((3 << 20) + 5)
+    file = tmp_path / "large.bin"
+    file.write_bytes(large)
+    gone = (await asyncio.to_thread(carry_out, journal, files=(file,)),)
+    kept = KeptWorkspace(journal, "run")
+    content = kept.content()
+    for start in range(0, len(large), 1 << 20):
+        content.write(large[start : start + (1 << 20)])
+    digest = await content.keep()
+    content.close()
+    other = Journal(journal.path)
+    other.remove(gone)
+    kept.save({"large.bin": digest}, (), whole=True)
+    assert Contents(journal.rows, {"large.bin": digest}) == {"large.bin": large}
+    assert (stored(journal, "contents"), stored(journal, "files")) == (13, 2)
 
 
 def test_a_fork_goes_on_without_its_parent(journal: Journal, tmp_path: Path) -> None:

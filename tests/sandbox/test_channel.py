@@ -1,6 +1,7 @@
 import asyncio
 import math
 import struct
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from fastslow.sandbox import wire
 from fastslow.sandbox.channel import Channel
 from fastslow.sandbox.errors import SessionDied
+from fastslow.sandbox.execution import AT_ONCE, VALUE, cost_of
+from fastslow.sandbox.execution import CALL as CALL_COST
 from fastslow.sandbox.sandbox import HostFunction, Limits
 from fastslow.sandbox.session import DockerSession
 from fastslow.sandbox.wire import Frame, FrameStream, GuestGone, ProtocolError
@@ -137,9 +140,11 @@ DONE: dict[str, Any] = {
     "stdout": {"total": 60, "file": None, "saved": 0},
     "stderr": {"total": 0, "file": None, "saved": 0},
 }
+DONE_SILENT = {**DONE, "stdout": {"total": 0, "file": None, "saved": 0}}
 OUTPUT = ({"kind": "output", "stream": "stdout"}, b"x" * 60)
 LONG = {**DONE, "stdout": {"total": 1000, "file": "output/stdout-1.txt", "saved": 1000}}
 TAIL = ({"kind": "tail", "stream": "stdout"}, b"t" * 50)
+LISTED = {"kind": "done", "number": 1, "whole": True, "left": [], "more": 0}
 CALL = ({"kind": "call", "call": 1, "name": "f"}, b"{}")
 
 
@@ -287,18 +292,23 @@ async def test_a_checkpoint_that_is_none(connect: Any, checkpoint: object) -> No
 @pytest.mark.parametrize(
     "row",
     [
-        ["../evil", 1, "0" * 64],
-        ["/etc/passwd", 1, "0" * 64],
-        ["a/./b", 1, "0" * 64],
-        ["a\0b", 1, "0" * 64],
-        ["a", -1, "0" * 64],
-        ["a", 1, "0" * 63 + "G"],
+        ["../evil", 1, "0" * 64, ""],
+        ["/etc/passwd", 1, "0" * 64, ""],
+        ["a/./b", 1, "0" * 64, ""],
+        ["a\0b", 1, "0" * 64, ""],
+        ["a", -1, "0" * 64, ""],
+        ["a", 1, "0" * 63 + "G", ""],
+        ["a", 1, "", ""],
+        ["a", 1, "0" * 64, "large"],
+        ["a", 1, "", "\x1b[31m"],
+        ["a", 1, "", ["large"]],
+        ["a", 1, "0" * 64],
         ["a", 1],
         "abc",
     ],
 )
 async def test_hostile_file_names_never_reach_the_caller(connect: Any, row: object) -> None:
-    session = await connect(Liar([{"kind": "files", "files": [row]}, {"kind": "done"}]))
+    session = await connect(Liar([{"kind": "files", "files": [row], "gone": []}, LISTED]))
     with pytest.raises(SessionDied):
         await session.files()
 
@@ -356,3 +366,146 @@ async def test_what_a_host_function_raises_is_told_without_its_traceback(connect
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await session.aclose()
+
+
+# --- what calls and displays may cost -----------------------------------------------------------------
+
+
+def calling(*bodies: bytes) -> list[Any]:
+    return [({**CALL[0], "call": number}, body) for number, body in enumerate(bodies, 1)]
+
+
+async def answers(connect: Any, limits: Limits, bodies: list[bytes], on_call: Any) -> list[tuple[bool, str]]:
+    """What code was told of calls that it made side by side."""
+    liar = Liar([{"kind": "done"}], calling(*bodies))
+    session = await connect(liar, limits)
+    await session.offer([HostFunction("f", "")])
+    running = asyncio.create_task(session.run("x", on_call=on_call))
+
+    def told() -> list[tuple[bool, str]]:
+        return [(f.header["ok"], f.body.decode()) for f in liar.heard if f.header["op"] == "returned"]
+
+    try:
+        async with asyncio.timeout(30):
+            while len(told()) < len(bodies):  # noqa: ASYNC110 - the guest is a double, and says what it heard
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    return told()
+
+
+async def give(_name: str, arguments: dict[str, Any]) -> Any:
+    return len(str(arguments))
+
+
+@pytest.mark.parametrize(
+    ("body", "values"),
+    [
+        (b"{}", 1),
+        (b'{"a": [1, [2, {}]]}', 6),
+        (b'{"a": "' + b"1,2,3[{" * 100 + b'"}', 1),
+        (b'{"a": "' + rb"\"," * 1000 + b'"}', 1),
+        (b'{"a": [' + b"[]," * 1000 + b"[]]}", 2003),
+    ],
+)
+def test_the_memory_of_arguments_is_known_before_they_are_read(body: bytes, values: int) -> None:
+    assert cost_of(body) <= CALL_COST + len(body) + VALUE * values
+    assert cost_of(body) >= CALL_COST + len(body) + (VALUE * values if values > 10 else 0)
+
+
+@pytest.mark.parametrize("body", [b'"' * (1 << 20), rb"\"" * (1 << 19), b'"' + rb"\," * (1 << 19), b"," * (1 << 20)])
+def test_counting_is_linear(body: bytes) -> None:
+    before = time.process_time()
+    cost_of(body)
+    assert time.process_time() - before < 1
+
+
+async def test_arguments_that_blow_up_are_refused_unread(connect: Any) -> None:
+    """1 MiB of `[]` takes 22 MB; a thousand such calls took 2.4 GB."""
+    bomb = b'{"a": [' + b"[]," * 300_000 + b"[]]}"
+    text = b'{"a": "' + b"1,2\\n" * 200_000 + b'"}'
+    (bombed, why), fine = await answers(connect, Limits(), [bomb, text], give)
+    assert not bombed
+    assert "bytes of memory, and 4,194,304 at most are passed on" in why
+    assert fine == (True, str(len("{'a': ''}") + 5 * 200_000))
+
+
+async def test_the_sum_of_what_calls_pass_has_an_end(connect: Any) -> None:
+    text = b'{"a": "' + b"x" * 20_000 + b'"}'
+    first, second, third = await answers(connect, Limits(traffic=45_000), [text, text, text], give)
+    assert first[0]
+    assert second[0]
+    assert not third[0]
+    assert "have passed 45,000 bytes, the most that they may (Limits.traffic)" in third[1]
+
+    async def much(*_: object) -> Any:
+        return "y" * 30_000
+
+    [told] = await answers(connect, Limits(traffic=25_000), [b"{}"], much)
+    assert not told[0]
+    assert "Limits.traffic" in told[1]
+
+
+async def test_only_so_much_waits_at_once(connect: Any) -> None:
+    at_once = most = 0
+
+    async def slow(_name: str, arguments: dict[str, Any]) -> Any:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(2 if arguments else 0.05)
+        at_once -= 1
+
+    text = b'{"a": "' + b"x" * 1_000_000 + b'"}'
+    told = await answers(connect, Limits(), [text] * 20, slow)
+    assert [ok for ok, _ in told].count(True) == 16
+    assert all("at the same time are too much" in said for ok, said in told if not ok)
+    assert all(ok for ok, _ in await answers(connect, Limits(), [b"{}"] * 200, slow))
+    assert most == AT_ONCE
+
+
+async def test_displays_have_a_sum_too(connect: Any) -> None:
+    one = shown(["text/plain", 60], body=b"x" * 60)
+    session = await connect(Liar([one, DONE_SILENT], [one, one, DONE_SILENT]), Limits(displays=200, traffic=150))
+    first, second = await session.run("x"), await session.run("y")
+    assert [(len(e.displays), e.withheld) for e in (first, second)] == [(1, 0), (1, 1)]
+
+
+async def test_a_flood_of_frames_leaves_others_their_turn(connect: Any) -> None:
+    rows = [[f"{n // 100}/a file with a name {n}", 1, "0" * 64, ""] for n in range(20_000)]
+    frames = [{"kind": "files", "id": 1, "files": rows[n : n + 64], "gone": []} for n in range(0, len(rows), 64)]
+    session = await connect(Liar([b"".join(map(wire.encode, frames)), LISTED]), Limits())
+    longest = 0.0
+
+    async def beat() -> None:
+        nonlocal longest
+        while True:
+            before = time.process_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.process_time() - before)
+
+    beating = asyncio.create_task(beat())
+    request = asyncio.create_task(session.changes())
+    await asyncio.sleep(0.1)
+    longest = 0.0  # the guest has said it all
+    changes = await request
+    beating.cancel()
+    assert len(changes.changed) == 20_000
+    assert longest < 0.05
+
+
+async def test_a_file_in_crumbs_or_another_than_was_put_ends_all(connect: Any) -> None:
+    for frames in ([({"kind": "done", "final": False}, b"x")], [({"kind": "done", "final": True}, b"x" * 2_000_000)]):
+        session = await connect(Liar(frames))
+        with pytest.raises(SessionDied):
+            await session.get("a")
+    session = await connect(Liar([{"kind": "done", "size": 1, "digest": "0" * 64}]))
+    with pytest.raises(SessionDied):
+        await session.put("a", b"x")
+
+
+async def test_only_the_beginning_of_a_file_is_fetched(connect: Any) -> None:
+    liar = Liar([({"kind": "done", "final": False}, b"\x89PNG")])
+    assert await (await connect(liar)).get("a.png", 4) == b"\x89PNG"
+    assert liar.heard[0].header["length"] == 4

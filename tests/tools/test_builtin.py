@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +15,7 @@ from fastslow.sandbox.dummy import DummySession
 from fastslow.sandbox.sandbox import HostFunction, OnCall, OnDisplay, OnOutput
 from fastslow.tools import Caller, Outcome, ToolError, caller, parse_arguments, tool
 from fastslow.tools.builtin import BUILTIN, builtin_tools, host_functions
+from fastslow.tools.builtin.files import _excerpt
 
 TOOLS = {tool.name: tool for tool in builtin_tools()}
 RUNNERS = (("python", "code"), ("shell", "command"))
@@ -270,3 +273,30 @@ async def test_file_errors_say_what_to_do() -> None:
         with pytest.raises(ToolError, match=f"{path} was not written"):
             await call("write_file", path=path, content=content)
     assert [file.path for file in await session.files()] == ["empty", "orders.csv", "plot.png"]
+
+
+def test_a_file_of_many_lines_is_read_without_a_list_of_them() -> None:
+    """Sixty MiB of line ends cost code nothing, and a list of them half a GB here."""
+    data = b"\n" * (8 << 20) + b"last"
+    tracemalloc.start()
+    try:
+        before = time.process_time()
+        shown = _excerpt("x", data, (8 << 20) + 1, 5)
+        assert time.process_time() - before < 2
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(data)
+    finally:
+        tracemalloc.stop()
+    assert shown == "last\n(lines 8388609 to 8388609 of 8388609)"
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("block", [1, 2, 3, 1 << 16])
+def test_excerpts_are_what_splitting_gives(monkeypatch: pytest.MonkeyPatch, end: str, block: int) -> None:
+    monkeypatch.setattr("fastslow.tools.builtin.files.BLOCK", block)
+    lines = ["", "a", "", "bc", "ä", "", "d"]
+    for start in range(1, 8):
+        for count in range(1, 9):
+            told = _excerpt("x", ("\r\n".join(lines) + end).encode(), start, count)
+            part = "\n".join(lines[start - 1 :][:count])
+            last = min(start - 1 + count, 7)
+            assert told == (part if (start, last) == (1, 7) else f"{part}\n(lines {start} to {last} of 7)")

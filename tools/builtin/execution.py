@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from fastslow.sandbox.sandbox import Execution, FileInfo, Session
+from fastslow.sandbox.sandbox import Execution, Session
 from fastslow.tools.result import NO_OUTPUT, Outcome, Status
 
 SECONDS = 60.0  # of one execution, where the model says nothing else
 CANNOT_RUN = (126, 127)  # a shell's exit codes for a command that is not executable, or not there
+NAMED = 200  # files in one list
+LEFT = 5  # of what cannot come out
 CUT = "[the output was too long; its middle was cut, and the whole is in the folder output]"
 # How files of a kind begin: a small model saves a table as `revenue.png`, and takes the chart for made.
 BEGINNINGS = {".png": b"\x89PNG", ".jpg": b"\xff\xd8", ".gif": b"GIF8", ".pdf": b"%PDF", ".xlsx": b"PK"}
@@ -23,10 +24,13 @@ _VARIABLES = {
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Paths of files that are new or changed. misnamed: those whose content is not what their name says."""
+    """Paths of files that are new or changed, as many as are told. misnamed: those whose content is not what their name
+    says. left: what cannot come out of the sandbox, and why. more: how many others there are."""
 
     paths: tuple[str, ...] = ()
     misnamed: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    more: int = 0
 
 
 NOTHING = Written()
@@ -49,7 +53,12 @@ def outcome_of(execution: Execution, seconds: float, most: float, written: Writt
     if execution.status != "ok" and (end := _end(execution, seconds, most)):
         said.append(end)
     if written.paths:
-        said.append(f"Files written: {', '.join(written.paths)}")
+        more = f" and {written.more:,} more" if written.more else ""
+        said.append(f"Files written: {', '.join(written.paths)}{more}")
+    if written.left:
+        said.append(f"Stays in the sandbox: {', '.join(written.left)}.")
+    if execution.withheld:
+        said.append(f"{execution.withheld} figures or tables are not shown: this session has shown too much.")
     for path in written.misnamed:
         said.append(f"{path} is no {PurePosixPath(path).suffix}: its content is something else.")
     return Outcome(
@@ -62,22 +71,30 @@ def outcome_of(execution: Execution, seconds: float, most: float, written: Writt
     )
 
 
-async def written(session: Session, before: Sequence[FileInfo]) -> Written:
-    """The files that are new or changed."""
+async def written(session: Session, since: int) -> Written:
+    """The files that are new or changed since the workspace was in the state of that number, and what cannot come out:
+    the shallow first, and not more than a model reads."""
+    changes = await session.changes(since)
+    if not (changes.changed or changes.left):
+        return NOTHING
+    changed = sorted(changes.changed, key=lambda file: file.path.count("/"))
     made: list[str] = []
     misnamed: list[str] = []
-    for file in await session.files():
-        if file not in before:
-            begins = BEGINNINGS.get(PurePosixPath(file.path).suffix.lower())
-            fits = begins is None or await _begins(session, file.path, begins)
-            (made if fits else misnamed).append(file.path)
-    return Written(tuple(made), tuple(misnamed)) if made or misnamed else NOTHING
+    for file in changed[:NAMED]:
+        begins = BEGINNINGS.get(PurePosixPath(file.path).suffix.lower())
+        fits = begins is None or bool(file.left) or await _begins(session, file.path, begins)
+        (made if fits else misnamed).append(file.path)
+    left = [f"{file.path} ({file.left})" for file in changed if file.left]
+    left += [f"{one.path} ({one.reason})" if one.path else one.reason for one in changes.left]
+    if len(left) > LEFT:
+        left = [*left[:LEFT], f"{len(left) - LEFT} more"]
+    return Written(tuple(made), tuple(misnamed), tuple(left), len(changed[NAMED:]))
 
 
 async def _begins(session: Session, path: str, begins: bytes) -> bool:
     try:
-        return (await session.get(path)).startswith(begins)
-    except (OSError, ValueError):  # gone meanwhile, or too large to be looked at
+        return await session.get(path, len(begins)) == begins
+    except (OSError, ValueError):  # gone meanwhile
         return True
 
 

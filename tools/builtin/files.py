@@ -11,6 +11,7 @@ from fastslow.tools.result import Outcome
 from fastslow.tools.tool import caller
 
 LISTED = 200  # files named in one list
+BLOCK = 1 << 16
 LINES = 200  # lines read when no number is given
 
 
@@ -64,15 +65,29 @@ def _excerpt(path: str, data: bytes, start: int, count: int) -> str:
     """Some lines of a text, and what was left out; ToolError for what is no text."""
     if b"\0" in data[:8192]:
         raise ToolError(f"{path} is no text ({len(data)} bytes). Open it with Python and a library that knows it.")
-    text = data.decode("utf-8", "replace").replace("\r\n", "\n")
-    found = text.removesuffix("\n").split("\n") if text else []
-    if not found:
+    data = data.replace(b"\r\n", b"\n")
+    if not data:
         return f"({path} is empty)"
-    if start > len(found):
-        raise ToolError(f"{path} has {len(found)} lines, so there is no line {start}.")
-    last = min(start - 1 + count, len(found))
-    shown = "\n".join(found[start - 1 : last])
-    return shown if last - start + 1 == len(found) else f"{shown}\n(lines {start} to {last} of {len(found)})"
+    total = data.count(b"\n") + (not data.endswith(b"\n"))
+    if start > total:
+        raise ToolError(f"{path} has {total} lines, so there is no line {start}.")
+    last = min(start - 1 + count, total)
+    part = data[_offset(data, start - 1) : _offset(data, last)]
+    shown = part.decode("utf-8", "replace").removesuffix("\n")
+    return shown if last - start + 1 == total else f"{shown}\n(lines {start} to {last} of {total})"
+
+
+def _offset(data: bytes, lines: int) -> int:
+    """Where the line after so many begins. No list of all lines is made: a file may have 64 million."""
+    position = 0
+    while position < len(data) and (found := data.count(b"\n", position, position + BLOCK)) < lines:
+        lines -= found
+        position += BLOCK
+    for _ in range(lines):
+        position = data.find(b"\n", position) + 1
+        if not position:  # the last one has no end
+            return len(data)
+    return position
 
 
 def _listed(files: tuple[FileInfo, ...]) -> str:

@@ -24,7 +24,7 @@ async def python(code: str, seconds: float = SECONDS) -> Outcome:
     """
     listener = caller.get()
     session, limit = await listener.open_session(), listener.limit(seconds)
-    before = await session.files()
+    before = session.listed
     execution = await session.run(
         unfenced_python(code),
         seconds=limit,

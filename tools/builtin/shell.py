@@ -19,6 +19,6 @@ async def shell(command: str, seconds: float = SECONDS) -> Outcome:
     """
     listener = caller.get()
     session, limit = await listener.open_session(), listener.limit(seconds)
-    before = await session.files()
+    before = session.listed
     execution = await session.shell(unfenced_command(command), seconds=limit, on_output=listener.on_output)
     return outcome_of(execution, limit, listener.seconds, await written(session, before))

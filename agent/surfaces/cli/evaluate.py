@@ -18,12 +18,14 @@ from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.profiles import PROFILES, Profile
 from fastslow.agent.engine.profiles.instruct import INSTRUCT
 from fastslow.agent.engine.profiles.overlay import load_rules, overlay_path, save_rules
+from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.evals import tune as tuning
 from fastslow.agent.evals.case import Case
 from fastslow.agent.evals.evaluate import Arm, Setting, evaluate
 from fastslow.agent.evals.report import HEAD, line, page, picture, summaries
 from fastslow.agent.evals.rows import Row, append, read
 from fastslow.agent.evals.suites import SUITES
+from fastslow.agent.folders import no_link
 from fastslow.agent.modes import ModePolicy
 from fastslow.agent.surfaces.cli.options import CANCELLED, changed_budget, parse_think
 from fastslow.agent.surfaces.cli.phases import Phases
@@ -98,6 +100,7 @@ def shipped(profile: Profile) -> Profile:
 def _run(arguments: EvalArguments, arms: Callable[[Profile], Sequence[Arm]]) -> list[Row] | None:
     """Set up what is missing, and run the cases that are not done yet; None when it was stopped."""
     cases = SUITES[arguments.suite](arguments.seed)[: arguments.n]
+    _check_folder(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     phases = Phases(terminal(stderr=True))
     sandbox = any(case.sandboxed for case in cases)
@@ -109,6 +112,14 @@ def _run(arguments: EvalArguments, arms: Callable[[Profile], Sequence[Arm]]) -> 
         where = arguments.out / ROWS
         typer.echo(one_line(f"Stopped. The same command goes on where it stopped, from {where}."), err=True)
         return None
+
+
+def _check_folder(out: Path) -> None:
+    """ConfigurationError where a report would be written over what no evaluation made."""
+    made_here = (out / ROWS).is_file()
+    for path in (out / ROWS, out / PAGE, out / PICTURE):
+        if path.is_symlink() or (path.exists() and not made_here):
+            raise ConfigurationError(f"{path} is there, and no evaluation made it; name another folder with --out")
 
 
 async def _carry_out(
@@ -150,8 +161,10 @@ def _rerun_options(arguments: EvalArguments) -> list[str]:
 def _report(arguments: EvalArguments, rows: Sequence[Row], command: str) -> None:
     """Write the report and its picture, and print the table. command: what makes them again."""
     found = summaries(rows)
-    (arguments.out / PAGE).write_text(page(rows, command), "utf-8")
-    (arguments.out / PICTURE).write_text(picture(f"{arguments.suite}, {rows[0].model}", found), "utf-8")
+    drawn = picture(f"{arguments.suite}, {rows[0].model}", found)
+    for name, text in ((PAGE, page(rows, command)), (PICTURE, drawn)):
+        with open(arguments.out / name, "w", encoding="utf-8", opener=no_link) as file:
+            file.write(text)
     if arguments.as_json:
         typer.echo(json.dumps([asdict(one) for one in found]))
         return

@@ -1,0 +1,61 @@
+"""The files of runs in the journal: what became of each with which event, and each content once, in parts.
+
+A row of the table `files` says what became of a file with the event of that number, 0 for those that the user gave; the
+row without a path says that there is a workspace. Its digest is NULL where the content was not kept.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeAlias
+
+GONE = ""  # the digest of a file that was removed
+STOPPED = "stopped"  # the digest of a row without a path: later changes were not written down
+CLAIMED = -1  # the number of rows that are there for the sake of their contents, until others name those
+PART = 1 << 18  # bytes of a content in one row
+
+Rows: TypeAlias = Callable[..., list[tuple[Any, ...]]]
+"""What a query and its values find."""
+
+
+class Contents(Mapping[str, bytes | None]):
+    """Files by path, each content read when it is asked for; None for one that was not kept."""
+
+    def __init__(self, rows: Rows, digests: Mapping[str, str | None]) -> None:
+        self._rows = rows
+        self._digests = digests
+
+    def __getitem__(self, path: str) -> bytes | None:
+        parts = self._rows("SELECT content FROM contents WHERE digest = ? ORDER BY part", self._digests[path])
+        return b"".join(bytes(part) for [part] in parts) if parts else None  # a number becomes as many zeros
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._digests)
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+
+def latest(rows: Rows, run: str) -> dict[str, str | None]:
+    """The digests of a run's files, by path, as its last call left them."""
+    # Beside max() SQLite gives the other columns of that very row (https://www.sqlite.org/lang_select.html#bareagg).
+    query = "SELECT path, digest, max(number) FROM files WHERE run = ? AND number > 0 AND path != '' GROUP BY path"
+    return {path: digest for path, digest, _ in rows(query, run) if digest != GONE}
+
+
+def packed(part: bytes) -> bytes | int:
+    """A part as its row holds it: of nothing but zeros only how many. Files of holes cost code nothing."""
+    return part if part.strip(b"\0") else len(part)
+
+
+def store(database: sqlite3.Connection, path: Path) -> str:
+    """Put a file of the user's in. Its digest."""
+    content = path.read_bytes()
+    digest = sha256(content).hexdigest()
+    starts = range(0, len(content) or 1, PART)
+    parts = [(digest, number, packed(content[start : start + PART])) for number, start in enumerate(starts)]
+    database.executemany("INSERT OR IGNORE INTO contents VALUES (?, ?, ?)", parts)
+    return digest
