@@ -5,14 +5,12 @@ This is mechanism: what comes next is decided in `agent/strategy`. A step of a p
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jsonschema.exceptions import SchemaError
 from pydantic import ValidationError
 
 from fastslow.agent.budget import Ledger
@@ -20,26 +18,18 @@ from fastslow.agent.calls import Calls, Items
 from fastslow.agent.compaction import ShorterHistory, stream_fitting
 from fastslow.agent.engine.types import Delta, Reply, Request
 from fastslow.agent.errors import GaveUp
-from fastslow.agent.events import (
-    CallFinished,
-    Compacted,
-    Event,
-    Notice,
-    TurnDelta,
-    TurnFinished,
-    TurnStarted,
-)
+from fastslow.agent.events import CallFinished, Compacted, Event, Notice, TurnDelta, TurnFinished, TurnStarted
 from fastslow.agent.modes import Evidence, Kind, Mode
 from fastslow.agent.output import Form, problems
 from fastslow.agent.plan import GIVE_UP, PLAN, Plan, run_ready
+from fastslow.agent.replies import as_run, not_run
 from fastslow.agent.run import Run
 from fastslow.agent.steps import Steps
 from fastslow.agent.strategy.strategy import Done, Move, Next, State
 from fastslow.agent.texts import unicode
 from fastslow.agent.transcript import Assistant, ToolCall, ToolResult, Transcript, with_hint
-from fastslow.tools import ArgumentError, Outcome, Tool, Toolbox, clip, parse_arguments
+from fastslow.tools import Outcome, Tool, clip
 from fastslow.tools.lenient import without_surrogates
-from fastslow.tools.schema import compiled
 
 GIVE_UP_AFTER = 10  # turns in a row whose calls all failed, after which a run, or a step, ends
 SAME = "\n(The same call gave the same result before, and nothing has changed. Use it, or do something else.)"
@@ -154,7 +144,7 @@ class Branch:
                     text = item.text if item.text.isascii() else without_surrogates(item.text)
                     yield TurnDelta(self.name, started.turn, item.kind, text)
                 else:
-                    self.reply = _as_run(item, toolbox) if item.calls else item
+                    self.reply = as_run(item, toolbox) if item.calls else item
 
     # --- what comes next ---------------------------------------------------------------------
 
@@ -204,7 +194,7 @@ class Branch:
             results.append(ToolResult(call.id, call.name, ended.content, ended.ok))
             turn.append(self.results[call.name, call.arguments][0])
         if reply.dropped or len(calls) < len(reply.calls):
-            results[-1] = replace(results[-1], content=results[-1].content + _not_run(reply, calls))
+            results[-1] = replace(results[-1], content=results[-1].content + not_run(reply, calls))
         gave = tuple(turn)
         self.state = replace(self.state, transcript=history.append(*results), turns=(*self.state.turns, gave))
         if self.state.failures >= GIVE_UP_AFTER:
@@ -301,39 +291,3 @@ class Branch:
     def last_output(self) -> str:
         """What the last call gave that did what it is for."""
         return next((r.content for turn in reversed(self.state.turns) for r in reversed(turn) if r.ok), "")
-
-
-def _as_run(reply: Reply, toolbox: Toolbox) -> Reply:
-    """The reply with the arguments that its calls will run with. Those that had to be mended are written anew, for
-    history and journal: a model that is shown something else takes the call for not made, and makes it again."""
-    calls = []
-    for call in reply.calls:
-        with suppress(ArgumentError):  # one that cannot run keeps its own text, which its result then quotes
-            schema = toolbox.get(call.name).parameters
-            if not _fits(schema, call.arguments):
-                arguments = parse_arguments(schema, call.arguments)
-                call = replace(call, arguments=json.dumps(arguments, ensure_ascii=False))
-        calls.append(call)
-    return replace(reply, calls=tuple(calls))
-
-
-def _fits(schema: Mapping[str, Any], text: str) -> bool:
-    """Whether arguments run as they are written; quicker than to read them with all care."""
-    try:
-        given = json.loads(text)
-        json.dumps(given, ensure_ascii=False, allow_nan=False).encode()  # fails for half a surrogate pair
-        return isinstance(given, dict) and compiled(schema).is_valid(given)
-    except (ValueError, TypeError, RecursionError, SchemaError):
-        return False
-
-
-def _not_run(reply: Reply, calls: Sequence[ToolCall]) -> str:
-    """What the model is told of the calls in its reply that did not run."""
-    told, dropped = "", ", ".join(reply.dropped)
-    if others := [call.name for call in reply.calls if call not in calls]:
-        told += f"\n(A plan stands alone: {', '.join(others)} beside it did not run.)"
-    if dropped and reply.finish == "stop":
-        told += f"\n(Not all of your reply could be read: {dropped} did not run. Make that call again.)"
-    elif dropped:
-        told += f"\n(Your reply was cut off: {dropped} behind this did not run. Make that call again, shorter.)"
-    return told
