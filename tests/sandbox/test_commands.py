@@ -86,6 +86,8 @@ async def test_pip_says_so_in_python_too_and_not_when_all_is_well(session: Docke
     fine = await session.shell("pip install numpy && pip list && pip check")
     assert fine.exit_code == 0
     assert "network" not in fine.stderr
+    for listing in ("pip list", "pip freeze", "python -m pip list"):
+        assert "pandas" in (await session.shell(listing)).stdout, listing
     wrong = await session.shell("pip install --no-such-option")
     assert "network" not in wrong.stderr
 
