@@ -138,6 +138,12 @@ async def test_a_script_finds_them_too(session: DockerSession) -> None:
     assert (drawn.exit_code, drawn.stderr) == (0, "")
 
 
+async def test_a_text_that_is_mathtext_finds_them(session: DockerSession) -> None:
+    title = TITLES["mixed"] + TITLES["Korean"] + " $10 ~ $20 $x^2$"
+    drawn = await session.run(PLOT.format(title=title, setting=""), seconds=30)
+    assert (drawn.status, drawn.stderr) == ("ok", "")
+
+
 async def test_missing_glyphs_are_told_once(session: DockerSession) -> None:
     thai = "ยอดขายตามภูมิภาค"  # Thai, which none of the fonts has
     for expected in (1, 0):
