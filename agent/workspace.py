@@ -320,7 +320,7 @@ class Workspace:
             except (OSError, ValueError) as error:  # gone meanwhile, or too much
                 files[info.path] = None
                 if not info.left:
-                    refused.append((info.path, str(error)))
+                    refused.append((info.path, _why(error)))
         record.save(files, changes.removed, whole=changes.whole or self._saved is None)
         for line in grouped(refused):
             self._told += f"\n(Not kept in case the run is interrupted: {line}.)"
@@ -389,7 +389,7 @@ class Workspace:
                 self._notes.append(f"no file after {info.path} came out: {error}")
                 break
             except (OSError, ValueError) as error:
-                refused.append((info.path, getattr(error, "strerror", None) or str(error)))
+                refused.append((info.path, _why(error)))
                 continue
             paths.append(path)
             if not named:
@@ -420,6 +420,13 @@ class Workspace:
     def _versions(self, path: str) -> set[str]:
         made = self.record.versions(path) if self.record else set()
         return made - {self._before.get(path, "")}
+
+
+def _why(error: OSError | ValueError) -> str:
+    """Without the file's name, which is told once for all with the same reason."""
+    if isinstance(error, FileNotFoundError):  # a process in the background has removed it meanwhile
+        return "it is not there any more"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def grouped(refused: Sequence[tuple[str, str]]) -> list[str]:

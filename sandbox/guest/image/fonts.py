@@ -1,4 +1,4 @@
-"""Imported by matplotlib's font manager and its mathtext in the image (see bake.py): plots find their glyphs, whatever they ask for.
+"""Imported by matplotlib in the image (see bake.py): plots find their glyphs, whatever they ask for.
 
 What a font lacks is taken from the fonts of FALLBACK. What even these lack, or a font that is not there, is told once,
 and not at each of a plot's texts.
