@@ -33,6 +33,7 @@ TAKEN = "the name is taken by what this run did not make"
 MANY_NAMES = "it made and changed too many files (Limits.traffic)"
 STOPPED = "\n(So many files were made and changed that later changes are not kept in case the run is interrupted.)"
 LATER = "\n(Files are as an earlier call left them: later changes could not be kept.)"
+BARE = "\n(Files are back without links, empty folders and permissions; what ran in the background has ended.)"
 LOST_FILES = "\n(These files could not be kept and are gone: {}.)"
 
 
@@ -133,11 +134,13 @@ class Restored:
 
     files: contents by path, None for one that was too large to keep. stopped: later changes were not written down.
     cells: the code that ran in the interpreter, in order, and whether it succeeded; None where it must not run again.
+    commands: whether commands ran besides, which are not run again.
     """
 
     files: Mapping[str, bytes | None]
     cells: tuple[tuple[str, bool], ...] | None
     stopped: bool = False
+    commands: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +271,12 @@ class Workspace:
         extra = [shlex.quote(path) for path in there - restored.files.keys()]
         for start in range(0, len(extra), REMOVED):
             await session.shell("rm -f -- " + " ".join(extra[start : start + REMOVED]))
-        self._told = gone + (LOST_FILES.format(some(lost)) if lost else "") + (LATER if restored.stopped else "")
+        self._told = (
+            gone
+            + (BARE if restored.commands else "")
+            + (LOST_FILES.format(some(lost)) if lost else "")
+            + (LATER if restored.stopped else "")
+        )
 
     def told(self) -> str:
         """What the model must be told of a restored session, once; mostly nothing."""
