@@ -42,8 +42,7 @@ class Outbox:
         *folders, name = PurePosixPath(path).parts
         if any(part.startswith(".") for part in (*folders, name)):
             raise ValueError(HIDDEN)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        here, way = os.open(self._folder, FOLDER), self._folder
+        here, way = self._open(), self._folder
         try:
             for folder in (*self._below, *folders):
                 inner, entered = _enter(here, folder)
@@ -57,6 +56,14 @@ class Outbox:
                 arrival.close()
         finally:
             os.close(here)
+
+    def _open(self) -> int:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return os.open(self._folder, FOLDER)
+        except OSError as error:
+            what = "it is none" if isinstance(error, (FileExistsError, NotADirectoryError)) else error.strerror
+            raise ValueError(f"{self._folder} cannot be used as a folder: {what}; name another one") from error
 
 
 class Arrival:
@@ -149,11 +156,11 @@ def _names(name: str) -> Iterator[str]:
 def _look(folder: int, name: str) -> tuple[str, tuple[int, int]]:
     """Digest and inode of a regular file; nothing of anything else."""
     try:
-        fd = os.open(name, LOOK, dir_fd=folder)
-    except OSError:
+        file = open(name, "rb", opener=lambda path, _: os.open(path, LOOK, dir_fd=folder))  # noqa: SIM115 - see below
+    except OSError:  # of a link, and of a folder, too
         return "", (0, 0)
-    with open(fd, "rb") as file:
-        facts = os.fstat(fd)
+    with file:
+        facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST:
             return "", (0, 0)
         digest = sha256()

@@ -33,6 +33,7 @@ TAKEN = "the name is taken by what this run did not make"
 MANY_NAMES = "it made and changed too many files (Limits.traffic)"
 STOPPED = "\n(So many files were made and changed that later changes are not kept in case the run is interrupted.)"
 LATER = "\n(Files are as an earlier call left them: later changes could not be kept.)"
+BARE = "\n(Files are back without links, empty folders and permissions; what ran in the background has ended.)"
 LOST_FILES = "\n(These files could not be kept and are gone: {}.)"
 
 
@@ -133,11 +134,13 @@ class Restored:
 
     files: contents by path, None for one that was too large to keep. stopped: later changes were not written down.
     cells: the code that ran in the interpreter, in order, and whether it succeeded; None where it must not run again.
+    commands: whether commands ran besides, which are not run again.
     """
 
     files: Mapping[str, bytes | None]
     cells: tuple[tuple[str, bool], ...] | None
     stopped: bool = False
+    commands: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +271,12 @@ class Workspace:
         extra = [shlex.quote(path) for path in there - restored.files.keys()]
         for start in range(0, len(extra), REMOVED):
             await session.shell("rm -f -- " + " ".join(extra[start : start + REMOVED]))
-        self._told = gone + (LOST_FILES.format(some(lost)) if lost else "") + (LATER if restored.stopped else "")
+        self._told = (
+            gone
+            + (BARE if restored.commands else "")
+            + (LOST_FILES.format(some(lost)) if lost else "")
+            + (LATER if restored.stopped else "")
+        )
 
     def told(self) -> str:
         """What the model must be told of a restored session, once; mostly nothing."""
@@ -320,7 +328,7 @@ class Workspace:
             except (OSError, ValueError) as error:  # gone meanwhile, or too much
                 files[info.path] = None
                 if not info.left:
-                    refused.append((info.path, str(error)))
+                    refused.append((info.path, _why(error)))
         record.save(files, changes.removed, whole=changes.whole or self._saved is None)
         for line in grouped(refused):
             self._told += f"\n(Not kept in case the run is interrupted: {line}.)"
@@ -389,7 +397,7 @@ class Workspace:
                 self._notes.append(f"no file after {info.path} came out: {error}")
                 break
             except (OSError, ValueError) as error:
-                refused.append((info.path, getattr(error, "strerror", None) or str(error)))
+                refused.append((info.path, _why(error)))
                 continue
             paths.append(path)
             if not named:
@@ -420,6 +428,13 @@ class Workspace:
     def _versions(self, path: str) -> set[str]:
         made = self.record.versions(path) if self.record else set()
         return made - {self._before.get(path, "")}
+
+
+def _why(error: OSError | ValueError) -> str:
+    """Without the file's name, which is told once for all with the same reason."""
+    if isinstance(error, FileNotFoundError):  # a process in the background has removed it meanwhile
+        return "it is not there any more"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def grouped(refused: Sequence[tuple[str, str]]) -> list[str]:

@@ -192,7 +192,10 @@ class ExecutionBuilder:
         if cost > LARGEST_CALL:
             return f"arguments that take {cost:,} bytes of memory, and {LARGEST_CALL:,} at most are passed on"
         if self._pending > LARGEST_PENDING:
-            return f"calls whose arguments take {self._pending:,} bytes of memory at the same time are too much"
+            return (
+                f"calls at the same time whose arguments take {self._pending:,} bytes of memory, and "
+                f"{LARGEST_PENDING:,} at most are passed on: make fewer at once"
+            )
         return "" if self._channel.charge(cost) else self._spent()
 
     def _spent(self) -> str:

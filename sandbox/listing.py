@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastslow.sandbox import wire
-from fastslow.sandbox.paths import ODD, PATH_BYTES, is_canonical
+from fastslow.sandbox.paths import NAME_BYTES, ODD, PATH_BYTES, is_canonical
 from fastslow.sandbox.sandbox import Changes, FileInfo, LeftOut, Limits
 from fastslow.sandbox.wire import Frame, Message, ProtocolError
 
@@ -35,7 +35,8 @@ class Listing:
             "": "",
             "link": "a link",
             "special": "a pipe, socket or device",
-            "name": f"its name is no text, or longer than {PATH_BYTES:,} bytes",
+            "name": "its name has control characters, is no Unicode, or has more than "
+            f"{NAME_BYTES} bytes ({PATH_BYTES:,} with its folders)",
             "deep": "too many folders deep",
             "unreadable": "it cannot be read",
             "large": f"larger than {limits.upload:,} bytes",

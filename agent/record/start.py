@@ -220,4 +220,10 @@ def _restored(journal: Journal, run: str, after: str, given: tuple[Given, ...]) 
     alone = not called and not written.started.settings.get("allow")
     earlier = before.cells if before else ()
     again = earlier is not None and (alone or not cells)
-    return Restored(written.workspace, (*(earlier or ()), *cells) if again else None, written.stopped)
+    commands = any(isinstance(e, CallFinished) and e.name == "shell" for e in written.events)
+    return Restored(
+        written.workspace,
+        (*(earlier or ()), *cells) if again else None,
+        written.stopped,
+        commands or bool(before and before.commands),
+    )

@@ -23,7 +23,6 @@ def let_pip_install():
     """Have pip, from wherever it is started, install into a folder that code imports from and commands are found in."""
     settings = {
         "PYTHONUSERBASE": PACKAGES,
-        "PIP_USER": "1",
         "PIP_BREAK_SYSTEM_PACKAGES": "1",
         "PIP_NO_CACHE_DIR": "1",
         "PIP_NO_INPUT": "1",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,20 @@ async def test_claims_are_gone_once_a_call_is_written_down(journal: Journal, tmp
     assert kept["big"] == b"x" * 1_900_000
 
 
+async def test_files_that_went_meanwhile_are_told_in_one_line(journal: Journal, tmp_path: Path) -> None:
+    class Going(DummySession):
+        async def read(self, path: str, write: Callable[[bytes], object]) -> None:
+            raise FileNotFoundError(f"no file {path!r} in the workspace")
+
+    class Busy(DummySandbox):
+        async def session(self, *, on_egress: OnEgress | None = None) -> DummySession:
+            return Going(self)
+
+    made = calls(*(write(f"f{n}", str(n)) for n in range(7)))
+    result = await agent(journal, Limits(), made, sandbox=Busy(), out=tmp_path / "out").run("t")
+    assert notices(result)[-1] == "did not come out: f0, f1, f2, f3, f4 and 2 more (it is not there any more)"
+
+
 class Thief(DummySandbox):
     """A guest that says of its file what another run's is known by."""
 
@@ -243,7 +257,8 @@ async def test_what_cannot_come_out_costs_only_itself(journal: Journal, tmp_path
         "did not come out: link (a link)",
         "did not come out: pipe, socket (a pipe, socket or device)",
         "did not come out: shut, locked.txt (it cannot be read)",
-        "did not come out: caf\\udce9.txt (its name is no text, or longer than 1,000 bytes)",
+        "did not come out: caf\\udce9.txt (its name has control characters, is no Unicode, or has more than 240 bytes "
+        "(1,000 with its folders))",
         "did not come out: large.bin (larger than 8,388,608 bytes)",
     }
     [told] = contents(result)

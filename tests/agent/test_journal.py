@@ -186,6 +186,17 @@ async def test_variables_that_cannot_be_had_again_are_told_as_gone(journal: Jour
     assert after == "three"
 
 
+async def test_what_commands_made_besides_files_is_told_as_gone(journal: Journal) -> None:
+    first = DummySandbox([Execution("ok", stdout="one")])
+    await crashed(journal, calls(("shell", {"command": "mkdir d; sleep 9 &"})), sandbox=first)
+    second = DummySandbox([Execution("ok", stdout="two"), Execution("ok", stdout="three")])
+    script = calls(("shell", {"command": "ls"})), calls(("shell", {"command": "ls d"})), says("done")
+    result = await agent(journal, *script, sandbox=second).resume("last")
+    _, told, after = [e.content for e in result.events if isinstance(e, CallFinished)]
+    assert told.startswith("two\n(Files are back without links, empty folders and permissions; what ran in the back")
+    assert after == "three"
+
+
 async def test_code_that_called_tools_is_not_run_for_its_variables(journal: Journal) -> None:
     """It would call them again."""
     code, called = "tools.add(a=1, b=2)", ToolCall("c1.1", "add", '{"a": 1, "b": 2}')

@@ -108,15 +108,28 @@ async def test_hidden_names_stay_inside(out: Path, path: str) -> None:
     assert told == f"did not come out: {path} (its name is hidden, and programs of this machine obey such files)"
 
 
+@pytest.mark.parametrize("target", [None, "nowhere", "out"])
+async def test_what_is_no_folder_is_named(tmp_path: Path, target: str | None) -> None:
+    out = tmp_path / "out"
+    os.symlink(target, out) if target else (tmp_path / "out").write_text("a file")
+    result = await brought(out, ("a.txt", "a"), ("b.txt", "b"))
+    why = f"{out} cannot be used as a folder: it is none; name another one"
+    assert notices(result) == [f"did not come out: a.txt, b.txt ({why})"]
+
+
 async def test_what_the_run_did_not_make_is_not_replaced(out: Path) -> None:
     (out / "report.md").write_text("mine")
     (out / "data").write_text("a file where a folder would be")
     (out / "same.txt").write_text("same")
-    result = await brought(out, ("report.md", "new"), ("data/x.txt", "x"), ("same.txt", "same"))
+    (out / "folder.txt").mkdir()
+    os.mkfifo(out / "pipe.txt")
+    files = [(path, "x") for path in ("data/x.txt", "folder.txt", "pipe.txt")]
+    result = await brought(out, ("report.md", "new"), ("same.txt", "same"), *files)
     assert (out / "report.md").read_text() == "mine"
     assert (out / "report-2.md").read_text() == "new"
     assert (out / "data-2" / "x.txt").read_text() == "x"
-    assert result.files == (out / "data-2" / "x.txt", out / "report-2.md", out / "same.txt")
+    came = ("data-2/x.txt", "folder-2.txt", "pipe-2.txt", "report-2.md", "same.txt")
+    assert result.files == tuple(out / path for path in came)
     again = await brought(out, ("report.md", "newer"))
     assert again.files == (out / "report-3.md",)
 

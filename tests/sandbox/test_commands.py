@@ -86,6 +86,8 @@ async def test_pip_says_so_in_python_too_and_not_when_all_is_well(session: Docke
     fine = await session.shell("pip install numpy && pip list && pip check")
     assert fine.exit_code == 0
     assert "network" not in fine.stderr
+    for listing in ("pip list", "pip freeze", "python -m pip list"):
+        assert "pandas" in (await session.shell(listing)).stdout, listing
     wrong = await session.shell("pip install --no-such-option")
     assert "network" not in wrong.stderr
 
@@ -134,6 +136,12 @@ async def test_a_script_finds_them_too(session: DockerSession) -> None:
     await session.put("plot.py", code.encode())
     drawn = await session.shell("python plot.py", seconds=30)
     assert (drawn.exit_code, drawn.stderr) == (0, "")
+
+
+async def test_a_text_that_is_mathtext_finds_them(session: DockerSession) -> None:
+    title = TITLES["mixed"] + TITLES["Korean"] + " $10 ~ $20 $x^2$"
+    drawn = await session.run(PLOT.format(title=title, setting=""), seconds=30)
+    assert (drawn.status, drawn.stderr) == ("ok", "")
 
 
 async def test_missing_glyphs_are_told_once(session: DockerSession) -> None:

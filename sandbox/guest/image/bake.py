@@ -35,9 +35,11 @@ if __name__ == "__main__":
 """
 FONTS = """
 
-from matplotlib import _fastslow_fonts  # added by the sandbox's image
+import sys  # added by the sandbox's image
 
-_fastslow_fonts.extend(sys.modules[__name__])
+from matplotlib import _fastslow_fonts
+
+_fastslow_fonts.{extend}(sys.modules[__name__])
 """
 # Nothing may wait for a person: no pager, no editor, no password; and a commit needs an identity. What a repository or
 # the code itself sets goes before this.
@@ -106,10 +108,11 @@ def add_words():
     with open("/opt/image/pip_main.py") as file:
         replace(os.path.join(os.path.dirname(find_spec("pip").origin), "__main__.py"), file.read())
     shutil.copyfile("/opt/image/fonts.py", f"{PACKAGES}/matplotlib/_fastslow_fonts.py")
-    fonts = f"{PACKAGES}/matplotlib/font_manager.py"
-    with open(fonts) as file:
-        source = file.read()
-    replace(fonts, source if source.endswith(FONTS) else source + FONTS)
+    for module, extend in (("font_manager", "extend"), ("_mathtext", "extend_math")):
+        path, ours = f"{PACKAGES}/matplotlib/{module}.py", FONTS.format(extend=extend)
+        with open(path) as file:
+            source = file.read()
+        replace(path, source if source.endswith(ours) else source + ours)
 
 
 def check():

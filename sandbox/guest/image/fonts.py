@@ -1,10 +1,11 @@
-"""Imported by matplotlib's font manager in the image (see bake.py): plots find their glyphs, whatever they ask for.
+"""Imported by matplotlib in the image (see bake.py): plots find their glyphs, whatever they ask for.
 
 What a font lacks is taken from the fonts of FALLBACK. What even these lack, or a font that is not there, is told once,
 and not at each of a plot's texts.
 """
 
 import logging
+import unicodedata
 
 from matplotlib import _text_helpers
 
@@ -16,6 +17,25 @@ def extend(font_manager):
     manager._find_fonts_by_props = with_fallback(manager._find_fonts_by_props, font_manager.FontProperties)
     _text_helpers.warn_on_missing_glyph = once(_text_helpers.warn_on_missing_glyph)
     logging.getLogger(font_manager.__name__).addFilter(FirstOfEach())
+
+
+def extend_math(mathtext):
+    """A text with two dollar signs, a price list's too, is mathtext as a whole, which looks in its own fonts only."""
+    fonts = mathtext.UnicodeFonts
+    fonts._get_glyph = with_wide_glyphs(fonts._get_glyph, mathtext.findfont, mathtext.get_font)
+    logging.getLogger("matplotlib.mathtext").addFilter(FirstOfEach())
+
+
+def with_wide_glyphs(get_glyph, findfont, get_font):
+    def _get_glyph(self, fontname, font_class, sym):
+        if len(sym) == 1 and unicodedata.east_asian_width(sym) in "WF":  # Chinese, Japanese, Korean, emoji
+            for family in FALLBACK:
+                font = get_font(findfont(family))
+                if font.get_char_index(ord(sym)):
+                    return font, ord(sym), False
+        return get_glyph(self, fontname, font_class, sym)
+
+    return _get_glyph
 
 
 def with_fallback(find, properties):
