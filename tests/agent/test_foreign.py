@@ -306,11 +306,12 @@ def circle() -> Any:
         (10**5000, "1000"),
         (threading.Lock(), "<unlocked _thread.lock"),
         ((x for x in "ab"), '["a","b"]'),
+        (map(str.upper, "ab"), '["A","B"]'),
         (Outcome("a\ud800", data=object()), "a\ufffd"),
         (Outcome({"a": 1}), '{"a":1}'),  # type: ignore[arg-type]
         (Outcome("x", "weird"), "t failed: ValueError: the status of an Outcome is one of ok, error"),  # type: ignore[arg-type]
     ],
-    ids=[str(number) for number in range(15)],
+    ids=[str(number) for number in range(16)],
 )
 async def test_what_cannot_be_written_fails_or_becomes_text(value: Any, said: str, tmp_path: Path) -> None:
     result = await run(made(lambda: value), journal=Journal(tmp_path / "runs.db"))
