@@ -222,7 +222,7 @@ class Branch:
         if tool.name == GIVE_UP.name:
             return self._give_up(arguments)
         if self.run.form and tool is self.run.form.tool:
-            return self._answer(self.run.form, arguments)
+            return self._answer(self.run.form, call, arguments)
         self.risk = self.risk or tool.effect == "outside"
         return self.calls.run_tool(tool, call, arguments)
 
@@ -246,10 +246,14 @@ class Branch:
                 yield item
         self.state = replace(self.state, plans=self.state.plans + 1, troubled=steps.troubled)
 
-    async def _answer(self, form: Form, arguments: Mapping[str, Any]) -> Items:
+    async def _answer(self, form: Form, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         """End the run with an answer of the form that was asked for."""
         if self.name:
             yield Outcome("This is a step of a plan: say in words what came out of it.", "refused")
+            return
+        recorded = None if form.adapter else self.run.recorder.result(self.name, call.id)
+        if recorded and recorded[1].status == "refused":  # by the type, which is not known here
+            yield Outcome(recorded[1].content, "refused")
             return
         try:
             value = form.value(arguments)

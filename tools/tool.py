@@ -183,32 +183,39 @@ class Tool:
 
     async def _called(self, received: Mapping[str, Any]) -> Outcome:
         if inspect.iscoroutinefunction(self.handler):
-            return as_outcome(await self.handler(**received))
-        given = await in_thread(self._run_in_thread, received)
+            given = await self.handler(**received)
+        else:
+            given = await in_thread(self._run_in_thread, received)
+            if inspect.isawaitable(given):
+                given = await given
         if inspect.isasyncgen(given):
             values: list[Any] = []
             async with aclosing(given):
                 async for value in given:
                     _keep(value, values)
             given = values
-        elif inspect.isawaitable(given):
-            given = await given
+        elif isinstance(given, Iterator):
+            given = await in_thread(_collected, given)
         return as_outcome(given)
 
     def _run_in_thread(self, received: Mapping[str, Any]) -> Any:
         """Run a blocking body; its outcome, or what must be awaited for it."""
         given = self.handler(**received)
-        if isinstance(given, Iterator):  # a generator, `map`, rows of a database
-            values: list[Any] = []
-            try:
-                for value in given:
-                    _keep(value, values)
-            finally:
-                if inspect.isgenerator(given):
-                    given.close()
-            given = values
-        waits = inspect.isasyncgen(given) or inspect.isawaitable(given)
-        return given if waits else as_outcome(given)
+        if inspect.isasyncgen(given) or inspect.isawaitable(given):
+            return given
+        return as_outcome(_collected(given) if isinstance(given, Iterator) else given)
+
+
+def _collected(given: Iterator[Any]) -> list[Any]:
+    """What is left in a generator, `map`, or rows of a database."""
+    values: list[Any] = []
+    try:
+        for value in given:
+            _keep(value, values)
+    finally:
+        if inspect.isgenerator(given):
+            given.close()
+    return values
 
 
 def _keep(value: Any, values: list[Any]) -> None:

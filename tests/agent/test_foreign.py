@@ -246,6 +246,22 @@ async def test_what_a_tool_yields_is_told_as_it_comes_and_is_its_result() -> Non
         assert "".join([event.text for event in result.events if isinstance(event, CallOutput)]) == output
 
 
+async def test_what_a_tool_returns_that_yields_is_its_result() -> None:
+    async def numbers() -> AsyncGenerator[int]:
+        yield 1
+
+    async def mapped() -> Iterator[str]:
+        return map(str, [1, 2])
+
+    async def streamed() -> AsyncGenerator[int]:
+        return numbers()
+
+    for body, content in ((mapped, '["1","2"]'), (streamed, "[1]"), (lambda: mapped(), '["1","2"]')):
+        assert told(await run(made(body)))[0] == content
+    ended = await made(lambda: {"a": map(str, [1])}).call({})
+    assert (ended.text, ended.data) == ('{"a":["1"]}', {"a": ["1"]})
+
+
 async def test_a_tool_that_never_stops_yielding_is_stopped() -> None:
     closed = []
 

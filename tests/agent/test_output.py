@@ -407,6 +407,17 @@ async def test_what_does_not_fit_is_told_and_may_be_tried_again(journal: Journal
     assert second.content == "The arguments do not fit: number: orders begin at 1000, got 7."
 
 
+async def test_an_answer_that_was_refused_is_none_where_the_type_is_not_known(tmp_path: Path, journal: Journal) -> None:
+    script = [answer(day="soon"), answer(day="2026-01-31")]
+    await agent(journal, *script).run("t", output=Strict)
+    assert (await replayed(journal)).output == {"day": "2026-01-31"}
+    dies = Dies(tmp_path / "other.db", RunFinished)
+    with pytest.raises(SystemError):
+        await agent(dies, *script).run("t", output=Strict)
+    result = await agent(Journal(tmp_path / "other.db")).resume("last")
+    assert (result.exit, result.output) == (Exit.ANSWERED, {"day": "2026-01-31"})
+
+
 async def test_a_tag_with_a_default_is_asked_for() -> None:
     class Tea(BaseModel):
         kind: Literal["tea"] = "tea"
