@@ -42,7 +42,8 @@ def problems_of(error: ValidationError, values: Any, within: Location = ()) -> d
     found: dict[str, Location] = {}
     for problem in _meant(error.errors(include_url=False), values):
         place = (*within, *_place(values, problem))
-        found.setdefault(f"{dotted(place)}: {_said(problem)}", place)
+        missing = problem["loc"][-1:] if problem["type"] == "missing" and place[-1:] != problem["loc"][-1:] else ()
+        found.setdefault(f"{dotted((*place, *missing))}: {_said(problem)}", place)
     return found
 
 
@@ -100,10 +101,13 @@ def _meant(problems: Sequence[ErrorDetails], values: Any, depth: int = 0) -> Seq
     parts = [problem["loc"][depth] for problem in problems if len(problem["loc"]) > depth]
     if len(problems) == 1 or len(parts) < len(problems):
         return problems
-    kept = {}
-    for part in dict.fromkeys(parts):
-        inside = [problem for problem in problems if problem["loc"][depth] == part]
-        kept[part] = _meant(inside, values[part] if _holds(values, part) else values, depth + 1)
+    groups: dict[str | int, list[ErrorDetails]] = {}
+    for part, problem in zip(parts, problems, strict=True):
+        groups.setdefault(part, []).append(problem)
+    kept = {
+        part: _meant(inside, values[part] if _holds(values, part) else values, depth + 1)
+        for part, inside in groups.items()
+    }
     far = {part: sum(map(_of_schema, told)) for part, told in kept.items() if not _holds(values, part)}
     nearest = min(far.values(), default=0)
     return [problem for part, told in kept.items() if far.get(part, nearest) == nearest for problem in told]

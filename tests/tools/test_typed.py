@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field, TypeAdapter, field_validator
+from pydantic import BaseModel, Field, TypeAdapter, field_validator, model_validator
 
 from fastslow.tools import ArgumentError
 from fastslow.tools.generation import schema_of
@@ -70,6 +71,26 @@ def test_an_example_is_one_that_the_type_takes() -> None:
     with pytest.raises(ArgumentError) as caught:
         made(list[Annotated[date, Field(gt=date(2030, 1, 1))]], ["soon"])
     assert "example" not in str(caught.value)
+
+
+def test_a_long_list_of_problems_takes_no_long_time() -> None:
+    began = time.monotonic()
+    with pytest.raises(ArgumentError, match=r"x\[0\]: .*\n- x\[0\]"):
+        made(list[date], ["soon"] * 20_000)
+    assert time.monotonic() - began < 5
+
+
+def test_what_a_validator_leaves_out_is_named() -> None:
+    class Half(BaseModel):
+        whole: int
+
+        @model_validator(mode="before")
+        @classmethod
+        def _halved(cls, sent: Any) -> Any:
+            return {"half": sent["whole"]}
+
+    with pytest.raises(ArgumentError, match=r": x\.whole: Field required"):
+        made(Half, {"whole": 1})
 
 
 def test_no_validator_runs_to_find_an_example() -> None:
