@@ -20,7 +20,7 @@ from fastslow.agent.engine.types import Delta, Reply, Request
 from fastslow.agent.errors import GaveUp
 from fastslow.agent.events import CallFinished, Compacted, Event, Notice, TurnDelta, TurnFinished, TurnStarted
 from fastslow.agent.modes import Evidence, Kind, Mode
-from fastslow.agent.output import Form, problems
+from fastslow.agent.output import Form
 from fastslow.agent.plan import GIVE_UP, PLAN, Plan, run_ready
 from fastslow.agent.replies import as_run, not_run
 from fastslow.agent.run import Run
@@ -28,8 +28,9 @@ from fastslow.agent.steps import Steps
 from fastslow.agent.strategy.strategy import Done, Move, Next, State
 from fastslow.agent.texts import unicode
 from fastslow.agent.transcript import Assistant, ToolCall, ToolResult, Transcript, with_hint
-from fastslow.tools import Outcome, Tool, clip
+from fastslow.tools import ArgumentError, Outcome, Tool, clip
 from fastslow.tools.lenient import without_surrogates
+from fastslow.tools.typed import problems_of
 
 GIVE_UP_AFTER = 10  # turns in a row whose calls all failed, after which a run, or a step, ends
 SAME = "\n(The same call gave the same result before, and nothing has changed. Use it, or do something else.)"
@@ -221,7 +222,7 @@ class Branch:
         if tool.name == GIVE_UP.name:
             return self._give_up(arguments)
         if self.run.form and tool is self.run.form.tool:
-            return self._answer(self.run.form, arguments)
+            return self._answer(self.run.form, call, arguments)
         self.risk = self.risk or tool.effect == "outside"
         return self.calls.run_tool(tool, call, arguments)
 
@@ -236,7 +237,7 @@ class Branch:
         try:
             plan = Plan.model_validate(arguments)
         except ValidationError as error:
-            yield Outcome(problems(error), "refused")
+            yield Outcome("\n".join(problems_of(error, arguments)), "refused")
             return
         self.run.plan = plan = self.run.strategy.plan(plan, self.state)
         steps = Steps(self, call, plan)
@@ -245,14 +246,18 @@ class Branch:
                 yield item
         self.state = replace(self.state, plans=self.state.plans + 1, troubled=steps.troubled)
 
-    async def _answer(self, form: Form, arguments: Mapping[str, Any]) -> Items:
+    async def _answer(self, form: Form, call: ToolCall, arguments: Mapping[str, Any]) -> Items:
         """End the run with an answer of the form that was asked for."""
         if self.name:
             yield Outcome("This is a step of a plan: say in words what came out of it.", "refused")
             return
+        recorded = None if form.adapter else self.run.recorder.result(self.name, call.id)
+        if recorded and recorded[1].status == "refused":  # by the type, which is not known here
+            yield Outcome(recorded[1].content, "refused")
+            return
         try:
             value = form.value(arguments)
-        except ValueError as error:
+        except ArgumentError as error:
             yield Outcome(str(error), "refused")
             return
         self.done = Done(form.text(value), value=value)

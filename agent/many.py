@@ -82,7 +82,7 @@ async def as_they_come(work: Iterable[Coroutine[Any, Any, T]], concurrency: int)
 
 
 async def _run(agent: Agent, number: int, task: str | Task, common: RunOptions) -> tuple[int, Result]:
-    text, options = (task, common) if isinstance(task, str) else (task.text, task.options or common)
+    text, options = (task.text, task.options or common) if isinstance(task, Task) else (task, common)
     if out := options.out or agent.out:
         options = replace(options, out=Path(out) / str(number))
     try:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticInvalidForJsonSchema
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
+from pydantic import TypeAdapter
 
 from fastslow.agent.errors import ConfigurationError, OutputFailed
 from fastslow.agent.plan import ANSWER
 from fastslow.agent.texts import check_text
-from fastslow.tools import Tool
+from fastslow.tools import ArgumentError, Tool
+from fastslow.tools.foreign import described
+from fastslow.tools.generation import schema_of
+from fastslow.tools.typed import typed
 
 VALUE = "value"  # the argument that holds an answer which is no object with fields
-SHOWN = 80  # characters of a value in an error line
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,7 @@ class Form:
             raise ConfigurationError(f"output={name} is {kind}; pass the type itself: output=Answer")
         try:
             adapter = TypeAdapter(output)
-            # Once through JSON, as whoever asks for it gets it: a default that is no number becomes null.
-            schema = json.loads(json.dumps(adapter.json_schema(schema_generator=_Schema)), parse_constant=_nothing)
+            schema = schema_of(adapter)
             if reference := schema.pop("$ref", None):  # a type that contains itself
                 schema = {**schema["$defs"][reference.rpartition("/")[2]], **schema}
             tool = _answer(schema)
@@ -57,15 +57,17 @@ class Form:
         return cls(str(schema.get("title", "the schema")), schema, _answer(schema), None)
 
     def value(self, arguments: Mapping[str, Any]) -> Any:
-        """The answer as the type makes it, of the arguments as they came. ValueError, written for the model, where it
-        does not fit; OutputFailed where the type breaks."""
-        given = dict(arguments) if _has_fields(self.schema) else arguments[VALUE]
+        """The answer as the type makes it, of the arguments as they came.
+
+        Raises ArgumentError where it does not fit, OutputFailed where the type breaks.
+        """
+        within = None if _has_fields(self.schema) else VALUE
         if self.adapter is None:
-            return given
+            return arguments[within] if within else dict(arguments)
         try:
-            return self.adapter.validate_json(json.dumps(given))  # as JSON, so that strict types take their text
-        except ValidationError as error:
-            raise ValueError(problems(error, () if _has_fields(self.schema) else (VALUE,))) from error
+            return typed(partial(_read, self.adapter), self.tool.parameters, arguments, within)
+        except ArgumentError:
+            raise
         except BaseException as error:  # a validator is the user's own code, as a tool's body is
             raise OutputFailed(
                 f"output={self.name} failed on the answer: {_said(error)}; "
@@ -81,48 +83,12 @@ class Form:
         return str(json.loads(written)) if written.startswith('"') else written
 
 
-def problems(error: ValidationError, within: tuple[str, ...] = ()) -> str:
-    """A pydantic error as the model reads it: path, what is wrong, what came. within: path to what was validated."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in (*within, *problem["loc"]))
-        what = problem["ctx"]["error"] if problem["type"] in ("value_error", "assertion_error") else problem["msg"]
-        value = problem["input"]
-        plain = value is None or isinstance(value, str | int | float)  # the rest it sent itself, and would read again
-        got = json.dumps(value, ensure_ascii=False) if plain else ""
-        shown = f", got {got if len(got) <= SHOWN else got[:SHOWN] + '…'}" if got else ""
-        lines.append(f"{path.lstrip('.') or 'arguments'}: {what}{shown}")
-    return "\n".join(dict.fromkeys(lines))
-
-
-class _Schema(GenerateJsonSchema):
-    """Says nothing of defaults that JSON cannot hold, and refuses a field that no name in the answer leads to."""
-
-    ignored_warning_kinds: set[JsonSchemaWarningKind] = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - pydantic's
-
-    def model_field_schema(self, schema: Any) -> Any:
-        return super().model_field_schema(_named(schema))
-
-    def dataclass_field_schema(self, schema: Any) -> Any:
-        return super().dataclass_field_schema(_named(schema))
-
-    def typed_dict_field_schema(self, schema: Any) -> Any:
-        return super().typed_dict_field_schema(_named(schema))
-
-
-def _named(field: Any) -> Any:
-    """The field itself, if it has a name: pydantic has no schema of an AliasPath, and gives a wrong one."""
-    alias = field.get("validation_alias")
-    if isinstance(alias, list) and not any(isinstance(path, list) and len(path) == 1 for path in alias):
-        raise PydanticInvalidForJsonSchema(f"the alias {alias} is a path; give the field a name of its own")
-    return field
+def _read(adapter: TypeAdapter[Any], text: str | bytes) -> Any:
+    value = adapter.validate_json(text)
+    return list(value) if isinstance(value, Iterator) else value  # of an `Iterable` pydantic makes a stream
 
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
-
-
-def _nothing(_: str) -> None:
-    """In the place of NaN and the infinities, which are no JSON."""
 
 
 def _has_fields(schema: Mapping[str, Any]) -> bool:
@@ -143,9 +109,5 @@ def _ends(**arguments: Any) -> None:
 
 
 def _said(error: BaseException) -> str:
-    """An exception on one line."""
-    try:
-        text = str(error).partition("\n\nFor further information")[0]  # pydantic's own end so
-    except Exception:  # a broken __str__ is the user's own code, too
-        text = "(an error that cannot be shown)"
-    return " ".join(f"{type(error).__name__}: {text}".rstrip(": ").split())[:500]
+    """An exception on one line, without the address that pydantic's own end with."""
+    return " ".join(described(error).partition("\n\nFor further information")[0].split())[:500]

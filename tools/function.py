@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import make_dataclass
+from functools import partial
 from typing import Any, overload
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic import ConfigDict, TypeAdapter
 
-from fastslow.tools.errors import ArgumentError, ToolDefinitionError
-from fastslow.tools.examples import example_of
-from fastslow.tools.generation import GENERATION_ERRORS, parameters_of
+from fastslow.tools.errors import ToolDefinitionError
+from fastslow.tools.generation import GENERATION_ERRORS, schema_of
 from fastslow.tools.signature import Signature, signature_of, wrong
-from fastslow.tools.teaching import Location, dotted
 from fastslow.tools.tool import TIMEOUT, Effect, Place, Tool
+from fastslow.tools.typed import typed
 
 
 @overload
@@ -74,7 +73,7 @@ def _arguments(function: Callable[..., Any], signature: Signature) -> tuple[Type
     try:
         dataclass = make_dataclass("Arguments", signature.fields, kw_only=True, namespace=config)
         adapter: TypeAdapter[Any] = TypeAdapter(dataclass)
-        parameters = parameters_of(adapter)
+        parameters = schema_of(adapter)
     except GENERATION_ERRORS as error:
         raise wrong(function, f"has a type that pydantic does not know how to make of JSON: {error}") from error
     properties = parameters.get("properties", {})
@@ -89,46 +88,13 @@ def _arguments(function: Callable[..., Any], signature: Signature) -> tuple[Type
 def _binding(
     adapter: TypeAdapter[Any], parameters: Mapping[str, Any]
 ) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """What turns JSON values into what the function's type hints say.
+    """What turns JSON values into what the function's type hints say."""
 
-    The values become text once more, as strict types take a date, say, from JSON and not from a string of Python's.
-    """
+    def read(text: str | bytes) -> dict[str, Any]:
+        values: dict[str, Any] = vars(adapter.validate_json(text))
+        for name, value in values.items():
+            if isinstance(value, Iterator):  # what pydantic makes of an `Iterable`: it could be looked into only once
+                values[name] = list(value)
+        return values
 
-    def bind(values: Mapping[str, Any]) -> Mapping[str, Any]:
-        try:
-            bound = vars(adapter.validate_json(to_json(values)))
-        except ValidationError as error:
-            raise ArgumentError(_unfitting(adapter, parameters, values, error)) from error
-        # Of an `Iterable` pydantic makes a stream, which could be looked into only once.
-        return {name: list(value) if isinstance(value, Iterator) else value for name, value in bound.items()}
-
-    return bind
-
-
-def _unfitting(
-    adapter: TypeAdapter[Any], parameters: Mapping[str, Any], values: Mapping[str, Any], error: ValidationError
-) -> str:
-    """What only pydantic knows to be wrong: a date that is none, or what a validator refuses."""
-    found = error.errors()[:3]
-    places = [_place(values, problem["loc"]) for problem in found]
-    told = [
-        f"{dotted(place)}: {problem['msg']}, got {problem['input']!r:.80}"
-        for place, problem in zip(places, found, strict=True)
-    ]
-    example = example_of(parameters, values, places)
-    try:
-        adapter.validate_json(example)
-    except Exception:  # whatever the tool's own validators raise
-        example = ""
-    lines = [f"The arguments do not fit: {'; '.join(dict.fromkeys(told))}.", f"A valid example: {example}"]
-    return "\n".join(lines if example else lines[:1])
-
-
-def _place(values: Any, location: tuple[str | int, ...]) -> Location:
-    """Where in the values: pydantic's locations also name branches of unions on the way."""
-    place: list[str | int] = []
-    for part in location:
-        if (isinstance(values, Mapping) and part in values) or (isinstance(values, list) and isinstance(part, int)):
-            values = values[part]  # type: ignore[index]
-            place.append(part)
-    return tuple(place)
+    return partial(typed, read, parameters)

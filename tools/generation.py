@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import typing
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticSerializationError, SchemaError, SchemaValidator, to_json, to_jsonable_python
 
@@ -33,8 +34,8 @@ _UNSAID = {
 }
 
 
-def parameters_of(adapter: TypeAdapter[Any]) -> dict[str, Any]:
-    """The JSON schema of an object, without titles. Raises one of GENERATION_ERRORS."""
+def schema_of(adapter: TypeAdapter[Any]) -> dict[str, Any]:
+    """The JSON schema of what pydantic validates, without titles. Raises one of GENERATION_ERRORS."""
     schema: dict[str, Any] = _untitled(adapter.json_schema(schema_generator=_Generator))
     for part in list(subschemas(schema)):
         if isinstance(tag := part.get("discriminator"), dict) and "oneOf" in part:
@@ -71,11 +72,24 @@ class _Generator(GenerateJsonSchema):
 
     def enum_schema(self, schema: Any) -> JsonSchemaValue:
         said = self._received(schema, super().enum_schema(schema))
+        if issubclass(schema["cls"], enum.Flag):
+            sums = {"type": "integer", "minimum": 0, "maximum": sum(said["enum"])}
+            names = ", ".join(f"{member.value} is {member.name}" for member in schema["members"])
+            return {**sums, "description": "\n".join(filter(None, [said.get("description"), f"a sum of: {names}"]))}
         if any(not isinstance(value, str) for value in said["enum"]):  # then their names say what they mean
             pairs = zip(said["enum"], schema["members"], strict=True)
             names = ", ".join(f"{json.dumps(value)} is {member.name}" for value, member in pairs)
             said["description"] = "\n".join(filter(None, [said.get("description"), names]))
         return said
+
+    def model_field_schema(self, schema: Any) -> JsonSchemaValue:
+        return super().model_field_schema(_readable(schema))
+
+    def dataclass_field_schema(self, schema: Any) -> JsonSchemaValue:
+        return super().dataclass_field_schema(_reachable(schema))
+
+    def typed_dict_field_schema(self, schema: Any) -> JsonSchemaValue:
+        return super().typed_dict_field_schema(_readable(schema))
 
     def model_schema(self, schema: Any) -> JsonSchemaValue:
         return _described(schema["cls"], super().model_schema(schema))
@@ -104,6 +118,26 @@ class _Generator(GenerateJsonSchema):
                 text = f"a value that JSON cannot send ({value!r}); take text, numbers, or the whole Enum of such"
                 return self.handle_invalid_for_json_schema(schema, text)
         return said
+
+
+def _reachable(field: Any) -> Any:
+    """The field itself, if a name leads to it: pydantic has no schema of an AliasPath, and gives a wrong one."""
+    alias = field.get("validation_alias")
+    if isinstance(alias, list) and not any(isinstance(path, list) and len(path) == 1 for path in alias):
+        raise PydanticInvalidForJsonSchema(f"the alias {alias} is a path; give the field a name of its own")
+    return field
+
+
+def _readable(field: Any) -> Any:
+    """The field itself, if a name leads to it, and what it holds can be read more than once."""
+    inner = field
+    while "schema" in inner:
+        inner = inner["schema"]
+    if inner["type"] == "generator":
+        raise PydanticInvalidForJsonSchema(
+            "an Iterable becomes a stream that can be read once; take a list or Sequence"
+        )
+    return _reachable(field)
 
 
 def _described(cls: Any, said: JsonSchemaValue) -> JsonSchemaValue:

@@ -70,7 +70,9 @@ def clip(text: str, limit: int = LIMIT) -> str:
 def as_outcome(value: Any) -> Outcome:
     """What the body of a tool returned. An `Outcome` of its own is made to hold what can be written down."""
     if not isinstance(value, Outcome):
-        return Outcome(as_text(value), data=as_data(value))
+        data = as_data(value)
+        # Containers are read once, as a stream may be in them.
+        return Outcome(as_text(data if isinstance(value, dict | list | tuple) else value), data=data)
     if value.status not in STATUSES:
         raise ValueError(f"the status of an Outcome is one of {', '.join(STATUSES)}, got {value.status!r}")
     text = value.text if isinstance(value.text, str) else as_text(value.text)

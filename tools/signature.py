@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-from docstring_parser import Docstring, ParseError
+from docstring_parser import Docstring, ParseError, epydoc
 from docstring_parser import numpydoc as numpy
 from docstring_parser import rest as sphinx
 from docstring_parser.google import DEFAULT_SECTIONS, GoogleParser, Section, SectionType
@@ -26,6 +26,7 @@ _READERS = (
     GoogleParser(_PARAMETERS).parse,
     numpy.parse,
     sphinx.parse,
+    epydoc.parse,
 )
 
 
@@ -126,7 +127,7 @@ def _descriptions(docstring: Docstring) -> Iterator[tuple[str, str]]:
     for param in docstring.params:
         if param.args[0] != "attribute":
             for name in param.arg_name.split(","):
-                yield name.strip().lstrip("*"), param.description or ""
+                yield name.strip("*`- "), (param.description or "").strip()
 
 
 def _names(called: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing, closing
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from fastslow.sandbox.errors import SandboxError
 from fastslow.sandbox.sandbox import OnCall, OnDisplay, OnOutput, Session
@@ -91,7 +91,7 @@ class Tool:
     size: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise ToolDefinitionError(
                 f"a tool's name has 1 to 64 of the characters a-z A-Z 0-9 _ -, got {self.name!r}; "
                 "rename it: @tool(name=...)"
@@ -100,7 +100,12 @@ class Tool:
             raise ToolDefinitionError(f"tool {self.name!r} has no description; say in one sentence what it does")
         if not callable(self.handler):
             raise ToolDefinitionError(f"tool {self.name!r} needs a callable handler, got {self.handler!r}")
-        if self.timeout is not None and not self.timeout > 0:
+        if self.effect not in get_args(Effect) or self.place not in get_args(Place):
+            raise ToolDefinitionError(
+                f"tool {self.name!r} needs an effect of {get_args(Effect)} and a place of {get_args(Place)}, "
+                f"got {self.effect!r} and {self.place!r}"
+            )
+        if self.timeout is not None and not (isinstance(self.timeout, int | float) and self.timeout > 0):
             raise ToolDefinitionError(
                 f"tool {self.name!r} needs a timeout over 0 seconds or None, got {self.timeout!r}"
             )
@@ -178,29 +183,39 @@ class Tool:
 
     async def _called(self, received: Mapping[str, Any]) -> Outcome:
         if inspect.iscoroutinefunction(self.handler):
-            return as_outcome(await self.handler(**received))
-        given = await in_thread(self._run_in_thread, received)
+            given = await self.handler(**received)
+        else:
+            given = await in_thread(self._run_in_thread, received)
+            if inspect.isawaitable(given):
+                given = await given
         if inspect.isasyncgen(given):
             values: list[Any] = []
             async with aclosing(given):
                 async for value in given:
                     _keep(value, values)
             given = values
-        elif inspect.isawaitable(given):
-            given = await given
+        elif isinstance(given, Iterator):
+            given = await in_thread(_collected, given)
         return as_outcome(given)
 
     def _run_in_thread(self, received: Mapping[str, Any]) -> Any:
         """Run a blocking body; its outcome, or what must be awaited for it."""
         given = self.handler(**received)
+        if inspect.isasyncgen(given) or inspect.isawaitable(given):
+            return given
+        return as_outcome(_collected(given) if isinstance(given, Iterator) else given)
+
+
+def _collected(given: Iterator[Any]) -> list[Any]:
+    """What is left in a generator, `map`, or rows of a database."""
+    values: list[Any] = []
+    try:
+        for value in given:
+            _keep(value, values)
+    finally:
         if inspect.isgenerator(given):
-            values: list[Any] = []
-            with closing(given):
-                for value in given:
-                    _keep(value, values)
-            given = values
-        waits = inspect.isasyncgen(given) or inspect.isawaitable(given)
-        return given if waits else as_outcome(given)
+            given.close()
+    return values
 
 
 def _keep(value: Any, values: list[Any]) -> None:

@@ -43,7 +43,7 @@ def judged(
 ) -> Meant:
     """How near a value comes to each branch of `schema[key]`. problems: what is wrong with it in each, if anything."""
     branches = [merged(root, branch) for branch in schema[key]]
-    tag, tagged = _tag(schema, key, branches)
+    tag, tagged = _tag(root, schema, key, branches)
     written = value.get(tag) if tag and isinstance(value, dict) else None
     distances = []
     for number, branch in enumerate(branches):
@@ -90,27 +90,42 @@ def both(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _tag(schema: Mapping[str, Any], key: str, branches: Sequence[Mapping[str, Any]]) -> tuple[str | None, list[Any]]:
+def _tag(
+    root: Any, schema: Mapping[str, Any], key: str, branches: Sequence[Mapping[str, Any]]
+) -> tuple[str | None, list[Any]]:
     """The property with other values in each branch that is an object, and these values."""
     said = schema.get("discriminator")
     said = said if isinstance(said, Mapping) else {}
-    objects = [branch for branch in branches if branch.get("properties")]
-    names = [said["propertyName"]] if "propertyName" in said else list(objects[0]["properties"]) if objects else []
-    for name in names:
+    objects = [_objects(root, branch) for branch in branches]
+    first = next((inner[0] for inner in objects if inner), {})
+    for name in [said["propertyName"]] if "propertyName" in said else first.get("properties", ()):
         tagged = [
-            _allowed(branch, name) or _mapped(said, part) for branch, part in zip(branches, schema[key], strict=True)
+            _allowed(inner, name) or _mapped(said, part) for inner, part in zip(objects, schema[key], strict=True)
         ]
         values = [json.dumps(value) for values in tagged for value in values]
-        known = [values for values, branch in zip(tagged, branches, strict=True) if branch.get("properties")]
+        known = [values for values, inner in zip(tagged, objects, strict=True) if inner]
         if len(known) > 1 and all(known) and len(set(values)) == len(values):
             return name, tagged
     return None, [[] for _ in branches]
 
 
-def _allowed(branch: Mapping[str, Any], name: str) -> list[Any]:
-    part = branch.get("properties", {}).get(name)
-    part = merged({}, part) if isinstance(part, Mapping) and "$ref" not in part else {}
-    return [part["const"]] if "const" in part else list(part.get("enum", ()))
+def _objects(root: Any, branch: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The branch, if it is an object with properties, or the branches of a union that it is."""
+    inner = [merged(root, part) for key in ("anyOf", "oneOf") for part in branch.get(key, ())]
+    return [one for one in (branch, *inner) if one.get("properties")]
+
+
+def _allowed(objects: Iterable[Mapping[str, Any]], name: str) -> list[Any]:
+    """The values of a tag in one branch; none if an object in it takes any."""
+    tags: list[Any] = []
+    for one in objects:
+        part = one.get("properties", {}).get(name)
+        part = merged({}, part) if isinstance(part, Mapping) and "$ref" not in part else {}
+        allowed = [part["const"]] if "const" in part else part.get("enum", ())
+        if not allowed:
+            return []
+        tags += [value for value in allowed if not among(value, tags)]
+    return tags
 
 
 def _mapped(discriminator: Mapping[str, Any], part: Any) -> list[Any]:

@@ -246,6 +246,22 @@ async def test_what_a_tool_yields_is_told_as_it_comes_and_is_its_result() -> Non
         assert "".join([event.text for event in result.events if isinstance(event, CallOutput)]) == output
 
 
+async def test_what_a_tool_returns_that_yields_is_its_result() -> None:
+    async def numbers() -> AsyncGenerator[int]:
+        yield 1
+
+    async def mapped() -> Iterator[str]:
+        return map(str, [1, 2])
+
+    async def streamed() -> AsyncGenerator[int]:
+        return numbers()
+
+    for body, content in ((mapped, '["1","2"]'), (streamed, "[1]"), (lambda: mapped(), '["1","2"]')):
+        assert told(await run(made(body)))[0] == content
+    ended = await made(lambda: {"a": map(str, [1])}).call({})
+    assert (ended.text, ended.data) == ('{"a":["1"]}', {"a": ["1"]})
+
+
 async def test_a_tool_that_never_stops_yielding_is_stopped() -> None:
     closed = []
 
@@ -306,11 +322,12 @@ def circle() -> Any:
         (10**5000, "1000"),
         (threading.Lock(), "<unlocked _thread.lock"),
         ((x for x in "ab"), '["a","b"]'),
+        (map(str.upper, "ab"), '["A","B"]'),
         (Outcome("a\ud800", data=object()), "a\ufffd"),
         (Outcome({"a": 1}), '{"a":1}'),  # type: ignore[arg-type]
         (Outcome("x", "weird"), "t failed: ValueError: the status of an Outcome is one of ok, error"),  # type: ignore[arg-type]
     ],
-    ids=[str(number) for number in range(15)],
+    ids=[str(number) for number in range(16)],
 )
 async def test_what_cannot_be_written_fails_or_becomes_text(value: Any, said: str, tmp_path: Path) -> None:
     result = await run(made(lambda: value), journal=Journal(tmp_path / "runs.db"))

@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -277,6 +277,7 @@ async def test_a_strict_model_takes_what_json_has_no_kind_for(journal: Journal) 
     ("output", "sent", "value", "text"),
     [
         (list[int], [1, 2], [1, 2], "[1,2]"),
+        (Iterable[int], [1, 2], [1, 2], "[1,2]"),
         (Numbers, [1, 2], Numbers([1, 2]), "[1,2]"),
         (Forest, [[], []], Forest.model_validate([[], []]), "[[],[]]"),
         (list[Color], ["red"], [Color.RED], '["red"]'),
@@ -344,6 +345,10 @@ class Placed(BaseModel):
     first: str = Field(validation_alias=AliasPath("names", 0))
 
 
+class Stream(BaseModel):
+    lines: Iterable[str]
+
+
 class Garbled(BaseModel):
     value: int = Field(description="half \ud800")
 
@@ -358,6 +363,9 @@ class Garbled(BaseModel):
         (Example, "output=Example cannot be asked for"),
         (Scripts, "output=Scripts cannot be asked for"),
         (Placed, "names"),
+        (Stream, "a stream that can be read once"),
+        (type[Card], "a class"),
+        (Literal[b"a"], "a value that JSON cannot send"),
         (Garbled, r"the schema of output=Garbled is no Unicode.*ud800"),
         (Never, "cannot be asked for"),
         (Card(kind="card", number="1"), "cannot be asked for"),
@@ -396,7 +404,37 @@ async def test_what_does_not_fit_is_told_and_may_be_tried_again(journal: Journal
     assert isinstance(first, ToolResult)
     assert isinstance(second, ToolResult)
     assert ("number" in first.content, "integer" in first.content) == (True, True)
-    assert second.content == "number: orders begin at 1000, got 7"
+    assert second.content == "The arguments do not fit: number: orders begin at 1000, got 7."
+
+
+async def test_an_answer_that_was_refused_is_none_where_the_type_is_not_known(tmp_path: Path, journal: Journal) -> None:
+    script = [answer(day="soon"), answer(day="2026-01-31")]
+    await agent(journal, *script).run("t", output=Strict)
+    assert (await replayed(journal)).output == {"day": "2026-01-31"}
+    dies = Dies(tmp_path / "other.db", RunFinished)
+    with pytest.raises(SystemError):
+        await agent(dies, *script).run("t", output=Strict)
+    result = await agent(Journal(tmp_path / "other.db")).resume("last")
+    assert (result.exit, result.output) == (Exit.ANSWERED, {"day": "2026-01-31"})
+
+
+async def test_a_tag_with_a_default_is_asked_for() -> None:
+    class Tea(BaseModel):
+        kind: Literal["tea"] = "tea"
+        grams: int
+
+    class Milk(BaseModel):
+        kind: Literal["milk"] = "milk"
+        litres: int
+
+    Drink = Annotated[Tea | Milk, Field(discriminator="kind")]  # noqa: N806 - a type
+    one = agent(None, answer(value={"litres": 1}), answer(value={"kind": "milk", "litres": 1}))
+    result = await one.run("t", output=Drink)
+    assert result.output == Milk(litres=1)
+    assert isinstance(one.engine, ScriptedModel)
+    told = one.engine.requests[1].messages[-1].content
+    assert "value: for Milk expected the property 'kind'" in told
+    assert 'A valid example: {"value": {"kind": "milk", "litres": 1}}' in told
 
 
 async def test_an_error_of_a_whole_object_does_not_repeat_it(journal: Journal) -> None:
@@ -413,7 +451,7 @@ async def test_an_error_of_a_whole_object_does_not_repeat_it(journal: Journal) -
     await one.run("t", output=list[Span])
     assert isinstance(one.engine, ScriptedModel)
     told = one.engine.requests[1].messages[-1].content
-    assert told.startswith("value[0]: first comes before last")
+    assert told.startswith("The arguments do not fit: value[0]: first comes before last")
     assert "got {" not in told
 
 

@@ -101,10 +101,12 @@ async def test_a_folder_with_a_name_in_another_encoding_holds_a_journal(tmp_path
 
 
 async def test_one_such_task_of_many_ends_no_other() -> None:
-    async with aclosing(run_many(agent(None, says("ok"), says("ok")), ["a", Task(HALF), "b"])) as results:
+    tasks: list[Any] = ["a", Task(HALF), 5, "b"]
+    async with aclosing(run_many(agent(None, says("ok"), says("ok")), tasks)) as results:
         told = {number: result async for number, result in results}
-    assert [told[n].exit for n in range(3)] == [Exit.ANSWERED, Exit.FAILED, Exit.ANSWERED]
+    assert [told[n].exit for n in range(4)] == [Exit.ANSWERED, Exit.FAILED, Exit.FAILED, Exit.ANSWERED]
     assert "the task is no Unicode" in told[1].reason
+    assert "the task is a text, got 5" in told[2].reason
 
 
 @pytest.mark.parametrize("name", ["after", "resume"])

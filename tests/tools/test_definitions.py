@@ -73,6 +73,11 @@ class Level(enum.IntEnum):
     HIGH = enum.auto()
 
 
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
 class Mode(enum.StrEnum):
     FAST = "fast"
     SLOW = "slow"
@@ -237,6 +242,7 @@ SHAPES: list[tuple[Any, Any, Any, dict[str, Any], Any]] = [
     (Unit, Unit.CELSIUS, OUT, {"$ref": "#/$defs/Unit", "default": "celsius"}, Unit.CELSIUS),
     (Unit, EMPTY, "kelvin", {"$ref": "#/$defs/Unit"}, Unit.KELVIN),
     (Level, EMPTY, 2, {"$ref": "#/$defs/Level"}, Level.HIGH),
+    (Access, EMPTY, 3, {"$ref": "#/$defs/Access"}, Access.READ | Access.WRITE),
     (Mode | None, None, "slow", {"default": None}, Mode.SLOW),
     (dict[Mode, int], EMPTY, {"slow": 1}, {"type": "object"}, {Mode.SLOW: 1}),
     (dict[int, str], EMPTY, {"1": "a"}, {"type": "object"}, {1: "a"}),
@@ -481,6 +487,25 @@ STYLES = {
     :param str b: The second. Defaults to "b".
     :returns: Nothing.
     :raises ValueError: if it is none
+    """,
+    "epydoc": """Take both.
+
+    More of it.
+
+    @param a: The first,
+        long one.
+    @param b: The second. Defaults to "b".
+    @return: Nothing.
+    """,
+    "lists": """Take both.
+
+    More of it.
+
+    Args:
+        - `a` (int): The first,
+            long one.
+        - `b`: The second. Defaults to "b".
+
     """,
 }
 
@@ -768,6 +793,18 @@ def test_type_parameters_of_a_function_are_read() -> None:
 # --- what is refused ---------------------------------------------------------------------------------
 
 
+class Placed(BaseModel):
+    first: str = Field(validation_alias=AliasPath("names", 0))
+
+
+class Streaming(BaseModel):
+    lines: typing.Iterable[str] | None = None
+
+
+class Streamed(te.TypedDict):
+    lines: typing.Iterable[str]
+
+
 class Abstract(typing.Protocol):
     x: int
 
@@ -815,6 +852,9 @@ REFUSED: list[tuple[Any, str]] = [
     (taking(Annotated[int, Field(json_schema_extra={"a": math.nan})]), "JSON compliant"),
     (taking(int, Field(validation_alias=AliasPath("a", 0))), "AliasPath"),
     (taking(Annotated[int, Field(validation_alias=AliasPath("a", 0))]), "AliasPath"),
+    (taking(Placed), "the alias ['names', 0] is a path"),
+    (taking(Streaming), "a stream that can be read once"),
+    (taking(list[Streamed]), "a stream that can be read once"),
     (taking(int, documented=""), "parameter 'x': has no description"),
     (with_hidden_type, "parameter 'x': has type hints that cannot be read: name 'Nothing' is not defined"),
     (pair_of_one_name, "other parameters than its JSON schema: b"),

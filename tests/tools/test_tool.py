@@ -83,6 +83,21 @@ def test_bad_definitions(name: str, description: str, parameters: dict[str, Any]
         Tool.from_schema(name, description, parameters, print)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"effect": "reads"}, "needs an effect of"),
+        ({"place": "moon"}, "a place of"),
+        ({"timeout": "5"}, "needs a timeout over 0 seconds"),
+        ({"timeout": 0}, "needs a timeout over 0 seconds"),
+        ({"name": 5}, "a tool's name has"),
+    ],
+)
+def test_settings_that_mean_nothing(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ToolDefinitionError, match=said):
+        Tool(**{"name": "f", "description": "x", "parameters": EMPTY, "handler": print, **settings})
+
+
 class Unit(enum.Enum):
     CELSIUS = "celsius"
     KELVIN = "kelvin"
@@ -165,7 +180,7 @@ async def test_function_gets_python_objects() -> None:
 
 
 async def test_what_only_pydantic_knows_is_an_argument_error() -> None:
-    with pytest.raises(ArgumentError, match=r"on: .*date.*got 'soon'"):
+    with pytest.raises(ArgumentError, match=r'on: .*date.*got "soon"'):
         await report.run({"place": {"city": "x"}, "box": {"width": 1}, "on": "soon"})
 
 

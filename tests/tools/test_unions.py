@@ -6,9 +6,10 @@ import json
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
 from fastslow.tools import ArgumentError, Tool, parse_arguments, tool
+from fastslow.tools.generation import schema_of
 from fastslow.tools.schema import compiled
 from fastslow.tools.strict import strict_form
 
@@ -118,6 +119,27 @@ def test_a_wrong_tag_gets_those_that_are_allowed(kind: Any) -> None:
         word for word in line.partition(", got ")[0].replace(",", "").split() if word[0] == '"'
     }
     assert example["by"].keys() >= {"kind", "iban"}
+
+
+def test_a_tag_may_have_tags_below_it() -> None:
+    class Dog(BaseModel):
+        kind: Literal["pet"]
+        sort: Literal["dog"]
+
+    class Cat(BaseModel):
+        kind: Literal["pet"]
+        sort: Literal["cat"]
+
+    class Car(BaseModel):
+        kind: Literal["car"]
+
+    pet = Annotated[Dog | Cat, Field(discriminator="sort")]
+    part = schema_of(TypeAdapter(Annotated[pet | Car, Field(discriminator="kind")]))
+    made = raw({key: value for key, value in part.items() if key != "$defs"}, **{"$defs": part["$defs"]})
+    wrong, _ = told(made, {"x": {"kind": "house"}})
+    assert wrong == ['x.kind: expected one of "pet", "car", got "house"']
+    wrong, _ = told(made, {"x": {"kind": "pet", "sort": "fish"}})
+    assert wrong == ['x.sort: for kind "pet" expected one of "dog", "cat", got "fish"']
 
 
 def test_a_missing_tag_is_named_with_the_branch_that_comes_closest_or_with_all_tags() -> None:
