@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -43,12 +43,11 @@ class _Slot:
         """Whether the arguments are whole."""
         return bool(self.pieces) and self.pieces[-1].rstrip().endswith("}") and is_object("".join(self.pieces))
 
-    def goes_on(self, id_: str, name: str, arguments: str) -> bool:
-        """Whether a piece that names a call is of this one: some servers repeat id and name in each piece, some give
-        each an id of its own, some send names in pieces, and some count all calls as one."""
+    def goes_on(self, id_: str, name: str) -> bool:
+        """Whether a piece that names a call is of this one: some servers repeat id and name in each piece, some send
+        names in pieces, and some count all calls as one."""
         if id_ and self.id and id_ != self.id:
-            inside = arguments.strip() and not arguments.lstrip().startswith("{")
-            return name == self.name and bool(inside and self.pieces) and not self.ended
+            return False
         return name == self.name or not self.name or not self.pieces
 
     def add(self, id_: str, name: str, arguments: str) -> None:
@@ -100,7 +99,7 @@ class Received:
     def calls(self) -> list[ReceivedCall]:
         """The calls in the order in which they began. One that came twice under one id is one."""
         calls: list[ReceivedCall] = []
-        for call in [call for slot in self._slots for call in slot.calls()]:
+        for call in [call for slot in _joined(self._slots) for call in slot.calls()]:
             twin = next((other for other in calls if other.id and _is_same(other, call)), None)
             if twin is None:
                 calls.append(call)
@@ -116,12 +115,12 @@ class Received:
             return []
         choice = as_mapping(choices[0])
         part = as_mapping(choice.get("delta"))
-        whole = {} if part else as_mapping(choice.get("message"))
+        whole = {} if part.keys() - {"role"} else as_mapping(choice.get("message"))
         self.stop_string = as_text(choice.get("stop_reason")) or self.stop_string
         self.finish = as_text(choice.get("finish_reason")) or self.finish or ("stop" if whole else "")
-        calls = _calls_of(part or whole)
+        calls = _calls_of(part) or ([] if self._slots else _calls_of(whole))
         if whole and not self.started:
-            part = whole  # behind a stream, a whole message says its text again
+            part = whole  # behind a stream, a whole message says its text and its calls again
         # vLLM renamed `reasoning_content` to `reasoning`; a server may send either, or both.
         thinking = as_text(part.get("reasoning")) or as_text(part.get("reasoning_content"))
         text = as_text(part.get("content"))
@@ -144,20 +143,21 @@ class Received:
         arguments = json.dumps(given, ensure_ascii=False) if isinstance(given, dict) else as_text(given)
         if not (id_ or name or arguments):
             return
-        slot = self._slot(index, id_, name, arguments)
+        slot = self._slot(index, id_, name)
         if slot is None:
             slot = _Slot()
+            index = index or str(len(self._slots))
             self._slots.append(slot)
         slot.add(id_, name, arguments)
         self._by_id[id_], self._by_index[index] = slot, slot
 
-    def _slot(self, index: str, id_: str, name: str, arguments: str) -> _Slot | None:
+    def _slot(self, index: str, id_: str, name: str) -> _Slot | None:
         """Where a piece belongs; None for a new call."""
         last = self._slots[-1] if self._slots else None
         by_id = self._by_id.get(id_) if id_ else None
         by_index = self._by_index.get(index) if index else by_id or last
         if name:
-            return by_index if by_index and by_index.goes_on(id_, name, arguments) else None
+            return by_index if by_index and by_index.goes_on(id_, name) else None
         slot = by_id if by_id and (by_index is None or by_index.id != id_) else by_index
         if slot is None:
             return last if not id_ else None
@@ -187,6 +187,28 @@ def _calls_of(part: Mapping[str, Any]) -> list[Any]:
     return [{"function": function}] if function else []
 
 
+def _joined(slots: list[_Slot]) -> Iterator[_Slot]:
+    """The slots, those as one that are whole only together: some servers give each piece the name and a new id."""
+    at = 0
+    while at < len(slots):
+        end = at + _pieces_of_one(slots[at:])
+        yield replace(slots[at], pieces=[piece for slot in slots[at:end] for piece in slot.pieces])
+        at = end
+
+
+def _pieces_of_one(slots: list[_Slot]) -> int:
+    """How many slots, from the first one on, make one object that none of them is."""
+    text = ""
+    for count, slot in enumerate(slots, 1):
+        piece = "".join(slot.pieces)
+        if slot.name != slots[0].name or (not text and is_object(piece)):
+            break
+        text += piece
+        if text.endswith("}") and is_object(text):
+            return count
+    return 1
+
+
 def _told_apart(pieces: list[str]) -> list[str]:
     """The arguments of each call in pieces that came for one: JSON itself tells where a call ends.
 
@@ -198,11 +220,10 @@ def _told_apart(pieces: list[str]) -> list[str]:
     grown = ""
     for piece in pieces:
         grown = piece if grown and piece.startswith(grown) else grown + piece
-    if is_object(grown):
-        return [grown]
     objects, rest = _leading_objects(text)
-    if not objects or (rest and not rest.startswith("{")):  # what ends one call in a damaged way is its own
-        return [text]
+    # What ends one call in a damaged way is its own.
+    if is_object(grown) or not objects or (rest and not rest.startswith("{")):
+        return [grown]
     told = [arguments for arguments in objects if json.loads(arguments)] or objects[:1]  # an empty one announces it
     return told + ([rest] if rest and not any(each.startswith(rest) for each in told) else [])
 
