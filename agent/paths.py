@@ -164,6 +164,12 @@ def check_paths(arguments: Mapping[str, Any], place: Place) -> None:
 # --- where they lead -------------------------------------------------------------------------------
 
 
+def host_places(arguments: Mapping[str, Any]) -> set[str]:
+    """All places on this machine where the paths of a call may lead. ArgumentError for a path that nobody can judge."""
+    named = [one for one in named_paths(arguments) if one.text.strip()]
+    return {path for leads in _leads(named, "host") for path in leads.possible if not _unusable(path)}
+
+
 def _leads(found: list[Named], place: Place) -> list[Leads]:
     """Where each path leads; what is relative may be so to a folder that the call names, and that one to another."""
     own = below = [_places(named, [_start(place)], place) for named in found]

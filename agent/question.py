@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from pydantic import SecretBytes, SecretStr
 
-from fastslow.agent.paths import MOST, SPECIAL, named_paths
+from fastslow.agent.paths import MOST, SPECIAL, host_places, named_paths
 from fastslow.agent.quoting import HEAD_LINES, TAIL_LINES, WIDTH, chopped, excerpt, quoted, visible
 from fastslow.agent.values import DEEPEST, Part, bare, parts
 from fastslow.tools import ArgumentError, Tool
@@ -183,6 +183,7 @@ def _files(tool: Tool, arguments: Mapping[str, Any]) -> Iterator[Line]:
         named = [one for one in named_paths(arguments) if one.sure]
     except ArgumentError:
         return
+    shown = set[str]()
     for one in named[:HEAD_LINES]:
         if tool.place == "sandbox":
             yield Line("file", f"{quoted(one.text[:300])} in the sandbox", "note")
@@ -191,9 +192,21 @@ def _files(tool: Tool, arguments: Mapping[str, Any]) -> Iterator[Line]:
             real = os.path.realpath(os.path.expanduser(one.text))
         except (OSError, ValueError):
             real = one.text
+        shown.add(real)
         yield Line("file", f"{quoted(real[-300:])}: {_found_there(one.text)}", "note")
     if len(named) > HEAD_LINES:
         yield _left_out(len(named) - HEAD_LINES, "files")
+    for path in _elsewhere(tool, arguments, shown)[:HEAD_LINES]:
+        yield Line("file", f"{quoted(path[-300:])}, if it is read so: {_found_there(path)}", "note")
+
+
+def _elsewhere(tool: Tool, arguments: Mapping[str, Any], shown: set[str]) -> list[str]:
+    """What else is on this machine where the call's paths may lead."""
+    try:
+        places = host_places(arguments) if tool.place == "host" else ()
+    except ArgumentError:
+        return []
+    return sorted({os.path.realpath(path) for path in places if os.path.exists(path)} - shown)
 
 
 def _change(tool: Tool, arguments: Mapping[str, Any]) -> Iterator[Line]:

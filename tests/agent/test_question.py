@@ -159,6 +159,13 @@ def test_files_are_shown_with_mode_and_owner(tmp_path: Path) -> None:
     assert "it cannot be looked at" in shown({"path": "a\0b"})
 
 
+@pytest.mark.parametrize("arguments", [{"path": "file://{}/key"}, {"cwd": "{}", "path": "key"}, {"src": "{}/x/../key"}])
+def test_a_file_is_shown_wherever_a_path_may_lead(tmp_path: Path, arguments: dict[str, str]) -> None:
+    (tmp_path / "key").write_text("secret")
+    told = shown({name: text.format(tmp_path) for name, text in arguments.items()})
+    assert f'file "{tmp_path}/key", if it is read so: a file of 6 bytes' in told.replace(f"\n{BAR}", "")
+
+
 def test_the_change_of_a_file_shows_what_goes_and_what_comes(tmp_path: Path) -> None:
     there = tmp_path / "notes.txt"
     there.write_bytes(b"one\ntwo\nsame\x0bold\n")
