@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import httpx
@@ -43,11 +44,12 @@ class _Slot:
         """Whether the arguments are whole."""
         return bool(self.pieces) and self.pieces[-1].rstrip().endswith("}") and is_object("".join(self.pieces))
 
-    def goes_on(self, id_: str, name: str) -> bool:
-        """Whether a piece that names a call is of this one: some servers repeat id and name in each piece, some send
-        names in pieces, and some count all calls as one."""
+    def goes_on(self, id_: str, name: str, arguments: str) -> bool:
+        """Whether a piece that names a call is of this one: some servers repeat id and name in each piece, some give
+        each an id of its own, some send names in pieces, and some count all calls as one."""
         if id_ and self.id and id_ != self.id:
-            return False
+            inside = arguments.strip() and not arguments.lstrip().startswith("{")  # else see `_joined`
+            return name == self.name and bool(inside and self.pieces) and not self.ended
         return name == self.name or not self.name or not self.pieces
 
     def add(self, id_: str, name: str, arguments: str) -> None:
@@ -143,7 +145,7 @@ class Received:
         arguments = json.dumps(given, ensure_ascii=False) if isinstance(given, dict) else as_text(given)
         if not (id_ or name or arguments):
             return
-        slot = self._slot(index, id_, name)
+        slot = self._slot(index, id_, name, arguments)
         if slot is None:
             slot = _Slot()
             index = index or str(len(self._slots))
@@ -151,13 +153,13 @@ class Received:
         slot.add(id_, name, arguments)
         self._by_id[id_], self._by_index[index] = slot, slot
 
-    def _slot(self, index: str, id_: str, name: str) -> _Slot | None:
+    def _slot(self, index: str, id_: str, name: str, arguments: str) -> _Slot | None:
         """Where a piece belongs; None for a new call."""
         last = self._slots[-1] if self._slots else None
         by_id = self._by_id.get(id_) if id_ else None
         by_index = self._by_index.get(index) if index else by_id or last
         if name:
-            return by_index if by_index and by_index.goes_on(id_, name) else None
+            return by_index if by_index and by_index.goes_on(id_, name, arguments) else None
         slot = by_id if by_id and (by_index is None or by_index.id != id_) else by_index
         if slot is None:
             return last if not id_ else None
@@ -189,24 +191,13 @@ def _calls_of(part: Mapping[str, Any]) -> list[Any]:
 
 def _joined(slots: list[_Slot]) -> Iterator[_Slot]:
     """The slots, those as one that are whole only together: some servers give each piece the name and a new id."""
-    at = 0
-    while at < len(slots):
-        end = at + _pieces_of_one(slots[at:])
-        yield replace(slots[at], pieces=[piece for slot in slots[at:end] for piece in slot.pieces])
-        at = end
-
-
-def _pieces_of_one(slots: list[_Slot]) -> int:
-    """How many slots, from the first one on, make one object that none of them is."""
-    text = ""
-    for count, slot in enumerate(slots, 1):
-        piece = "".join(slot.pieces)
-        if slot.name != slots[0].name or (not text and is_object(piece)):
-            break
-        text += piece
-        if text.endswith("}") and is_object(text):
-            return count
-    return 1
+    for _, group in groupby(slots, lambda slot: slot.name):
+        run = list(group)
+        at = next((n for n, slot in enumerate(run) if _leading_objects("".join(slot.pieces))[1]), len(run))
+        at -= at > 0 and not run[at - 1].pieces  # which announces it
+        pieces = [piece for slot in run[at:] for piece in slot.pieces]
+        objects, rest = _leading_objects("".join(pieces))
+        yield from [*run[:at], replace(run[at], pieces=pieces)] if objects and not rest else run
 
 
 def _told_apart(pieces: list[str]) -> list[str]:

@@ -376,6 +376,12 @@ STREAMS: list[tuple[str, list[dict[str, Any]], Calls, str]] = [
         "https://github.com/vllm-project/vllm/pull/23522, https://github.com/BerriAI/litellm/pull/28223",
     ),
     (
+        "the same, cut off",
+        chunks(*(piece(part, "weather", f"r{n}", 0) for n, part in enumerate(in_pieces(SEOUL[:-3])))),
+        [("weather", SEOUL[:-3])],
+        "",
+    ),
+    (
         "the whole message behind its pieces, under other ids",
         [
             *chunks(piece(SEOUL, "weather", "a", 0), piece(BUSAN, "weather", "b", 1)),
