@@ -60,6 +60,8 @@ class ApprovalRule:
     def __post_init__(self) -> None:
         if self.path_names and self.path is None:
             raise ConfigurationError("path_names says where `path` is looked for, and this rule has no path; add one")
+        if self.path is not None and (not self.path.strip() or self.path.lstrip().lower().startswith("file:")):
+            raise ConfigurationError(f"path is a pattern of paths, such as /etc/*, got {self.path!r:.80}")
 
     def matches(self, tool: Tool, told: Mapping[str, Any], paths: CallPaths, attended: bool) -> bool:
         """told: the arguments, as JSON can hold them. Raises ArgumentError for a path that leads nobody knows where."""

@@ -24,14 +24,15 @@ from fastslow.agent.values import DEEPEST, bare, parts
 from fastslow.sandbox.paths import WORK
 from fastslow.tools import ArgumentError, Place
 
-# A name that ends so names a path and nothing else: `filePath`, `output_dir`.
-_PATHS = {"path", "paths", "filepath", "filepaths", "pathname", "filename", "filenames"}
-_FILES = {"file", "files"}  # or what one holds, if that is long or has several lines
-_FOLDERS = {"dir", "dirs", "directory", "directories", "folder", "folders", "cwd", "workdir"}
+# A name that ends so, or in its plural, names a path and nothing else: `filePath`, `output_dir`, `infile`.
+_PATH = ("path", "filename")
+_FILE = "file"  # or what one holds, if that is long or has several lines
+_FOLDER = ("cwd", "dir", "dirname", "directory", "directorie", "folder")
+_BASE = (*_FOLDER, "root", "base")  # what other paths of the call may be relative to
+_NO_PATH = {"profile", "xpath"}
+_MARKS = {"name", "names", "list"}  # behind one of those: `folder_name`; a number and a letter too: `file2`, `file_a`
 # These name paths, and other things as well.
-_PERHAPS = {"src", "source", "sources", "dst", "dest", "destination", "target", "targets"}
-_PERHAPS |= {"input", "inputs", "output", "outputs", "root", "base"}
-_BASES = {*_FOLDERS, "root", "base"}  # what other paths of the call may be relative to
+_PERHAPS = {"src", "source", "dst", "dest", "destination", "target", "input", "output", "root", "base"}
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_]+")
 _FILE_SCHEME = re.compile(r"\s*file:", re.IGNORECASE)
 _DRIVE = re.compile(r"^[A-Za-z]:(?=[/\\])")
@@ -139,16 +140,17 @@ def _in_parts(value: Any, where: str, around: _Kind | None, names: Collection[st
 
 def _kind(own: tuple[str, ...], names: Collection[str]) -> _Kind | None:
     for name in own:
-        words = [word.casefold() for word in _WORDS.findall(name)] or [""]
-        whole = "".join(words)
-        base = words[-1] in _BASES or whole in _BASES
-        told = any(fnmatchcase(name.casefold(), pattern.casefold()) for pattern in names)
-        if told or words[-1] in _PATHS | _FOLDERS or whole in _PATHS | _FOLDERS:
+        words = [word.casefold() for word in _WORDS.findall(name)]
+        while len(words) > 1 and (words[-1] in _MARKS or words[-1].isdigit() or len(words[-1]) == 1):
+            words.pop()
+        whole = "".join(words).removesuffix("s")
+        base = whole.endswith(_BASE)
+        if any(fnmatchcase(name.casefold(), pattern.casefold()) for pattern in names):
             return _Kind(sure=True, base=base)
-        if words[-1] in _FILES:
-            return _Kind(sure=True, base=base, content=True)
-        if whole in _PERHAPS:
+        if whole in _PERHAPS or whole.endswith("root"):
             return _Kind(sure=False, base=base)
+        if whole.endswith((*_PATH, *_FOLDER, _FILE)) and words[-1].removesuffix("s") not in _NO_PATH:
+            return _Kind(sure=True, base=base, content=whole.endswith(_FILE))
     return None
 
 
@@ -160,6 +162,12 @@ def check_paths(arguments: Mapping[str, Any], place: Place) -> None:
 
 
 # --- where they lead -------------------------------------------------------------------------------
+
+
+def host_places(arguments: Mapping[str, Any]) -> set[str]:
+    """All places on this machine where the paths of a call may lead. ArgumentError for a path that nobody can judge."""
+    named = [one for one in named_paths(arguments) if one.text.strip()]
+    return {path for leads in _leads(named, "host") for path in leads.possible if not _unusable(path)}
 
 
 def _leads(found: list[Named], place: Place) -> list[Leads]:
@@ -344,8 +352,9 @@ def _matcher(pattern: str, place: Place, *, strict: bool) -> Callable[[str], boo
     forms = _forms(pattern, place)
     if strict:
         return lambda path: any(fnmatchcase(path, form) for form in forms)
-    folded = {_folded(form) for form in forms}
-    folded |= {form.removesuffix("/*") for form in folded if form.endswith("/*") and len(form) > 2}
+    forms |= {form.replace("**/", "") for form in forms}  # which is any folder, or none
+    folded = {_folded(form).rstrip("/") for form in forms}
+    folded |= {form.removesuffix("/*") for form in folded if form.endswith("/*")}
     folded |= {f"{form}/*" for form in folded if not form.endswith("*")}
     return lambda path: any(fnmatchcase(_folded(path), form) for form in folded)
 
@@ -354,16 +363,14 @@ def _forms(pattern: str, place: Place) -> set[str]:
     """A pattern as it stands, made absolute as paths are, and with the links in its fixed beginning followed."""
     if pattern.startswith("*"):
         return {pattern}
+    if place == "sandbox":
+        pattern = re.sub(r"^~(?=/|$)|\$HOME|\$\{HOME\}", SANDBOX_HOME, pattern)
+    else:
+        pattern = os.path.expandvars(os.path.expanduser(pattern))
     fixed = re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0] if re.search(r"[*?\[]", pattern) else pattern
     rest = pattern[len(fixed) :].lstrip("/")
-    if place == "sandbox":
-        fixed = os.path.join(
-            str(WORK), re.sub(r"^~(?=/|$)", SANDBOX_HOME, fixed or ("/" if pattern[:1] == "/" else ""))
-        )
-        beginnings = {_normal(fixed)}
-    else:
-        fixed = os.path.join(_start("host"), os.path.expanduser(fixed or ("/" if pattern[:1] == "/" else "")))
-        beginnings = {_normal(fixed), _real(fixed)}
+    fixed = os.path.join(_start(place), fixed or ("/" if pattern[:1] == "/" else ""))
+    beginnings = {_normal(fixed), _real(fixed) if place == "host" else _normal(fixed)}
     forms = {glob.escape(beginning) for beginning in beginnings}
     return {f"{form.rstrip('/')}/{rest}" for form in forms} if rest else forms
 

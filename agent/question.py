@@ -14,14 +14,13 @@ import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import islice
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from pydantic import SecretBytes, SecretStr
 
-from fastslow.agent.paths import MOST, SPECIAL, named_paths
+from fastslow.agent.paths import MOST, SPECIAL, host_places, named_paths
 from fastslow.agent.quoting import HEAD_LINES, TAIL_LINES, WIDTH, chopped, excerpt, quoted, visible
-from fastslow.agent.values import DEEPEST, bare, parts
+from fastslow.agent.values import DEEPEST, Part, bare, parts
 from fastslow.tools import ArgumentError, Tool
 from fastslow.tools.defaults import with_defaults
 
@@ -32,6 +31,7 @@ _RUN_AS = {"command": "a command", "cmd": "a command", "code": "code", "script":
 _MODES = {"mode", "permissions"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 BAR = " " * 6 + " | "
+T = TypeVar("T")
 Kind: TypeAlias = Literal["value", "code", "added", "removed", "note"]
 
 
@@ -58,13 +58,10 @@ def described(tool: Tool, received: Mapping[str, Any], given: Collection[str]) -
     that the model wrote; the others are defaults. Reads from the disk; raises nothing."""
     filled = with_defaults(tool.parameters, received)
     rows = list(_change(tool, filled))
-    leaves = list(islice(_leaves(filled, "", (), 0), MOST * 10)) if filled else []
-    shown = leaves if len(leaves) <= HEAD_LINES + TAIL_LINES else [*leaves[:HEAD_LINES], *leaves[-TAIL_LINES:]]
-    for number, (label, names, value) in enumerate(shown):
-        if len(shown) < len(leaves) and number == HEAD_LINES:
-            rows.append(_left_out(len(leaves) - len(shown), "values"))
+    for label, names, value in _leaves(filled, "", (), 0) if filled else ():
         default = " (default)" if names and names[0] not in given else ""
-        rows += _value(f"{label}{default}", names[-1] if names else "", value)
+        is_value = not isinstance(value, _Hidden)
+        rows += _value(f"{label}{default}", names[-1], value) if is_value else [_left_out(value, "values")]
     rows += _files(tool, filled)
     return tuple(rows) or (Line("", "It is called without arguments.", "note"),)
 
@@ -72,23 +69,45 @@ def described(tool: Tool, received: Mapping[str, Any], given: Collection[str]) -
 # --- values ----------------------------------------------------------------------------------------
 
 
-def _leaves(value: Any, label: str, names: tuple[str, ...], depth: int) -> Iterator[tuple[str, tuple[str, ...], Any]]:
-    """Every value that has no parts, with its place in the arguments and the names on the way to it."""
+class _Hidden(int):
+    """How many values in the middle of a long list or object are not shown."""
+
+
+_Leaf: TypeAlias = tuple[str, tuple[str, ...], Any]
+
+
+def _leaves(value: Any, label: str, names: tuple[str, ...], depth: int) -> list[_Leaf]:
+    """The values that have no parts, each with its place in the arguments and the names on the way to it. Of a long
+    list or object head and tail: whoever fills those hides nothing that stands beside them."""
     try:
         inner = parts(value) if depth < DEEPEST else None
     except ArgumentError:
         inner = None
     if not inner:
-        yield label, names, value
-        return
-    for part in inner:
+        return [(label, names, value)]
+    most = HEAD_LINES + TAIL_LINES if depth and (inner[0].free or not inner[0].names) else MOST * 10
+    found: list[_Leaf] = []
+    for part in _cut(inner, most, lambda parts: Part(label, (), _Hidden(len(parts)))):
         name = part.label if not part.names or _NAME.fullmatch(part.label) else _key(part.label)
         there = f"{label}.{name}" if part.names and label else f"{label}{name}"
-        yield from _leaves(part.value, there, (*names, part.label) if part.names else names, depth + 1)
+        found += _leaves(part.value, there, (*names, part.label) if part.names else names, depth + 1)
+    return _cut(found, most, lambda leaves: (label, names, _Hidden(sum(map(_count, leaves)))))
+
+
+def _count(leaf: _Leaf) -> int:
+    return leaf[2] if isinstance(leaf[2], _Hidden) else 1
+
+
+def _cut(items: list[T], most: int, hidden: Callable[[list[T]], T]) -> list[T]:
+    """All items, or the first and the last ones with what stands for the others."""
+    if len(items) <= most:
+        return items
+    head, tail = most - TAIL_LINES, len(items) - TAIL_LINES
+    return [*items[:head], hidden(items[head:tail]), *items[tail:]]
 
 
 def _key(name: str) -> str:
-    return quoted(name) if len(name) <= 80 else f"{quoted(name[:60])}[{len(name):,} characters]"
+    return quoted(name) if len(name) <= 80 else f"{quoted(name[:40])}[{len(name):,} characters]{quoted(name[-40:])}"
 
 
 def _value(label: str, name: str, value: Any) -> Iterator[Line]:
@@ -164,6 +183,7 @@ def _files(tool: Tool, arguments: Mapping[str, Any]) -> Iterator[Line]:
         named = [one for one in named_paths(arguments) if one.sure]
     except ArgumentError:
         return
+    shown = set[str]()
     for one in named[:HEAD_LINES]:
         if tool.place == "sandbox":
             yield Line("file", f"{quoted(one.text[:300])} in the sandbox", "note")
@@ -172,9 +192,21 @@ def _files(tool: Tool, arguments: Mapping[str, Any]) -> Iterator[Line]:
             real = os.path.realpath(os.path.expanduser(one.text))
         except (OSError, ValueError):
             real = one.text
+        shown.add(real)
         yield Line("file", f"{quoted(real[-300:])}: {_found_there(one.text)}", "note")
     if len(named) > HEAD_LINES:
         yield _left_out(len(named) - HEAD_LINES, "files")
+    for path in _elsewhere(tool, arguments, shown)[:HEAD_LINES]:
+        yield Line("file", f"{quoted(path[-300:])}, if it is read so: {_found_there(path)}", "note")
+
+
+def _elsewhere(tool: Tool, arguments: Mapping[str, Any], shown: set[str]) -> list[str]:
+    """What else is on this machine where the call's paths may lead."""
+    try:
+        places = host_places(arguments) if tool.place == "host" else ()
+    except ArgumentError:
+        return []
+    return sorted({os.path.realpath(path) for path in places if os.path.exists(path)} - shown)
 
 
 def _change(tool: Tool, arguments: Mapping[str, Any]) -> Iterator[Line]:

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 HEAD, TAIL = 2400, 1200  # characters that are shown of a long text
 HEAD_LINES, TAIL_LINES = 40, 20  # and lines of it, and rows of a long list
 WIDTH = 100  # characters of a row
-_NEAR = 20_000  # characters that are looked at to find what is shown of a head or a tail
 
 _PIECE = re.compile(r"(?:[ \t]{0,200}\n){4,}| {9,}|.", re.DOTALL)
+_BACK = re.compile(r"(?:\n[ \t]{0,200}){4,}| {9,}|.", re.DOTALL)  # the same, in a text that is read backwards
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # Printed as nothing, or as a blank, though Python counts them as printable (Default_Ignorable_Code_Point, and more).
 _BLANK = re.compile(
@@ -22,10 +22,10 @@ _STACKED = 3  # marks on one letter; more of them reach into other lines
 
 def excerpt(text: str) -> tuple[str, int, str]:
     """Head, number of characters left out, and tail, so that what is shown of them stays short."""
-    head = _length(_PIECE.finditer(text[:_NEAR]), HEAD, HEAD_LINES)
+    head = _length(_PIECE.finditer(text), HEAD, HEAD_LINES)
     if head == len(text):
         return text, 0, ""
-    tail = _length(reversed(list(_PIECE.finditer(text[-_NEAR:]))), TAIL, TAIL_LINES)
+    tail = _length(_BACK.finditer(text[::-1]), TAIL, TAIL_LINES)
     hidden = len(text) - head - tail
     return (text[:head], hidden, text[len(text) - tail :]) if hidden > 0 else (text, 0, "")
 

@@ -19,6 +19,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from fastslow.tools import ArgumentError
 
 DEEPEST = 100  # levels: a validator may build what no JSON has, such as a list that contains itself
+LONGEST = 10_000  # bits of a number that Python writes in decimal digits
 
 Bare: TypeAlias = str | int | float | bool | None
 
@@ -66,6 +67,8 @@ def _fields(value: BaseModel) -> Iterator[Part]:
 
 def bare(value: Any) -> Bare:
     """A value without parts as text, number, boolean or None, whatever its type; a secret is what it hides."""
+    if type(value) is int and value.bit_length() > LONGEST:
+        return hex(value)
     if type(value) in _BARE:
         return value  # type: ignore[no-any-return]
     match value:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import httpx
@@ -47,7 +48,7 @@ class _Slot:
         """Whether a piece that names a call is of this one: some servers repeat id and name in each piece, some give
         each an id of its own, some send names in pieces, and some count all calls as one."""
         if id_ and self.id and id_ != self.id:
-            inside = arguments.strip() and not arguments.lstrip().startswith("{")
+            inside = arguments.strip() and not arguments.lstrip().startswith("{")  # else see `_joined`
             return name == self.name and bool(inside and self.pieces) and not self.ended
         return name == self.name or not self.name or not self.pieces
 
@@ -100,7 +101,7 @@ class Received:
     def calls(self) -> list[ReceivedCall]:
         """The calls in the order in which they began. One that came twice under one id is one."""
         calls: list[ReceivedCall] = []
-        for call in [call for slot in self._slots for call in slot.calls()]:
+        for call in [call for slot in _joined(self._slots) for call in slot.calls()]:
             twin = next((other for other in calls if other.id and _is_same(other, call)), None)
             if twin is None:
                 calls.append(call)
@@ -116,12 +117,12 @@ class Received:
             return []
         choice = as_mapping(choices[0])
         part = as_mapping(choice.get("delta"))
-        whole = {} if part else as_mapping(choice.get("message"))
+        whole = {} if part.keys() - {"role"} else as_mapping(choice.get("message"))
         self.stop_string = as_text(choice.get("stop_reason")) or self.stop_string
         self.finish = as_text(choice.get("finish_reason")) or self.finish or ("stop" if whole else "")
-        calls = _calls_of(part or whole)
+        calls = _calls_of(part) or ([] if self._slots else _calls_of(whole))
         if whole and not self.started:
-            part = whole  # behind a stream, a whole message says its text again
+            part = whole  # behind a stream, a whole message says its text and its calls again
         # vLLM renamed `reasoning_content` to `reasoning`; a server may send either, or both.
         thinking = as_text(part.get("reasoning")) or as_text(part.get("reasoning_content"))
         text = as_text(part.get("content"))
@@ -147,6 +148,7 @@ class Received:
         slot = self._slot(index, id_, name, arguments)
         if slot is None:
             slot = _Slot()
+            index = index or str(len(self._slots))
             self._slots.append(slot)
         slot.add(id_, name, arguments)
         self._by_id[id_], self._by_index[index] = slot, slot
@@ -187,6 +189,17 @@ def _calls_of(part: Mapping[str, Any]) -> list[Any]:
     return [{"function": function}] if function else []
 
 
+def _joined(slots: list[_Slot]) -> Iterator[_Slot]:
+    """The slots, those as one that are whole only together: some servers give each piece the name and a new id."""
+    for _, group in groupby(slots, lambda slot: slot.name):
+        run = list(group)
+        at = next((n for n, slot in enumerate(run) if _leading_objects("".join(slot.pieces))[1]), len(run))
+        at -= at > 0 and not run[at - 1].pieces  # which announces it
+        pieces = [piece for slot in run[at:] for piece in slot.pieces]
+        objects, rest = _leading_objects("".join(pieces))
+        yield from [*run[:at], replace(run[at], pieces=pieces)] if objects and not rest else run
+
+
 def _told_apart(pieces: list[str]) -> list[str]:
     """The arguments of each call in pieces that came for one: JSON itself tells where a call ends.
 
@@ -198,11 +211,10 @@ def _told_apart(pieces: list[str]) -> list[str]:
     grown = ""
     for piece in pieces:
         grown = piece if grown and piece.startswith(grown) else grown + piece
-    if is_object(grown):
-        return [grown]
     objects, rest = _leading_objects(text)
-    if not objects or (rest and not rest.startswith("{")):  # what ends one call in a damaged way is its own
-        return [text]
+    # What ends one call in a damaged way is its own.
+    if is_object(grown) or not objects or (rest and not rest.startswith("{")):
+        return [grown]
     told = [arguments for arguments in objects if json.loads(arguments)] or objects[:1]  # an empty one announces it
     return told + ([rest] if rest and not any(each.startswith(rest) for each in told) else [])
 

@@ -16,7 +16,18 @@ from typing import Annotated, Any
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstraints
 
-from fastslow import Agent, Answer, Approval, ApprovalRule, Exit, Journal, Question, Result, ScriptedModel
+from fastslow import (
+    Agent,
+    Answer,
+    Approval,
+    ApprovalRule,
+    ConfigurationError,
+    Exit,
+    Journal,
+    Question,
+    Result,
+    ScriptedModel,
+)
 from fastslow.agent.events import CallFinished
 from fastslow.tools import ArgumentError, Tool, ToolError, tool
 from fastslow.tools.builtin import builtin_tools
@@ -91,12 +102,16 @@ def test_the_denied_folder_itself_is_denied(place: Path) -> None:
     assert denies(f"{place}/secret/*", {"path": f"{place}/secret/"})
     assert denies(f"{place}/secret", {"path": "../secret/inner/key"}), "and what is in it"
     assert denies(f"{place}/secret/", {"path": "../secret/inner/key"})
+    assert denies(f"{place}/s*t/", {"path": "../secret/inner/key"})
+    assert denies(f"{place}/**/secret/*", {"path": "../secret/key"}), "any folder, or none"
+    assert denies("/", {"path": "../secret/key"})
     assert not denies(f"{place}/sec", {"path": "../secret"})
 
 
 def test_relative_patterns_and_the_home_are_read_as_paths_are(place: Path) -> None:
     assert denies("../secret/*", {"path": f"{place}/secret/key"})
     assert denies("~/secret/*", {"path": f"{place}/secret/key"})
+    assert denies("$HOME/secret/*", {"path": f"{place}/secret/key"})
     assert allows("*.txt", {"path": f"{place}/here/a.txt"})
     assert allows(f"{place}/here/*", {"path": "a.txt"})
     assert allows("./*", {"path": "a.txt"})
@@ -119,12 +134,36 @@ def test_links_are_seen_through_in_paths_and_in_patterns(place: Path) -> None:
     [
         *("path", "paths", "file", "files", "filename", "dir", "directory", "folder", "src", "source", "dst", "dest"),
         *("destination", "target", "input", "output", "cwd", "root"),
-        *("filePath", "output_dir", "save-path", "FILE", "inputFiles", "workdir"),
+        *("filePath", "output_dir", "save-path", "FILE", "inputFiles", "workdir", "project_root"),
+        *(
+            "path1",
+            "file_2",
+            "file_a",
+            "src2",
+            "infile",
+            "logfile",
+            "basedir",
+            "dirname",
+            "folder_name",
+            "file_list",
+            "index_path",
+        ),
     ],
 )
 def test_names_under_which_a_path_is_looked_for(place: Path, name: str) -> None:
     assert denies("/etc/*", {name: "/etc/passwd"})
     assert denies("/etc/*", {name: ["a", ["b", "/etc/passwd"]]})
+
+
+@pytest.mark.parametrize("name", ["profile", "user_profile", "xpath", "name", "list", "n", "path_count"])
+def test_names_under_which_none_is_looked_for(name: str) -> None:
+    assert not denies("/etc/*", {name: "/etc/passwd"})
+
+
+@pytest.mark.parametrize("pattern", ["", " ", "file:///etc/*"])
+def test_a_pattern_that_no_path_fits_is_refused(pattern: str) -> None:
+    with pytest.raises(ConfigurationError, match="a pattern of paths"):
+        ApprovalRule("deny", path=pattern)
 
 
 def test_a_rule_lists_names_of_its_own() -> None:

@@ -69,6 +69,40 @@ def test_nothing_is_pushed_out_of_sight() -> None:
     assert "blank lines" in shown({"command": "ls" + "\n" * 5000 + "; rm"})
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"before": ["x"] * 1000, "to": "bob", "behind": ["y"] * 1000},
+        {"before": ["x"] * 20_000, "to": "bob"},
+        {"before": {f"k{n}": {"deep": [n] * 3} for n in range(100)}, "to": "bob", "behind": [[["y"] * 90] * 90] * 90},
+        {**{f"a{n}": n for n in range(150)}, "to": "bob", **{f"b{n}": n for n in range(150)}},
+    ],
+)
+def test_no_argument_is_hidden_by_others(arguments: dict[str, Any]) -> None:
+    text = shown(arguments)
+    assert '\nto = "bob"' in text
+    assert len(text) < 10_000
+
+
+def test_an_argument_within_another_is_not_hidden_by_those_beside_it() -> None:
+    class Mail(BaseModel):
+        before: list[str]
+        to: str
+        behind: list[str]
+
+    assert '\nmail.to = "bob"' in shown({"mail": Mail(before=["x"] * 90, to="bob", behind=["x"] * 90)})
+
+
+def test_blanks_hide_nothing() -> None:
+    for blank in (" ", "\n", " \n", "\t\n"):
+        assert "to bob" in shown({"text": f"x{blank * 30_000}to bob{blank * 30_000}y"})
+    assert 'to bob"' in shown({"headers": {f"x{' ' * 300}to bob": 1}})
+
+
+def test_a_number_of_any_length_is_shown() -> None:
+    assert shown({"n": 16**9000}).startswith("n = a text of 9,003 characters:")
+
+
 def test_a_long_text_is_shown_as_head_and_tail_with_its_length() -> None:
     text = shown({"content": "begin" + "x" * 100_000 + "end"})
     assert "100,008 characters" in text
@@ -123,6 +157,13 @@ def test_files_are_shown_with_mode_and_owner(tmp_path: Path) -> None:
     assert "a pipe" in shown({"path": str(tmp_path / "pipe"), "content": "x"})
     assert "nothing is there yet" in shown({"path": str(tmp_path / "new")})
     assert "it cannot be looked at" in shown({"path": "a\0b"})
+
+
+@pytest.mark.parametrize("arguments", [{"path": "file://{}/key"}, {"cwd": "{}", "path": "key"}, {"src": "{}/x/../key"}])
+def test_a_file_is_shown_wherever_a_path_may_lead(tmp_path: Path, arguments: dict[str, str]) -> None:
+    (tmp_path / "key").write_text("secret")
+    told = shown({name: text.format(tmp_path) for name, text in arguments.items()})
+    assert f'file "{tmp_path}/key", if it is read so: a file of 6 bytes' in told.replace(f"\n{BAR}", "")
 
 
 def test_the_change_of_a_file_shows_what_goes_and_what_comes(tmp_path: Path) -> None:

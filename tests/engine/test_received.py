@@ -13,6 +13,7 @@ from fake_server import Answer, FakeServer, delta, usage
 from fastslow.agent.engine.received import Received
 
 SEOUL, BUSAN = '{"city": "Seoul"}', '{"city": "Busan"}'
+OPEN = '{"order": 7, "why": "broken"'  # the last brace is missing
 MISSING = object()
 Calls = list[tuple[str, str]]
 
@@ -365,6 +366,60 @@ STREAMS: list[tuple[str, list[dict[str, Any]], Calls, str]] = [
         chunks(piece(SEOUL[:-1], "weather", "a", 0), piece(BUSAN, "weather", "b", 0)),
         [("weather", SEOUL[:-1]), ("weather", BUSAN)],
         "a model may do so on https://github.com/ollama/ollama/issues/15457",
+    ),
+    (
+        "an id of its own for each chunk, with the name, and objects within",
+        chunks(
+            *(piece(part, "put", f"r{n}", 0) for n, part in enumerate(["", "{", '"a": [', '{"b": "', "{}", '"}', "]}"]))
+        ),
+        [("put", '{"a": [{"b": "{}"}]}')],
+        "https://github.com/vllm-project/vllm/pull/23522, https://github.com/BerriAI/litellm/pull/28223",
+    ),
+    (
+        "the same, cut off",
+        chunks(*(piece(part, "weather", f"r{n}", 0) for n, part in enumerate(in_pieces(SEOUL[:-3])))),
+        [("weather", SEOUL[:-3])],
+        "",
+    ),
+    (
+        "the whole message behind its pieces, under other ids",
+        [
+            *chunks(piece(SEOUL, "weather", "a", 0), piece(BUSAN, "weather", "b", 1)),
+            {"choices": [{"message": {"tool_calls": [piece(SEOUL, "weather", "c"), piece(BUSAN, "weather", "d")]}}]},
+        ],
+        TWO,
+        "https://github.com/rynfar/meridian/issues/528, through a proxy that makes ids of its own",
+    ),
+    (
+        "a whole message beside a delta that only names its role",
+        [{"choices": [{"delta": {"role": "assistant"}, "message": {"tool_calls": [piece(SEOUL, "weather", "a")]}}]}],
+        ONE,
+        "https://github.com/rynfar/meridian/issues/528",
+    ),
+    (
+        "all calls so far in each chunk, no index, no ids, cumulative",
+        chunks(
+            [piece(SEOUL[:5], "weather")],
+            [piece(SEOUL, "weather")],
+            [piece(SEOUL, "weather"), piece(BUSAN[:7], "weather")],
+            [piece(SEOUL, "weather"), piece(BUSAN, "weather")],
+        ),
+        TWO,
+        "https://github.com/anthropics/anthropic-sdk-csharp/issues/53",
+    ),
+    *(
+        (f"damaged arguments {how}", chunks(*(piece(part, "refund", "a", 0) for part in parts)), [("refund", OPEN)], "")
+        for how, parts in {
+            "once more": [OPEN, OPEN],
+            "once more at the end": [*in_pieces(OPEN), OPEN],
+            "that are cumulative": [OPEN[:5], OPEN[:9], OPEN],
+        }.items()
+    ),
+    (
+        "arguments in single quotes, once more",
+        chunks(*[piece("{'order': 7}", "refund", "a", 0)] * 2),
+        [("refund", "{'order': 7}")],
+        "",
     ),
     (
         "braces within the arguments, a token each",

@@ -294,7 +294,7 @@ class RunView:
     def render(self) -> Group:
         """The plan with its marks, then each turn and call that is under way, cut to the terminal's height."""
         width, height = self._console.width, self._console.height - 1
-        active = list(self._active.values())
+        active = list(self._active.values())[:height]  # as each takes a line
         lines = [Text("─" * width, "dim")] if self._plan or active else []
         lines += self._checklist(width, max(3, height // 3))
         for number, activity in enumerate(active):
