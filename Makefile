@@ -38,7 +38,7 @@ test: .venv/installed-dev
 	@.venv/bin/pytest
 
 test-fast: .venv/installed-dev
-	@.venv/bin/pytest -m "not docker and not engine and not index"
+	@.venv/bin/pytest -n auto -m "not docker and not engine and not index"
 
 soak: .venv/installed-dev
 	@.venv/bin/fastslow sandbox build

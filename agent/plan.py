@@ -136,7 +136,7 @@ PLAN = Tool.from_schema(
 )
 GIVE_UP = Tool.from_schema(
     "give_up",
-    "Say that the task, or this step of a plan, cannot be done. It ends with that.",
+    "Say that the task, or this step of a plan, cannot be done, and why. It ends with that.",
     {
         "type": "object",
         "properties": {"why": {"type": "string", "description": "What is missing or in the way, and what was tried."}},

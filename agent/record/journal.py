@@ -192,7 +192,7 @@ class Journal:
                 )
                 for run, task, model, at, end, forked, after, parent in rows
             )
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise self._broken(error) from error
 
     def find(self, name: str) -> str:
@@ -201,7 +201,7 @@ class Journal:
         found = [run for run, _ in rows]
         if name == "last" and (own := [run for run, parent in rows if not parent]):
             return str(own[0])
-        matching = [run for run in found if run.startswith(name)]
+        matching = [run for run in found if name and run.startswith(name)]
         if name in matching or len(matching) == 1:
             return name if name in matching else str(matching[0])
         if matching:

@@ -26,17 +26,18 @@ from fastslow import (
 from fastslow.agent.approval import Ask
 from fastslow.agent.engine.types import Reply
 from fastslow.agent.events import CallFinished, CallStarted, Consent
+from fastslow.agent.question import BAR
 from fastslow.tools import Effect, Tool, tool
 from tests.agent.helpers import Dies, calls, says
 
 
-def made(effect: Effect | None, name: str = "post") -> Tool:
+def made(effect: Effect, name: str = "post") -> Tool:
     schema = {"type": "object", "properties": {}}
     return Tool.from_schema(name, "Does something.", schema, lambda **_: "done", effect=effect)
 
 
 def decides(
-    rules: list[ApprovalRule], arguments: dict[str, Any], effect: Effect | None = None, attended: bool = True
+    rules: list[ApprovalRule], arguments: dict[str, Any], effect: Effect = "sandbox", attended: bool = True
 ) -> str:
     return Approval(tuple(rules)).judge(made(effect), arguments, attended=attended).decide
 
@@ -45,9 +46,9 @@ def decides(
 
 
 @pytest.mark.parametrize(
-    ("effect", "decide"), [("read", "allow"), ("sandbox", "allow"), (None, "allow"), ("outside", "ask")]
+    ("effect", "decide"), [("read", "allow"), ("sandbox", "allow"), ("outside", "ask")]
 )
-def test_without_rules_only_what_reaches_outside_is_asked_about(effect: Effect | None, decide: str) -> None:
+def test_without_rules_only_what_reaches_outside_is_asked_about(effect: Effect, decide: str) -> None:
     assert decides([], {}, effect) == decide
 
 
@@ -341,7 +342,7 @@ async def test_a_person_sees_what_would_change_in_a_file(tmp_path: Path) -> None
     await world.run(old, new, says("done"), ask=world.ask)
     changed = [line.rows()[0].strip() for line in world.asked[0].lines if line.bar]
     assert changed[:2] == ["- | two", "+ | three"]
-    assert "nothing is there yet" in world.asked[1].preview
+    assert "nothing is there yet" in world.asked[1].preview.replace(f"\n{BAR}", "")
     assert "2 | three" in world.asked[1].preview
 
 

@@ -357,6 +357,8 @@ async def test_the_journal_lists_runs_and_finds_them_by_their_beginning(journal:
     assert journal.find(first.run) == first.run
     with pytest.raises(RunUnknown, match="2 runs begin with '20'"):
         journal.find("20")
+    with pytest.raises(RunUnknown, match="no run ''"):  # an unset variable of a shell
+        journal.find("")
 
 
 async def test_a_run_without_a_journal_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
