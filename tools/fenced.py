@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 _OPEN = re.compile(r"^([ \t]*+)(`{3,}+|~{3,}+)[ \t]*+([\w+.-]*+)[^\n`]*+$", re.MULTILINE)
-_PYTHON = {"", "py", "python", "python3", "ipython"}
+_PYTHON = {"", "py", "python", "python3", "ipython", "jupyter", "tool_code"}
 _SHELL = {"", "bash", "sh", "shell", "console", "zsh"}
 _ONE_LINE = re.compile(r"(`{1,3})(?:python3?[ ]|py[ ])?([^`\n]+)\1")
 # What IPython takes besides Python, on a line of its own or assigned: `%matplotlib inline`, `files = !ls`.
@@ -21,12 +21,14 @@ _LONGEST = 200_000  # characters that are looked at
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block: text[start:end] with its fences; not `closed` when the text ends inside of it."""
+    """One fenced block: text[start:end] with its fences; not `closed` when the text ends inside of it. named: it says
+    that it is Python."""
 
     code: str
     start: int
     end: int
     closed: bool
+    named: bool = False
 
 
 def first_block(text: str) -> Block | None:
@@ -49,8 +51,10 @@ def unfenced_python(code: str) -> str:
     >>> unfenced_python("Here it is:\\n```python\\nprint(1)\\n```")
     'print(1)'
     """
+    code = code.removeprefix("\ufeff")
     if ("`" not in code and "~~~" not in code) or len(code) > _LONGEST or code.startswith("%%") or _is_code(code):
         return code
+    code = code.replace("\r\n", "\n")
     if one := _ONE_LINE.fullmatch(code.strip()):
         return one[2].strip()
     blocks: list[Block] = []
@@ -62,7 +66,8 @@ def unfenced_python(code: str) -> str:
     around = [code[end:start] for end, start in zip(ends, [*(block.start for block in blocks), len(code)], strict=True)]
     if any(quotes in "".join(around) for quotes in ('"""', "'''")):  # code with a mistake, and the fence in its string
         return code
-    return "\n".join(block.code for block in blocks if block.code) or code
+    named = [block for block in blocks if block.named] or blocks  # beside them, the others show output
+    return "\n".join(block.code for block in named if block.code) if blocks else code
 
 
 def unfenced_command(command: str) -> str:
@@ -71,7 +76,7 @@ def unfenced_command(command: str) -> str:
     >>> unfenced_command("```bash\\nls -l\\n```")
     'ls -l'
     """
-    text = command.strip()
+    text = command.strip().replace("\r\n", "\n")
     opening = _OPEN.match(text)
     if opening and opening[3].lower() in _SHELL and "\n" in text:
         *lines, last = text[opening.end() + 1 :].split("\n")
@@ -90,10 +95,11 @@ def _first_block(text: str, position: int) -> Block | None:
             for closing in closings:
                 code = _inside(text, start, closing.start(), indent)
                 if _is_code(code):
-                    return Block(code, opening.start(), closing.end(), closed=True)
+                    return Block(code, opening.start(), closing.end(), closed=True, named=bool(language))
             end = closings[0] if closings else None
             code = _inside(text, start, end.start() if end else len(text), indent)
-            return Block(code, opening.start(), end.end() if end else len(text), closed=end is not None)
+            stop = end.end() if end else len(text)
+            return Block(code, opening.start(), stop, closed=end is not None, named=bool(language))
         if not closings:
             return None
         position = closings[0].end()

@@ -45,9 +45,7 @@ def decides(
 # --- rules -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("effect", "decide"), [("read", "allow"), ("sandbox", "allow"), ("outside", "ask")]
-)
+@pytest.mark.parametrize(("effect", "decide"), [("read", "allow"), ("sandbox", "allow"), ("outside", "ask")])
 def test_without_rules_only_what_reaches_outside_is_asked_about(effect: Effect, decide: str) -> None:
     assert decides([], {}, effect) == decide
 

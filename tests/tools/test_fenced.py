@@ -73,6 +73,11 @@ WHOLE = "for n in range(2):\n    print(n)"
         ("```print(1)```", "print(1)"),
         ("`print(1)`", "print(1)"),
         ("```python print(1)```", "print(1)"),
+        ("```python\r\nprint(10)\r\n```\r\n", "print(10)"),
+        ("```tool_code\nprint(1)\n```", "print(1)"),
+        ("```python\n```", ""),
+        ("\ufeffprint(1)", "print(1)"),
+        ("```Python\nprint(33)\n```\n```\noutput\n33\n```", "print(33)"),  # what it would show
     ],
 )
 def test_python_is_taken_out_of_its_fence(written: str, code: str) -> None:
