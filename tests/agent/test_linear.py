@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -19,7 +20,7 @@ from fastslow.agent.transcript import Assistant, Message, System, ToolCall, Tool
 from fastslow.tools.lenient import read_whole
 from fastslow.tools.result import as_text, clip
 from tests.agent.helpers import add
-from tests.surfaces.cli.long import SHAPES, work
+from tests.surfaces.cli.long import GROWTH, SHAPES, times_as_much, work
 
 BEGUN = (
     '<tool_call>{"name":"f","arguments":{"x":',
@@ -76,6 +77,6 @@ READERS: dict[str, Callable[[str], object]] = {
 def test_eight_times_as_much_takes_about_eight_times_as_long(reader: str) -> None:
     makers = [*SHAPES.values(), *(lambda n, begun=begun: begun * (n // len(begun)) for begun in BEGUN)]
     for make in makers:
-        cost = work(lambda make=make: READERS[reader](make(LONG)))  # type: ignore[misc]
-        if cost > 0.05:
-            assert cost < 20 * (work(lambda make=make: READERS[reader](make(SHORT))) + 0.002), make(60)  # type: ignore[misc]
+        long, short = (partial(READERS[reader], make(length)) for length in (LONG, SHORT))
+        if work(long) > 0.05:
+            assert times_as_much(long, short, 0.002) < GROWTH, make(60)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.surfaces.cli.long import work
+from tests.surfaces.cli.long import GROWTH, times_as_much, work
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = ("guest", "plugin", "guard", "suites", "convert.py", "__main__.py")  # run in other Pythons, or by us alone
@@ -55,9 +55,8 @@ def test_a_text_of_eight_times_the_length_costs_about_eight_times_as_much(name: 
         return lambda: sum(1 for _ in pattern.finditer(text)) if searched else pattern.match(text)
 
     for text in texts(pattern.pattern):
-        cost = work(run(text(LONG)))
-        if cost > QUICK:
-            assert cost < 20 * (work(run(text(SHORT))) + QUICK / 20), text(60)
+        if work(run(text(LONG))) > QUICK:
+            assert times_as_much(run(text(LONG)), run(text(SHORT)), QUICK / 20) < GROWTH, text(60)
 
 
 def test_the_patterns_are_found() -> None:

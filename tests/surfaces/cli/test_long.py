@@ -14,12 +14,10 @@ from fastslow.agent.events import CallOutput, CallStarted, Event
 from fastslow.agent.record.jsonl import to_json
 from fastslow.agent.surfaces.cli.live import RunView
 from fastslow.agent.transcript import ToolCall
-from tests.surfaces.cli.long import SHAPES, changed, each_kind, work
+from tests.surfaces.cli.long import GROWTH, SHAPES, changed, each_kind, times_as_much, work
 from tests.surfaces.cli.recorded import PLAN, events
 
 SHORT, LONG = 2_000, 16_000
-LINEAR = LONG / SHORT
-SLOWEST = 1.5  # seconds for one event of the longer kind; quadratic ones took more
 NOISE = 0.005  # seconds that may come from anywhere
 
 
@@ -71,8 +69,8 @@ def test_what_is_eight_times_as_long_costs_about_eight_times_as_much(shape: str,
         for where in long:
             cost = work(SURFACES[surface](long[where]))
             if cost > 20 * NOISE:  # else it is too quick to matter, and to tell
-                ratio = cost / (work(SURFACES[surface](short[where])) + NOISE)
-                if ratio > 2.5 * LINEAR or cost > SLOWEST:
+                ratio = times_as_much(SURFACES[surface](long[where]), SURFACES[surface](short[where]), NOISE)
+                if ratio > GROWTH:
                     slow[where] = f"{cost:.2f} s, {ratio:.0f} times the shorter one's"
     assert slow == {}
 
