@@ -15,7 +15,7 @@ from fastslow.agent.errors import ConfigurationError, OutputFailed
 from fastslow.agent.plan import ANSWER
 from fastslow.agent.texts import check_text
 from fastslow.tools import ArgumentError, Tool
-from fastslow.tools.foreign import described
+from fastslow.tools.foreign import described, tried
 from fastslow.tools.generation import schema_of
 from fastslow.tools.typed import typed
 
@@ -64,22 +64,25 @@ class Form:
         within = None if _has_fields(self.schema) else VALUE
         if self.adapter is None:
             return arguments[within] if within else dict(arguments)
-        try:
-            return typed(partial(_read, self.adapter), self.tool.parameters, arguments, within)
-        except ArgumentError:
-            raise
-        except BaseException as error:  # a validator is the user's own code, as a tool's body is
+        # A validator is the user's own code, as a tool's body is.
+        end = tried(typed, partial(_read, self.adapter), self.tool.parameters, arguments, within)
+        if isinstance(end.error, ArgumentError):
+            raise end.error
+        if end.error:
             raise OutputFailed(
-                f"output={self.name} failed on the answer: {_said(error)}; "
+                f"output={self.name} failed on the answer: {_said(end.error)}; "
                 "a validator says by a ValueError that a value does not fit"
-            ) from error
+            ) from end.error
+        return end.value
 
     def text(self, value: Any) -> str:
         """The answer for people, as its type writes it, so that no secret is in it: JSON, but a text as it is."""
-        try:
-            written = (self.adapter or _ANY).dump_json(value, by_alias=True, warnings=False, fallback=str).decode()
-        except BaseException as error:  # a serializer is the user's own code, too
-            return f"(an answer of the type {self.name}, which cannot be written as text: {_said(error)})"
+        dump = partial((self.adapter or _ANY).dump_json, by_alias=True, warnings=False, fallback=str)
+        end = tried(dump, value)  # a serializer is the user's own code, too
+        if end.value is None:
+            why = _said(end.error) if end.error else ""
+            return f"(an answer of the type {self.name}, which cannot be written as text: {why})"
+        written = end.value.decode()
         return str(json.loads(written)) if written.startswith('"') else written
 
 

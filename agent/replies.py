@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
-
-from jsonschema.exceptions import SchemaError
 
 from fastslow.agent.engine.types import Reply
 from fastslow.agent.transcript import ToolCall
 from fastslow.tools import ArgumentError, Toolbox, parse_arguments
-from fastslow.tools.schema import compiled
+from fastslow.tools.arguments import as_written
 
 
 def as_run(reply: Reply, toolbox: Toolbox) -> Reply:
@@ -23,21 +20,11 @@ def as_run(reply: Reply, toolbox: Toolbox) -> Reply:
     for call in reply.calls:
         with suppress(ArgumentError):  # one that cannot run keeps its own text, which its result then quotes
             schema = toolbox.get(call.name).parameters
-            if not _fits(schema, call.arguments):
+            if as_written(schema, call.arguments) is None:
                 arguments = parse_arguments(schema, call.arguments)
                 call = replace(call, arguments=json.dumps(arguments, ensure_ascii=False))
         calls.append(call)
     return replace(reply, calls=tuple(calls))
-
-
-def _fits(schema: Mapping[str, Any], text: str) -> bool:
-    """Whether arguments run as they are written; quicker than to read them with all care."""
-    try:
-        given = json.loads(text)
-        json.dumps(given, ensure_ascii=False, allow_nan=False).encode()  # fails for half a surrogate pair
-        return isinstance(given, dict) and compiled(schema).is_valid(given)
-    except (ValueError, TypeError, RecursionError, SchemaError):
-        return False
 
 
 def not_run(reply: Reply, calls: Sequence[ToolCall]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastslow.agent.errors import ToolsetFailed
 from fastslow.tools import Tool, Toolset
-from fastslow.tools.foreign import GRACE, Ended, described, ended, pressed
+from fastslow.tools.foreign import GRACE, Ended, described, ended, tried
 
 CLOSING = 30.0  # seconds that a toolset gets to close
 
@@ -39,12 +39,10 @@ async def opened(toolset: Toolset) -> AsyncGenerator[Callable[[], Sequence[Tool]
     def tools() -> Sequence[Tool]:
         if life.done():
             raise ToolsetFailed(f"the toolset {name} broke down: {why()}")
-        try:
-            return tuple(listing.result()())
-        except BaseException as error:  # a toolset is its author's own code, as the body of a tool is
-            if pressed(error):
-                raise
-            raise ToolsetFailed(f"the toolset {name} could not list its tools: {described(error)}") from error
+        end = tried(lambda: tuple(listing.result()()))  # a toolset is its author's own code, as a tool's body is
+        if end.error:
+            raise ToolsetFailed(f"the toolset {name} could not list its tools: {described(end.error)}") from end.error
+        return end.value or ()
 
     try:
         either: list[asyncio.Future[Any]] = [life, listing]

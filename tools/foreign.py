@@ -61,6 +61,16 @@ async def ended(function: Callable[..., Awaitable[T]], *arguments: Any) -> Ended
         return Ended(error=error)
 
 
+def tried(function: Callable[..., T], *arguments: Any) -> Ended[T]:
+    """Call a function of others here and now."""
+    try:
+        return Ended(function(*arguments))
+    except BaseException as error:
+        if pressed(error):
+            raise
+        return Ended(error=error)
+
+
 async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
     """Run a blocking function in a daemon thread of its own; raises what it raises.
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from fastslow.sandbox.errors import SandboxError
 from fastslow.sandbox.sandbox import OnCall, OnDisplay, OnOutput, Session
 from fastslow.tools.errors import ArgumentError, ToolDefinitionError, ToolError, ToolTimeout
-from fastslow.tools.foreign import GRACE, apart, described, in_thread, pressed
+from fastslow.tools.foreign import GRACE, apart, described, in_thread, tried
 from fastslow.tools.result import Outcome, as_outcome, as_text
 from fastslow.tools.schema import check_schema
 from fastslow.tools.strict import strict_form
@@ -153,14 +153,13 @@ class Tool:
         """
         if self.bind is None:
             return {**_defaults(self.handler, self.parameters), **arguments}
-        try:
-            return self.bind(arguments)
-        except ArgumentError:
-            raise
-        except BaseException as error:  # a type's validators are the tool's own code
-            if pressed(error):
-                raise
-            raise ArgumentError(f"The arguments could not be checked: {described(error)}") from error
+        end = tried(self.bind, arguments)  # a type's validators are the tool's own code
+        if isinstance(end.error, ArgumentError):
+            raise end.error
+        if end.error:
+            raise ArgumentError(f"The arguments could not be checked: {described(end.error)}") from end.error
+        assert end.value is not None  # noqa: S101 - it did not fail
+        return end.value
 
     async def run_body(self, received: Mapping[str, Any]) -> Outcome:
         """Run the body with what `receive` gave. A body may return an `Outcome` that says more than a value does; what

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails, to_json
 
 from fastslow.tools.errors import ArgumentError
 from fastslow.tools.examples import example_of
-from fastslow.tools.foreign import text_of
+from fastslow.tools.foreign import text_of, tried
 from fastslow.tools.teaching import Location, dotted
 
 _LINES = 5  # of what is wrong
@@ -70,11 +70,8 @@ def _unfitting(
     if any(problem["type"] in _RAISED for problem in error.errors(include_url=False)):
         return "\n".join(lines)  # only the validator knows what would do, and it is not run to find out
     example = example_of(schema, arguments, list(found.values()))
-    try:
-        read(example if within is None else to_json(json.loads(example)[within]))
-    except Exception:  # whatever the type's own validators raise
-        return "\n".join(lines)
-    return "\n".join([*lines, f"A valid example: {example}"])
+    fits = not tried(lambda: read(example if within is None else to_json(json.loads(example)[within]))).error
+    return "\n".join([*lines, f"A valid example: {example}"] if fits else lines)
 
 
 def _place(values: Any, problem: ErrorDetails) -> Location:

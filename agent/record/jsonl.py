@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +17,7 @@ from pydantic_core import to_jsonable_python
 
 from fastslow.agent.events import CallDisplay, Event, Result
 from fastslow.agent.modes import Mode
+from fastslow.tools.foreign import tried
 from fastslow.tools.lenient import without_surrogates
 
 
@@ -87,10 +88,9 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _output(value: Any) -> Any:
     """An answer as its type writes it; nothing where that fails, as the text of the answer then says."""
-    try:
-        return json.loads(to_json_text(value, fallback=str, inf_nan_mode="null", bytes_mode="base64"))
-    except Exception:  # a serializer is the user's own code, as a tool's body is
-        return None
+    # A serializer is the user's own code, as a tool's body is.
+    end = tried(partial(to_json_text, fallback=str, inf_nan_mode="null", bytes_mode="base64"), value)
+    return json.loads(end.value) if end.value else None
 
 
 def _plain(value: Any) -> Any:
