@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
-from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, aclosing, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack, aclosing, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, TypeAlias, Unpack
 
 from fastslow.agent.approval import Approval, Ask
 from fastslow.agent.budget import Budget, Ledger
+from fastslow.agent.check import checked
 from fastslow.agent.child import Parent, agent_tool
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.types import Engine
+from fastslow.agent.conversation import Conversation
 from fastslow.agent.errors import ConfigurationError, JournalError, ToolsetFailed
 from fastslow.agent.events import Event, Exit, Notice, Result, RunFinished, RunStarted
 from fastslow.agent.gate import Gate
@@ -26,6 +28,7 @@ from fastslow.agent.modes import ModePolicy, Think
 from fastslow.agent.options import OptionFields, RunOptions, merged
 from fastslow.agent.output import Form
 from fastslow.agent.prompts import fill, prompt
+from fastslow.agent.record.changed import changes_of
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.start import Start, asked, begin, replayed, resumed
 from fastslow.agent.run import Run
@@ -33,10 +36,21 @@ from fastslow.agent.strategy import STRATEGIES, State, Strategy
 from fastslow.agent.texts import check_out, check_text, check_tool
 from fastslow.agent.toolsets import opened
 from fastslow.agent.transcript import System, Transcript, to_dict
-from fastslow.agent.workspace import Workspace, checked
+from fastslow.agent.tree.taking import Taken, take
+from fastslow.agent.tree.tree import Tree
+from fastslow.agent.workspace import Workspace, checked_files
 from fastslow.sandbox import DockerSandbox, Installed, Limits, Sandbox
 from fastslow.tools import Tool, Toolbox, ToolDefinitionError, Toolset
 from fastslow.tools.builtin import BUILTIN, builtin_tools, host_functions
+
+Opened: TypeAlias = Callable[[Workspace], AbstractAsyncContextManager[Workspace]]
+"""Gives the open workspace of a run."""
+
+
+def _own(workspace: Workspace) -> Workspace:
+    """It opens and closes with its run."""
+    return workspace
+
 
 CALL_SECONDS = 600.0  # that one execution may take at most, where the sandbox is not the user's own
 
@@ -131,7 +145,7 @@ class Agent:
         cancelled, `RunFinished` with the partial result comes first and the cancellation goes on after it.
         """
         known = merged(options, fields)
-        return self._carry_out(self._begin(task, known), known)
+        return self._carry_out(partial(self._begin, task, known), known)
 
     async def resume(self, run: str, *, output: Any = None, ask: Ask | None = None) -> Result:
         """Go on with a run of the journal that did not come to its end: see `resume_stream`."""
@@ -144,14 +158,14 @@ class Agent:
         form of its answer is in the journal; pass the `output` that it had for a value of that type, else its fields
         come as a dict. One that was answered is only told again. Raises `JournalError`.
         """
-        return self._carry_out(resumed(self._kept, run, self.engine), RunOptions(output=output, ask=ask))
+        return self._carry_out(partial(resumed, self._kept, run, self.engine), RunOptions(output=output, ask=ask))
 
     def replay(self, run: str, *, output: Any = None) -> AsyncGenerator[Event, None]:
         """Carry out a recorded run again without a model, tools or a sandbox, from what the journal holds of it.
 
         It says what it said then; one that stopped in the middle ends there. Raises `JournalError`.
         """
-        return self._carry_out(replayed(self._kept, run, self.engine), RunOptions(output=output))
+        return self._carry_out(partial(replayed, self._kept, run, self.engine), RunOptions(output=output))
 
     def run_many(
         self,
@@ -179,6 +193,11 @@ class Agent:
         if self.sandbox:
             await self.sandbox.aclose()
 
+    def conversation(self, options: RunOptions | None = None, **fields: Unpack[OptionFields]) -> Conversation:
+        """Tasks that follow each other in one warm sandbox: `async with agent.conversation(tree=…) as talk`. With
+        `after`, it goes on from that run."""
+        return Conversation(self, merged(options, fields))
+
     # --- how a run goes --------------------------------------------------------------------------
 
     async def _and_close(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -194,46 +213,55 @@ class Agent:
         return self.journal
 
     def _stream(self, task: str, options: RunOptions, parent: Parent | None = None) -> AsyncGenerator[Event, None]:
-        return self._carry_out(self._begin(task, options), options, parent)
+        return self._carry_out(partial(self._begin, task, options), options, parent)
+
+    def stream_in(self, task: str, options: RunOptions, opened: Opened) -> AsyncGenerator[Event, None]:
+        """`stream` in a workspace that `opened` gives. See `Conversation`."""
+        return self._carry_out(partial(self._begin, task, options), options, opened=opened)
 
     @contextmanager
-    def _begin(self, task: str, options: RunOptions) -> Iterator[Start]:
-        """A new run, or the one that has the key already."""
+    def _begin(self, task: str, options: RunOptions, taken: Taken | None = None) -> Iterator[Start]:
+        """A new run, or the one that has the key already. taken: what it gets of a folder."""
         check_text("the task", task)
         with ExitStack() as held:
             known = None
             if options.key:
                 held.enter_context(self._kept.hold_key(options.key))
                 known = self._kept.keyed(options.key)
-            yield held.enter_context(resumed(self._kept, known, self.engine) if known else self._new(task, options))
+            yield held.enter_context(resumed(self._kept, known, self.engine) if known else self._new(task, options, taken))
 
-    def _new(self, task: str, options: RunOptions) -> AbstractContextManager[Start]:
+    def _new(self, task: str, options: RunOptions, taken: Taken | None) -> AbstractContextManager[Start]:
         """A run that nobody asked to be kept goes on where it cannot be: with a notice that says so."""
         before = self._kept.find(options.after) if options.after else ""
-        files = checked(options.files, self.sandbox.limits.upload if self.sandbox else 0) if options.files else ()
+        files = checked_files(options.files, self.sandbox.limits.upload if self.sandbox else 0) if options.files else ()
         history = tuple(options.history)
         try:
             if self.journal:
                 self.journal.open()
         except (JournalError, OSError) as error:
-            if self._must_keep:
+            if self._must_keep or taken:
                 raise
             notice = f"this run is not written down and cannot be resumed: {error}"
             return begin(None, task, files, history=history, notices=(notice,))
-        return begin(self.journal, task, files, before, history)
+        return begin(self.journal, task, files, before, history, tree=taken)
 
     async def _carry_out(
-        self, start: AbstractContextManager[Start], options: RunOptions, parent: Parent | None = None
+        self,
+        start: Callable[..., AbstractContextManager[Start]],
+        options: RunOptions,
+        parent: Parent | None = None,
+        opened: Opened = _own,
     ) -> AsyncGenerator[Event, None]:
         asked_for = None if options.output is None else Form.of(options.output)
-        with start as begun:
+        taken = {"taken": await self._take(options.tree)} if options.tree else {}
+        with start(**taken) as begun:
             engine, say = begun.engine or self.engine, begun.recorder.say
             form = asked_for or (_recorded_form(begun.written) if begun.written else None)
             notices = await engine.connect()
             async with AsyncExitStack() as stack:
                 workspace = self._workspace(begun)
                 if workspace and not begun.recorder.replaying:
-                    await stack.enter_async_context(workspace)
+                    workspace = await stack.enter_async_context(opened(workspace))
                 run = self._start(engine, begun, options, workspace, form, parent)
                 toolsets = await stack.enter_async_context(AsyncExitStack())
                 failed = await self._open(toolsets, run) if self.toolsets and not begun.recorder.replaying else None
@@ -247,7 +275,7 @@ class Agent:
                         yield life.said[-1]
                     if failed:
                         raise failed
-                    async with aclosing(trunk.loop()) as events:
+                    async with aclosing(checked(trunk, begun.check) if begun.check else trunk.loop()) as events:
                         async for event in events:
                             life.said.append(event)
                             yield event
@@ -262,7 +290,7 @@ class Agent:
                 seconds = run.ledger.seconds
             while workspace and workspace.egress:  # of connections that ended with the session
                 yield life.connection(workspace)
-            result = life.result(seconds)
+            result = replace(life.result(seconds), changes=run.changed() if run.changed else None)
             with suppress(JournalError):  # it failed before: the reason says so
                 written = say(RunFinished(replace(result, output=None))).result
                 result = _retold(result, written, asked_for)
@@ -284,7 +312,14 @@ class Agent:
         if self.sandbox is None:
             return None
         files = (*begun.there, *begun.files)
-        return Workspace(self.sandbox, files, begun.record, begun.history, self._functions)
+        return Workspace(self.sandbox, files, begun.record, begun.history, self._functions, begun.tree)
+
+    async def _take(self, tree: Tree) -> Taken:
+        """Look which files of a folder go in, and how the work is proven. ConfigurationError."""
+        if self.sandbox is None or self.journal is None:
+            raise ConfigurationError("a run on a folder needs a sandbox and a journal, which keeps what it changes")
+        commands = (await self.sandbox.installed()).commands
+        return await asyncio.to_thread(take, tree, self.sandbox.limits, commands)
 
     def _out(self, begun: Start, options: RunOptions) -> tuple[Path, str]:
         """The folder that the user named, and what is made in it for this run."""
@@ -320,6 +355,7 @@ class Agent:
             workspace=workspace,
             form=form,
             spent_within=partial(self.journal.replies_within, begun.run) if self.journal else None,
+            changed=partial(changes_of, self.journal, begun.run) if self.journal and begun.tree else None,
         )
 
     def _ledger(self, begun: Start, budget: Budget, parent: Parent | None) -> Ledger:
@@ -356,6 +392,7 @@ class Agent:
             run.form.schema if run.form else None,
             options.key,
             parent.run if parent else "",
+            begun.folder,
         )
 
     async def _state(self, run: Run, begun: Start, options: RunOptions) -> State:
@@ -367,7 +404,7 @@ class Agent:
             files=run.files,
             tools=frozenset([tool.name for tool in run.toolbox.tools if not run.form or tool is not run.form.tool]),
             structured=run.form is not None,
-            transcript=Transcript().append(System(system), *begun.earlier, asked(begun.task, begun.files)),
+            transcript=Transcript().append(System(system), *begun.earlier, asked(begun.task, begun.files, begun.outline)),
         )
 
     async def _system(self, run: Run) -> list[str]:
@@ -381,7 +418,12 @@ class Agent:
         installed += f" Commands: {', '.join(there.commands)}." if there.commands else ""
         network = "" if allow else " without network"
         head = fill(run.strategy.system(bool(self._builtin)), packages=installed, network=network)
-        return [head, prompt("network", hosts=allow)] if allow else [head]
+        parts = [head]
+        if run.changed:
+            parts.append(prompt("tree"))
+        if allow:
+            parts.append(prompt("network", hosts=allow))
+        return parts
 
 
 async def _result(events: AsyncGenerator[Event, None]) -> Result:

@@ -8,10 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from fastslow.agent.changes import ChangeSet
 from fastslow.agent.engine.types import Reply, Usage
 from fastslow.agent.modes import Kind, Mode
 from fastslow.agent.plan import Plan
 from fastslow.agent.transcript import ToolCall
+from fastslow.agent.tree.tree import Tree
 from fastslow.sandbox import Egress, State
 from fastslow.tools import Status
 
@@ -21,7 +23,8 @@ class RunStarted:
     """run: a unique, sortable id. tools: names offered to the model. files: names of those given. settings: of the
     agent, as JSON can hold them: what it takes to make another one like it. after: the run that it follows, if any.
     history: what was said before, where somebody else holds the conversation; each with its `role`. output: JSON schema
-    of the answer that is asked for. key: that of its options. parent: the run in whose call it is carried out."""
+    of the answer that is asked for. key: that of its options. parent: the run in whose call it is carried out. tree:
+    the folder that it works on a copy of, and the command that proves the work."""
 
     run: str
     task: str
@@ -35,6 +38,7 @@ class RunStarted:
     output: Mapping[str, Any] | None = None
     key: str = ""
     parent: str = ""
+    tree: Tree | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,33 @@ class StepFinished:
     step: int
     ok: bool
     result: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckStarted:
+    """The command that proves the work is run by us: 0 before the first turn, and then at each answer."""
+
+    number: int
+    command: str
+
+
+Verdict: TypeAlias = Literal["green", "red", "flaky"]
+"""What a check found: exit code 0; another one, or none in time; 0 the first time and another one the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFinished:
+    """What a check found. output: head and tail of what it printed. restored: files that were put back as the user gave
+    them while it ran. diff: what the run had changed by then, where the same failure came before."""
+
+    number: int
+    command: str
+    verdict: Verdict
+    exit_code: int
+    output: str
+    seconds: float
+    restored: tuple[str, ...] = ()
+    diff: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +243,8 @@ class Exit(StrEnum):
     BUDGET = "budget"
     CANCELLED = "cancelled"
     STOPPED = "stopped"  # by a person who was asked about a call
+    SERVER = "server"  # the model's server failed
+    SANDBOX = "sandbox"  # the sandbox failed
     FAILED = "failed"
 
 
@@ -221,7 +254,8 @@ class Result:
 
     answer: the final text, or the best partial one. output: the answer as the model passed to `output=`, validated.
     plan: the last plan, if one was made. files: what the run made or changed, on the host. usage: by mode name
-    (`"fast"`, `"think"`). reason: one sentence on the exit. events: everything said before the end.
+    (`"fast"`, `"think"`). reason: one sentence on the exit. events: everything said before the end. changes: to the
+    folder that the run got a copy of, None where it got none. check: the last one, None where there was none.
     """
 
     run: str
@@ -234,6 +268,8 @@ class Result:
     reason: str
     seconds: float
     events: tuple[Event, ...] = field(repr=False, default=())
+    changes: ChangeSet | None = None
+    check: CheckFinished | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +289,8 @@ Event: TypeAlias = (
     | PlanMade
     | StepStarted
     | StepFinished
+    | CheckStarted
+    | CheckFinished
     | Consent
     | CallStarted
     | CallOutput

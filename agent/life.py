@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastslow.agent.budget import BudgetSpent, StepSpent
-from fastslow.agent.errors import AgentError, ToolsetFailed
+from fastslow.agent.errors import AgentError, EngineError, ToolsetFailed
 from fastslow.agent.events import Event, Exit, NetworkUsed, Notice, Result, StepFinished
 from fastslow.agent.gate import Stopped
 from fastslow.agent.loop import Branch
@@ -45,7 +45,11 @@ class Life:
                 self.exit, self.reason, self.cancelled = Exit.CANCELLED, "cancelled by the user", error
             else:  # nobody cancelled the run
                 self.exit, self.reason = Exit.FAILED, "something that the run waited for was cancelled"
-        except (AgentError, SandboxError, ToolDefinitionError) as error:  # the last: two tools of one name
+        except EngineError as error:
+            self.exit, self.reason = Exit.SERVER, str(error)
+        except SandboxError as error:
+            self.exit, self.reason = Exit.SANDBOX, str(error)
+        except (AgentError, ToolDefinitionError) as error:  # the latter: two tools of one name
             self.exit, self.reason = Exit.FAILED, str(error)
 
     def connection(self, workspace: Workspace) -> NetworkUsed:

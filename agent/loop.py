@@ -63,6 +63,11 @@ class Branch:
         self.ledger = self.run.ledger.step() if self.name else self.run.ledger
         self.calls = Calls(self.run, self.name, self.ledger)
 
+    def begin_with(self, hint: str) -> None:
+        """Tell the model something before its first turn."""
+        self.start = with_hint(self.start, hint)
+        self.state = replace(self.state, transcript=self.start)
+
     async def loop(self) -> AsyncGenerator[Event, None]:
         """Run turns until the branch is done. Raises `BudgetSpent`, `StepSpent`, and what the engine raises."""
         while self.done is None:
@@ -75,7 +80,7 @@ class Branch:
                     async for event in events:
                         yield event
             else:
-                self._follow(self.run.strategy.after_text(self._current_state(), self.reply), asked=True)
+                self.follow(self.run.strategy.after_text(self._current_state(), self.reply), asked=True)
 
     # --- a turn ------------------------------------------------------------------------------
 
@@ -154,10 +159,10 @@ class Branch:
         self.state = replace(self.state, made=self.run.made)
         return self.state
 
-    def _follow(self, move: Move, *, asked: bool = False) -> None:
+    def follow(self, move: Move, *, asked: bool = False) -> None:
         """Do what the strategy says. asked: the turn that ended called nothing, so another one asks once more."""
+        self.done = replace(move, answer=move.answer or self.partial) if isinstance(move, Done) else None
         if isinstance(move, Done):
-            self.done = replace(move, answer=move.answer or self.partial)
             return
         state, history = self.state, self.start if move.restart else self.state.transcript
         self.state = replace(
@@ -205,7 +210,7 @@ class Branch:
                 raise GaveUp(why)
             self.done = Done(why, ok=False)  # the trunk may know another way
         if self.done is None:
-            self._follow(self.run.strategy.after_calls(self._current_state(), gave))
+            self.follow(self.run.strategy.after_calls(self._current_state(), gave))
 
     async def _call(self, call: ToolCall) -> AsyncGenerator[Event, None]:
         before = self._last_if_unchanged(call)

@@ -13,6 +13,7 @@ from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.modes import ModePolicy, Think
 from fastslow.agent.texts import check_history, check_out, check_text
 from fastslow.agent.transcript import Message
+from fastslow.agent.tree.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class RunOptions:
     or `"last"`: the task follows it in one conversation, with its files and variables. history: what was said before,
     where somebody else holds the conversation (a chat client); not with `after`. out: folder for the files that the run
     makes. ask, think, policy, budget, instructions: see `Agent`. key: names the run for whoever may ask twice: the same
-    key again goes on with the run that has it, and one that was answered is only told again.
+    key again goes on with the run that has it, and one that was answered is only told again. tree: a folder that the
+    run works on a copy of; what it changed there is in `Result.changes`.
     """
 
     files: Iterable[str | Path] = ()
@@ -38,6 +40,7 @@ class RunOptions:
     budget: Budget | None = None
     instructions: str | None = None
     key: str = ""
+    tree: Tree | None = None
 
     def __post_init__(self) -> None:
         if self.after and self.history:
@@ -68,6 +71,7 @@ class OptionFields(TypedDict, total=False):
     budget: Budget | None
     instructions: str | None
     key: str
+    tree: Tree | None
 
 
 def merged(options: RunOptions | None, fields: OptionFields) -> RunOptions:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fastslow.agent.budget import Ledger
+from fastslow.agent.changes import ChangeSet
 from fastslow.agent.engine.types import Engine
-from fastslow.agent.events import TurnFinished
+from fastslow.agent.events import CheckFinished, TurnFinished
 from fastslow.agent.gate import Gate
 from fastslow.agent.modes import ModePolicy
 from fastslow.agent.output import Form
@@ -25,7 +26,8 @@ class Run:
     fixed: tools that are offered to the model all the time; toolsets: what lists the others. functions: tools that code
     in the sandbox may call. form: what the answer must be, None for words. changes: how many calls may have changed
     something so far. made: files that the run made or changed. spent_within: the model's replies in the runs
-    that a call of this one was carried out by, None where nothing is kept.
+    that a call of this one was carried out by, None where nothing is kept. check: the last one. changed: tells what
+    the run has changed so far in its copy of a folder, None where it has none.
     """
 
     id: str
@@ -47,6 +49,8 @@ class Run:
     changes: int = 0
     made: frozenset[str] = frozenset()
     spent_within: Callable[[str], Iterable[TurnFinished]] | None = None
+    check: CheckFinished | None = None
+    changed: Callable[[], ChangeSet] | None = None
     toolsets: tuple[Callable[[], Sequence[Tool]], ...] = ()
     _toolbox: Toolbox = field(default_factory=Toolbox)
 

@@ -6,8 +6,8 @@ import asyncio
 import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -16,8 +16,9 @@ from typing import Protocol
 
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.outbox import Outbox
+from fastslow.agent.record.contents import Kept
 from fastslow.agent.texts import as_path, check_name
-from fastslow.sandbox import Changes, Egress, FileInfo, HostFunction, Limits, Sandbox, SandboxError, Session
+from fastslow.sandbox import Changes, Egress, FileInfo, HostFunction, Limits, Mode, Sandbox, SandboxError, Session, TreeFile
 from fastslow.tools.lenient import without_surrogates
 from fastslow.tools.result import LIMIT, clip
 
@@ -27,6 +28,14 @@ FILES_SECONDS = 300.0  # for all files that are taken out at once
 ROW = 200  # bytes of the journal for a name, beside the name itself
 SHOWN = 5  # names of files with one reason
 REMOVED = 200  # files in one command
+# The model may look at what it changed, and go back, with the commands that it knows. Nobody here obeys what it says.
+BASELINE = """\
+{ git init -q --template= -b main . && git config user.name fastslow && git config user.email fastslow@localhost &&
+git config core.compression 1 && git config gc.auto 0 && mkdir -p .git/info &&
+printf '%s\\n' __pycache__/ .pytest_cache/ .mypy_cache/ .ruff_cache/ node_modules/ .skills/ > .git/info/exclude &&
+git add -A -f . && git commit -q --no-verify --allow-empty -m 'The project as it was given'; } >/dev/null 2>&1 ||
+rm -rf .git"""
+NEW = Kept(None)
 PREVIEW = 3  # first lines of a text file that the model is shown with its name
 LOST_VARIABLES = "\n(The interpreter was started anew: variables and imports are gone, files are as they were.)"
 TAKEN = "the name is taken by what this run did not make"
@@ -34,6 +43,7 @@ MANY_NAMES = "it made and changed too many files (Limits.traffic)"
 STOPPED = "\n(So many files were made and changed that later changes are not kept in case the run is interrupted.)"
 LATER = "\n(Files are as an earlier call left them: later changes could not be kept.)"
 BARE = "\n(Files are back without links, empty folders and permissions; what ran in the background has ended.)"
+CONFLICTS = "\n(The user changed these files meanwhile, too, in other ways: {}. They are as you left them.)"
 LOST_FILES = "\n(These files could not be kept and are gone: {}.)"
 
 
@@ -57,14 +67,27 @@ class Record(Protocol):
     def holds(self, digest: str) -> bool:
         """Whether a content is there. Digests that the sandbox told are not asked for: it would get at others' so."""
 
-    def save(self, files: Mapping[str, str | None], removed: tuple[str, ...], *, whole: bool) -> None:
-        """files: by path the digests of those that changed, None for one that is not kept. whole: of all."""
+    def save(self, files: Mapping[str, Kept], removed: tuple[str, ...], *, whole: bool) -> None:
+        """files: those that changed, by path. whole: all of them."""
 
     def stop(self) -> None:
         """Later changes are not written down."""
 
     def versions(self, path: str) -> set[str]:
         """The digests that a file had, as the run left it at any time."""
+
+
+class TreeSource(Protocol):
+    """The user's folder on its way into a workspace, the same each time that it is asked for."""
+
+    def files(self) -> Iterator[TreeFile]:
+        """All of its files. Runs in a thread."""
+
+    def base(self) -> dict[str, Kept]:
+        """What they are, once all were taken."""
+
+    def content(self, path: str) -> bytes | None:
+        """One of them, then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +108,7 @@ class Given:
             return file.read(size)
 
 
-def checked(files: Iterable[str | Path], largest: int) -> tuple[Path, ...]:
+def checked_files(files: Iterable[str | Path], largest: int) -> tuple[Path, ...]:
     """The task's files as paths; FileNotFoundError or ConfigurationError before anything was started."""
     paths = tuple(map(partial(as_path, "a file"), files))
     for path in paths:
@@ -132,15 +155,18 @@ async def shown(text: str, workspace: Workspace | None) -> str:
 class Restored:
     """What a workspace starts with when its run goes on.
 
-    files: contents by path, None for one that was too large to keep. stopped: later changes were not written down.
-    cells: the code that ran in the interpreter, in order, and whether it succeeded; None where it must not run again.
-    commands: whether commands ran besides, which are not run again.
+    files: contents by path, None for one that was too large to keep. kept: their digests and modes. stopped: later
+    changes were not written down. cells: the code that ran in the interpreter, in order, and whether it succeeded; None
+    where it must not run again. commands: whether commands ran besides, which are not run again. conflicts: files that
+    the user changed meanwhile as well, in a way that does not go together with what was done here.
     """
 
     files: Mapping[str, bytes | None]
+    kept: Mapping[str, Kept]
     cells: tuple[tuple[str, bool], ...] | None
     stopped: bool = False
     commands: bool = False
+    conflicts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +183,7 @@ class Workspace:
     egress: connections of its code that are over; whoever reads them takes them out.
     record: where the workspace is written down, if anywhere.
     history: what was written down, for a session that takes the place of an earlier one.
-    functions: what its code may call.
+    functions: what its code may call. tree: a folder of the user's that it holds a copy of.
     """
 
     def __init__(
@@ -167,6 +193,7 @@ class Workspace:
         record: Record | None = None,
         history: Callable[[], Restored | None] | None = None,
         functions: Sequence[HostFunction] = (),
+        tree: TreeSource | None = None,
     ) -> None:
         self.egress: deque[Egress] = deque()
         self._sandbox = sandbox
@@ -174,10 +201,11 @@ class Workspace:
         self.record = record
         self._history = history
         self._functions = functions
+        self.tree = tree
         self._restored: Restored | None = None
         self._renewals = RENEWALS
         self._renewing = asyncio.Lock()
-        self._before: dict[str, str] = {}
+        self._before: dict[str, Kept] = {}  # what the user gave, by path
         self._counted: set[str] = set()  # digests of contents that we have seen ourselves
         self._saved: int | None = None  # the number of the workspace's state that is written down
         self._stopped = False  # nothing more is written down
@@ -195,7 +223,6 @@ class Workspace:
         await self._end()
 
     def _start(self) -> None:
-        self._restored = self._history() if self._history else None
         self._saved = None
         self._opening = asyncio.create_task(self._open())
 
@@ -234,23 +261,63 @@ class Workspace:
                     break
             return True
 
+    async def hand_over(self, other: Workspace) -> None:
+        """Go on as the workspace of another run that follows, in the session as it is, with all its variables. What the
+        user changed in the folder meanwhile goes in."""
+        self._files, self._history, self._functions = other._files, other._history, other._functions
+        self.record, self.tree = other.record, other.tree
+        self._saved, self._stopped, self._renewals, self._notes = None, False, RENEWALS, []
+        self._out = self._names = 0
+        if not self._is_open or not self._history:
+            await self._end()
+            self._start()
+            return
+        session = await self.session()
+        try:
+            if self.tree:
+                await asyncio.to_thread(deque, self.tree.files(), 0)  # which writes them down
+                self._before = self.tree.base()
+            await self._put_files(session)
+            restored = self._history()
+            if restored:
+                self._told = await self._put_back(session, restored)
+                self._told += CONFLICTS.format(some(restored.conflicts)) if restored.conflicts else ""
+        except SandboxError:  # it died meanwhile
+            await self._end()
+            self._start()
+
     async def _open(self) -> Session:
         session = await self._sandbox.session(on_egress=self.egress.append)
         try:
             if self._functions:
                 await session.offer(self._functions)
-            for file in self._files:
-                try:
-                    self._before[file.name] = (await session.put(file.name, file.content)).digest
-                except (OSError, ValueError) as error:
-                    raise SandboxError(f"{file.name} does not go into the sandbox: {error}") from error
-            self._counted |= {*self._before.values()}
+            if self.tree:
+                await self._put_tree(session, self.tree)
+            self._restored = self._history() if self._history else None
+            await self._put_files(session)
             if self._restored:
                 await self._restore(session, self._restored)
         except BaseException:
             await session.aclose()
             raise
         return session
+
+    async def _put_files(self, session: Session) -> None:
+        for file in self._files:
+            try:
+                self._before[file.name] = Kept((await session.put(file.name, file.content)).digest)
+            except (OSError, ValueError) as error:
+                raise SandboxError(f"{file.name} does not go into the sandbox: {error}") from error
+        self._counted |= {kept.digest for kept in self._before.values() if kept.digest}
+
+    async def _put_tree(self, session: Session, tree: TreeSource) -> None:
+        """Copy the user's folder in, as the first commit of a repository that is not the user's."""
+        try:
+            await session.put_tree(tree.files())
+        except (OSError, ValueError) as error:
+            raise SandboxError(f"the folder does not go into the sandbox: {error}") from error
+        self._before = tree.base()
+        await session.shell(BASELINE)
 
     async def _restore(self, session: Session, restored: Restored) -> None:
         """Run the cells again for the sake of the variables, then put the files as they were, whatever those did."""
@@ -259,24 +326,33 @@ class Workspace:
             if (await session.run(code)).status != ("ok" if ok else "error"):
                 gone = LOST_VARIABLES
                 break
-        there, lost = {info.path for info in await session.files()}, []
-        for path, content in restored.files.items():
+        lost = await self._put_back(session, restored)
+        self._told = (
+            gone
+            + (BARE if restored.commands else "")
+            + lost
+            + (LATER if restored.stopped else "")
+            + (CONFLICTS.format(some(restored.conflicts)) if restored.conflicts else "")
+        )
+
+    async def _put_back(self, session: Session, restored: Restored) -> str:
+        """Make the files what they were, and say which could not be."""
+        there = {info.path: Kept(info.digest, info.mode) for info in await session.files()}
+        lost = []
+        for path in restored.files:
+            kept = restored.kept.get(path)
+            if kept and kept == there.get(path):
+                continue
             try:
+                content = restored.files[path]
                 if content is not None:
-                    self._counted.add((await session.put(path, content)).digest)
+                    self._counted.add((await session.put(path, content, mode=_mode(kept))).digest)
                 elif path not in there:
                     lost.append(path)
             except (OSError, ValueError):  # no room, say: the code that ran again may have filled it
                 lost.append(path)
-        extra = [shlex.quote(path) for path in there - restored.files.keys()]
-        for start in range(0, len(extra), REMOVED):
-            await session.shell("rm -f -- " + " ".join(extra[start : start + REMOVED]))
-        self._told = (
-            gone
-            + (BARE if restored.commands else "")
-            + (LOST_FILES.format(some(lost)) if lost else "")
-            + (LATER if restored.stopped else "")
-        )
+        await _remove(session, there.keys() - restored.files.keys())
+        return LOST_FILES.format(some(lost)) if lost else ""
 
     def told(self) -> str:
         """What the model must be told of a restored session, once; mostly nothing."""
@@ -319,14 +395,14 @@ class Workspace:
             self._told += STOPPED
             self._notes.append(f"the workspace was not written down to the end: {MANY_NAMES}")
             return
-        files: dict[str, str | None] = {}
+        files: dict[str, Kept] = {}
         refused: list[tuple[str, str]] = []
         end = time.monotonic() + FILES_SECONDS
         for info in changes.changed:
             try:
-                files[info.path] = await self._digest(record, session, info, end)
+                files[info.path] = Kept(await self._digest(record, session, info, end), info.mode)
             except (OSError, ValueError) as error:  # gone meanwhile, or too much
-                files[info.path] = None
+                files[info.path] = Kept(None, info.mode)
                 if not info.left:
                     refused.append((info.path, _why(error)))
         record.save(files, changes.removed, whole=changes.whole or self._saved is None)
@@ -376,10 +452,33 @@ class Workspace:
             raise RuntimeError("use a workspace with `async with`")
         return await asyncio.shield(self._opening)
 
+    async def altered(self, which: Callable[[str], bool]) -> tuple[str, ...]:
+        """Files of the user's, of some, that are not as they were given any more."""
+        there = {info.path: Kept(info.digest, info.mode) for info in await (await self.session()).files()}
+        return tuple(path for path, kept in self._before.items() if there.get(path) != kept and which(path))
+
+    @asynccontextmanager
+    async def restored(self, paths: Sequence[str]) -> AsyncIterator[None]:
+        """Some files of the tree as they were given, for a while. `SandboxError`."""
+        session = await self.session()
+        there = {info.path: info for info in await session.files()}
+        now = {path: await session.get(path) for path in paths if path in there}
+        try:
+            for path in paths:
+                await session.put(path, self._content(path), mode=_mode(self._before[path]))
+            yield
+        finally:
+            for path, content in now.items():
+                await session.put(path, content, mode=there[path].mode)
+            await _remove(session, [path for path in paths if path not in now])
+
+    def _content(self, path: str) -> bytes:
+        return (self.tree.content(path) if self.tree else None) or b""
+
     async def collect(self, folder: Path, below: str = "") -> Brought:
         """Bring out the files that the run made or changed, see `Outbox`; none when no session ever came up."""
-        if self._opening is None or not (self._is_open or self._restored):
-            return Brought()
+        if self.tree or self._opening is None or not (self._is_open or self._restored):
+            return Brought(told=tuple(self._notes))
         session = await self.session()
         changes = await session.changes()
         if not (changes.changed or changes.left):
@@ -389,7 +488,7 @@ class Workspace:
         refused = [(one.path or "others", one.reason) for one in changes.left]
         paths, renamed = [], []
         for info in changes.changed:
-            if self._before.get(info.path) == info.digest:
+            if self._before.get(info.path, NEW).digest == info.digest:
                 continue
             try:
                 path, named = await self._bring(outbox, session, info, end)
@@ -427,7 +526,7 @@ class Workspace:
 
     def _versions(self, path: str) -> set[str]:
         made = self.record.versions(path) if self.record else set()
-        return made - {self._before.get(path, "")}
+        return made - {self._before.get(path, NEW).digest}
 
 
 def _why(error: OSError | ValueError) -> str:
@@ -443,6 +542,16 @@ def grouped(refused: Sequence[tuple[str, str]]) -> list[str]:
     for name, reason in refused:
         reasons.setdefault(reason[:300], []).append(name)
     return [f"{some(names)} ({reason})" for reason, names in reasons.items()]
+
+
+async def _remove(session: Session, paths: Iterable[str]) -> None:
+    names = [shlex.quote(path) for path in paths]
+    for start in range(0, len(names), REMOVED):
+        await session.shell("rm -f -- " + " ".join(names[start : start + REMOVED]))
+
+
+def _mode(kept: Kept | None) -> Mode | None:
+    return kept.mode if kept else None  # type: ignore[return-value]  # the journal holds one of the three
 
 
 def some(names: Sequence[str]) -> str:

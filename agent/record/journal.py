@@ -23,11 +23,11 @@ from typing import Any, TextIO
 from fastslow.agent.errors import JournalBroken, RunBusy, RunFollowed, RunUnknown
 from fastslow.agent.events import Event, Exit, RunFinished, RunResumed, RunStarted, TurnFinished, TurnStarted
 from fastslow.agent.folders import no_link, state_folder
-from fastslow.agent.record.contents import STOPPED, Contents, latest, store
+from fastslow.agent.record.contents import REGULAR, STOPPED, Contents, given, latest, store
 from fastslow.agent.record.jsonl import from_json, to_json
 from fastslow.agent.texts import check_path
 
-SCHEMA = 4  # of the tables and of the events in them; raised with each change that older code cannot read
+SCHEMA = 5  # of the tables and of the events in them; raised with each change that older code cannot read
 INCREMENTAL = 2  # SQLite's number of the mode in which free pages go back to the disk without a copy of the file
 BUSY_SECONDS = 30.0  # how long to wait for another process that writes
 _TABLES = """
@@ -41,7 +41,8 @@ CREATE TABLE events (
     PRIMARY KEY (run, number)
 );
 CREATE TABLE files (
-    run TEXT NOT NULL, number INTEGER NOT NULL, path TEXT NOT NULL, digest TEXT, PRIMARY KEY (run, number, path)
+    run TEXT NOT NULL, number INTEGER NOT NULL, path TEXT NOT NULL, digest TEXT, mode TEXT NOT NULL,
+    PRIMARY KEY (run, number, path)
 ) WITHOUT ROWID;
 CREATE TABLE contents (digest TEXT NOT NULL, part INTEGER NOT NULL, content BLOB NOT NULL, PRIMARY KEY (digest, part));
 """
@@ -94,7 +95,7 @@ class Written:
     events: tuple[Event, ...]
     finished: RunFinished | None
     inputs: Mapping[str, bytes]
-    workspace: Mapping[str, bytes | None] | None
+    workspace: Contents | None
     seconds: float
     spent: tuple[TurnFinished, ...]
     stopped: bool = False
@@ -229,12 +230,12 @@ class Journal:
         if not rows:
             raise RunUnknown(f"the run {run} was never begun; start it again")
         events = [_decoded(run, text) for _, text in rows]
-        last = events[-1]
+        last, started = events[-1], _started(run, events)
         return Written(
-            started=_started(run, events),
+            started=started,
             events=tuple(event for event in events if not isinstance(event, RunFinished)),
             finished=last if isinstance(last, RunFinished) else None,
-            inputs=self._inputs(run),
+            inputs=self._inputs(run, started.files),
             workspace=self._workspace(run),
             spent=tuple(event for event in events[: _out_of_budget(events)] if isinstance(event, TurnFinished)),
             seconds=_active([at for at, _ in rows], events),
@@ -260,7 +261,7 @@ class Journal:
             database.execute("INSERT INTO events VALUES (?, 1, ?, ?)", (new, time.time(), _encoded(first)))
             copied = "SELECT ?, number, at, event FROM events WHERE run = ? AND number > 1 AND number < ?"
             database.execute(f"INSERT INTO events {copied}", (new, run, turns[turn]))
-            kept = "SELECT ?, number, path, digest FROM files WHERE run = ? AND number >= 0 AND number < ?"
+            kept = "SELECT ?, number, path, digest, mode FROM files WHERE run = ? AND number >= 0 AND number < ?"
             database.execute(f"INSERT INTO files {kept}", (new, run, turns[turn]))
 
     # --- removing --------------------------------------------------------------------------------
@@ -324,9 +325,9 @@ class Journal:
             return None
         return Contents(self.rows, latest(self.rows, run))
 
-    def _inputs(self, run: str) -> Mapping[str, bytes]:
-        given = Contents(self.rows, dict(self.rows("SELECT path, digest FROM files WHERE run = ? AND number = 0", run)))
-        return {path: content for path, content in given.items() if path and content is not None}
+    def _inputs(self, run: str, names: Sequence[str]) -> Mapping[str, bytes]:
+        files = Contents(self.rows, given(self.rows, run))
+        return {name: content for name in names if name in files and (content := files[name]) is not None}
 
     @contextmanager
     def _locked(self, name: str, what: str) -> Iterator[None]:
@@ -361,8 +362,8 @@ class Journal:
             "INSERT INTO runs (run, task, model, forked, after, parent, key, started) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             row,
         )
-        files = [(first.run, 0, path.name, store(database, path)) for path in inputs]
-        database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", files)
+        files = [(first.run, 0, path.name, store(database, path.read_bytes()), REGULAR) for path in inputs]
+        database.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?)", files)
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """What a query finds, for the modules of this room."""

@@ -13,7 +13,7 @@ from hashlib import sha256
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
-from fastslow.agent.record.contents import CLAIMED, GONE, PART, STOPPED, latest, packed
+from fastslow.agent.record.contents import CLAIMED, GONE, PART, REGULAR, STOPPED, Kept, latest, packed
 from fastslow.agent.record.journal import Journal
 
 ROWS = 500  # parts that wait for a transaction
@@ -43,7 +43,7 @@ class KeptWorkspace:
         query = "SELECT DISTINCT digest FROM files WHERE run = ? AND number > 0 AND path = ? AND digest IS NOT NULL"
         return {digest for [digest] in self._journal.rows(query, self._run, path)}
 
-    def save(self, files: Mapping[str, str | None], removed: tuple[str, ...], *, whole: bool) -> None:
+    def save(self, files: Mapping[str, Kept], removed: tuple[str, ...], *, whole: bool) -> None:
         run = self._run
         with self._journal.transaction() as database:
             [[number]] = database.execute("SELECT coalesce(max(number), 0) FROM events WHERE run = ?", (run,))
@@ -52,20 +52,20 @@ class KeptWorkspace:
                 there = latest(self._journal.rows, run)
                 gone = there.keys() - files.keys()
                 database.execute("DELETE FROM files WHERE run = ? AND path = '' AND digest = ?", (run, STOPPED))
-                files = {path: digest for path, digest in files.items() if there.get(path, GONE) != digest}
+                files = {path: kept for path, kept in files.items() if there.get(path) != kept}
             self._store(database)
-            rows = [(run, number, path, digest) for path, digest in files.items()]
-            rows += [(run, number, path, GONE) for path in gone]
-            database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+            rows = [(run, number, path, kept.digest, kept.mode) for path, kept in files.items()]
+            rows += [(run, number, path, GONE, REGULAR) for path in gone]
+            database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", rows)
             if not database.execute("SELECT 1 FROM files WHERE run = ? AND path = ''", (run,)).fetchone():
-                database.execute("INSERT INTO files VALUES (?, ?, '', NULL)", (run, number))
+                database.execute("INSERT INTO files VALUES (?, ?, '', NULL, ?)", (run, number, REGULAR))
             database.execute("DELETE FROM files WHERE run = ? AND number = ?", (run, CLAIMED))
 
     def stop(self) -> None:
         run = self._run
         with self._journal.transaction() as database:
             [[number]] = database.execute("SELECT coalesce(max(number), 0) FROM events WHERE run = ?", (run,))
-            database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, '', ?)", (run, number, STOPPED))
+            database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, '', ?, ?)", (run, number, STOPPED, REGULAR))
 
     async def add(self, digest: str, parts: Iterator[bytes]) -> None:
         self._added.add(digest)
@@ -74,8 +74,8 @@ class KeptWorkspace:
             self._size += len(data)
             if self._size >= AT_ONCE or len(self._waiting) >= ROWS:
                 with self._journal.transaction() as database:
-                    claims = {(self._run, CLAIMED, waiting, waiting) for waiting, _, _ in self._waiting}
-                    database.executemany("INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?)", claims)
+                    claims = {(self._run, CLAIMED, waiting, waiting, REGULAR) for waiting, _, _ in self._waiting}
+                    database.executemany("INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?)", claims)
                     self._store(database)
                 await asyncio.sleep(0)
 

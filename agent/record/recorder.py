@@ -22,6 +22,8 @@ from fastslow.agent.events import (
     CallFinished,
     CallOutput,
     CallStarted,
+    CheckFinished,
+    CheckStarted,
     Compacted,
     Consent,
     Event,
@@ -185,6 +187,14 @@ class Recorder:
             raise JournalEnded("the journal holds no further result of a tool")
         return None
 
+    def check(self, number: int) -> CheckFinished | None:
+        """What the check of that number found before."""
+        if past := self._said.get((CheckFinished, number)):
+            return past[0]  # type: ignore[return-value]  # the key holds the type
+        if self.replaying:
+            raise JournalEnded("the journal holds no further check")
+        return None
+
     def consents(self, branch: str, call_id: str) -> tuple[bool, Sequence[Consent]]:
         """Whether a call is only told again, so that nothing of it runs; and what was decided of it before."""
         if past := self._results.get((branch, call_id)):
@@ -244,6 +254,8 @@ def _key(event: Event) -> Key:
             return type(event), event.branch
         case StepStarted() | StepFinished():
             return type(event), event.step
+        case CheckStarted() | CheckFinished():
+            return type(event), event.number
         case Notice():
             return Notice, event.text
         case _:

@@ -11,15 +11,22 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from fastslow.agent.check import Check
 from fastslow.agent.engine.profiles import Profile, find_profile
 from fastslow.agent.engine.scripted import ScriptedModel
 from fastslow.agent.engine.types import Engine
 from fastslow.agent.errors import ConfigurationError, JournalBroken, RunUnknown
 from fastslow.agent.events import CallFinished, CallStarted, Event, Exit, RunResumed, RunStarted, TurnFinished
 from fastslow.agent.plan import ANSWER, PLAN
+from fastslow.agent.record.carry import carried
 from fastslow.agent.record.journal import Journal, Written
 from fastslow.agent.record.kept import KeptWorkspace
 from fastslow.agent.record.recorder import Recorder
+from fastslow.agent.record.trees import KeptTree, has_changes, is_kept
+from fastslow.agent.tree.outline import outline
+from fastslow.agent.tree.select import select
+from fastslow.agent.tree.taking import Taken
+from fastslow.agent.tree.tree import Tree
 from fastslow.agent.transcript import Assistant, Message, ToolResult, User, from_dict
 from fastslow.agent.workspace import Given, Record, Restored, described
 from fastslow.tools.fenced import unfenced_python
@@ -33,7 +40,7 @@ class Start:
     it, and there: the files that they leave it. record, history: of its workspace. resumed: what to say first of a run
     that goes on, at most one event. seconds: for which it was carried out before. spent: the replies that used its
     budget up: it gets that once more. written: how it began, of a run that goes on. engine: takes the place of the
-    agent's. notices: what the user should know of the start.
+    agent's. notices: what the user should know of the start. folder: what it works on a copy of; tree: the copy.
     """
 
     run: str
@@ -51,6 +58,18 @@ class Start:
     written: RunStarted | None = None
     engine: Engine | None = None
     notices: tuple[str, ...] = ()
+    folder: Tree | None = None
+    tree: KeptTree | None = None
+
+    @property
+    def check(self) -> Check | None:
+        """The command that proves the work."""
+        return Check(self.folder.test, self.folder.protect) if self.folder and self.folder.test else None
+
+    @property
+    def outline(self) -> str:
+        """What the folder holds, for the model."""
+        return outline(self.tree.paths()) if self.tree else ""
 
 
 def new_id() -> str:
@@ -66,9 +85,10 @@ def begin(
     after: str = "",
     history: tuple[Message, ...] = (),
     notices: tuple[str, ...] = (),
+    tree: Taken | None = None,
 ) -> Iterator[Start]:
     """A new run. after: one in the journal that was answered; the new one goes on from there. history: what was said
-    before, where the journal does not know."""
+    before, where the journal does not know. tree: what it gets of a folder of the user's."""
     run, given = new_id(), tuple(Given(path.name, path) for path in files)
     if journal is None:
         yield Start(run, task, given, Recorder(), earlier=history, notices=notices)
@@ -78,7 +98,12 @@ def begin(
     with journal.hold(run):
         recorder = Recorder(journal.writer(run, files))
         kept, restored = KeptWorkspace(journal, run), partial(_restored, journal, run, after, given)
-        yield Start(run, task, given, recorder, after, earlier, there, kept, restored)
+        names = frozenset(file.name for file in (*there, *given))
+        start = Start(run, task, given, recorder, after, earlier, there, kept, restored)
+        if tree:
+            copy = KeptTree(journal, run, tree.selection, names)
+            start = replace(start, folder=tree.tree, tree=copy, notices=tree.notices)
+        yield start
 
 
 @contextmanager
@@ -107,6 +132,8 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
             written.seconds,
             written.spent,
             written.started,
+            folder=written.started.tree,
+            tree=_tree(journal, written.started, there),
         )
 
 
@@ -153,9 +180,19 @@ def _given(written: Written, *, replaying: bool = False) -> tuple[Given, ...]:
     return tuple(Given(name, written.inputs.get(name, b"")) for name in written.started.files)
 
 
-def asked(task: str, files: tuple[Given, ...]) -> User:
+def _tree(journal: Journal, started: RunStarted, there: tuple[Given, ...]) -> KeptTree | None:
+    """The tree of a run that goes on: as it was taken, or taken now where the run ended before that was done."""
+    if started.tree is None:
+        return None
+    selection = None if is_kept(journal, started.run) else select(started.tree)
+    names = frozenset([*(file.name for file in there), *started.files])
+    return KeptTree(journal, started.run, selection, names)
+
+
+def asked(task: str, files: tuple[Given, ...], outline: str = "") -> User:
     """A task as the model is told it."""
-    return User(f"{task}\n\nFiles:\n{described(files)}" if files else task)
+    parts = [task, f"Files:\n{described(files)}" if files else "", outline]
+    return User("\n\n".join(filter(None, parts)))
 
 
 def _left(journal: Journal, run: str, *, replaying: bool = False) -> tuple[tuple[Message, ...], tuple[Given, ...]]:
@@ -175,7 +212,7 @@ def _left(journal: Journal, run: str, *, replaying: bool = False) -> tuple[tuple
     given = _given(written, replaying=replaying)
     answer = Assistant(written.finished.result.answer)
     said = (*earlier, asked(written.started.task, given), *_said(written.events), answer)
-    if written.workspace is None:
+    if written.workspace is None or written.started.tree:
         return said, tuple({file.name: file for file in (*there, *given)}.values())
     return said, tuple(Given(path, content) for path, content in written.workspace.items() if content is not None)
 
@@ -200,14 +237,18 @@ def _restored(journal: Journal, run: str, after: str, given: tuple[Given, ...]) 
     if after:
         left = journal.read(after)
         before = _restored(journal, after, left.started.after, _given(left))
+        if before and is_kept(journal, run) and is_kept(journal, after):
+            told = carried(journal, after, run)
+            before = replace(before, files=told.files, kept=told.kept, conflicts=tuple(told.conflicts))
     if before:
         new = {file.name: file.head(file.size) for file in given}
-        before = replace(before, files=ChainMap(new, before.files))  # type: ignore[arg-type]  # nobody writes to it
+        kept = {path: kept for path, kept in before.kept.items() if path not in new}
+        before = replace(before, files=ChainMap(new, before.files), kept=kept)  # type: ignore[arg-type]  # only read
     try:
         written = journal.read(run)
     except RunUnknown:  # it is about to begin
         return before
-    if written.workspace is None:
+    if written.workspace is None or (before and not has_changes(journal, run)):
         return before
     begun = {(e.branch, e.call.id): e for e in written.events if isinstance(e, CallStarted) and not e.parent}
     ends = [e for e in written.events if isinstance(e, CallFinished) and not e.parent and e.name == "python"]
@@ -223,6 +264,7 @@ def _restored(journal: Journal, run: str, after: str, given: tuple[Given, ...]) 
     commands = any(isinstance(e, CallFinished) and e.name == "shell" for e in written.events)
     return Restored(
         written.workspace,
+        written.workspace.kept,
         (*(earlier or ()), *cells) if again else None,
         written.stopped,
         commands or bool(before and before.commands),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from fastslow.agent.engine.types import Reply
+from fastslow.agent.events import CheckFinished
 from fastslow.agent.modes import Kind
 from fastslow.agent.plan import ANSWER
-from fastslow.agent.strategy.strategy import Next, State
+from fastslow.agent.prompts import prompt
+from fastslow.agent.strategy.strategy import Done, Move, Next, State
 from fastslow.tools import clip
 
+CHECKS = 6  # answers that may fail the check, after which a run ends
 RETRIES = 2  # times that a branch asks for an answer once more
 FAILURES = 2  # turns in a row whose calls all failed, or calls that were repeated, after which one turn thinks
 THOUGHTS = 2000  # characters of lost thoughts that are quoted
@@ -43,6 +47,20 @@ def unformed(state: State, reply: Reply) -> Next | None:
         return None
     hint = f"Give this answer with the answer tool: {clip(reply.content, 4000)}"
     return Next(Kind.EXTRACT, "structured answer", hint=hint, force=ANSWER)
+
+
+def after_check(done: Done, checks: tuple[CheckFinished, ...]) -> Move:
+    """How to go on where the work is not proven: think about what failed, and where it failed so before, with all that
+    was changed in view."""
+    last = checks[-1]
+    if len(checks) >= CHECKS:
+        why = f"the check still fails with exit code {last.exit_code}, after {len(checks)} tries: {last.command}"
+        return replace(done, ok=False, why=why)
+    blanks = {"command": last.command, "code": last.exit_code, "output": last.output, "answer": clip(done.answer, 1000)}
+    files = f"These files were put back as they were given: {', '.join(last.restored)}.\n" if last.restored else ""
+    diff = f"\nThe same failure as before. All that you changed so far:\n{last.diff}" if last.diff else ""
+    why = "the check fails as before" if last.diff else "the check fails"
+    return Next(Kind.REPAIR, why, hint=prompt("check_failed", **blanks, files=files, diff=diff))
 
 
 def says_nothing(reply: Reply) -> bool:

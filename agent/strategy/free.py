@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastslow.agent.engine.types import Reply
-from fastslow.agent.events import CallFinished
+from fastslow.agent.events import CallFinished, CheckFinished
 from fastslow.agent.modes import Kind
 from fastslow.agent.plan import GIVE_UP, PLAN, Plan
 from fastslow.agent.prompts import template
-from fastslow.agent.strategy.common import FAILURES, is_usable, unformed, unusable
+from fastslow.agent.strategy.common import FAILURES, after_check, is_usable, unformed, unusable
 from fastslow.agent.strategy.strategy import Done, Move, Next, State
 from fastslow.tools import Tool
 
@@ -44,6 +44,9 @@ class Free:
         if state.repeats >= FAILURES:
             return Next(Kind.REPAIR, "repeated calls")
         return Next(Kind.CALL, "go on")
+
+    def after_check(self, state: State, done: Done, checks: tuple[CheckFinished, ...]) -> Move:
+        return after_check(done, checks)
 
 
 def after_plan(state: State, result: CallFinished) -> Next:

@@ -25,11 +25,11 @@ from typing import Any
 
 from fastslow.agent.engine.fenced import CODE_TOOL
 from fastslow.agent.engine.types import ANY, NO_CALL, Reply
-from fastslow.agent.events import CallFinished
+from fastslow.agent.events import CallFinished, CheckFinished
 from fastslow.agent.modes import Kind
 from fastslow.agent.plan import PLAN, Plan, Step, plan_tool
 from fastslow.agent.prompts import prompt, template
-from fastslow.agent.strategy.common import FAILURES, RETRIES, is_usable, unformed, unusable
+from fastslow.agent.strategy.common import FAILURES, RETRIES, after_check, is_usable, unformed, unusable
 from fastslow.agent.strategy.free import after_plan
 from fastslow.agent.strategy.strategy import Done, Move, Next, State
 from fastslow.agent.transcript import Assistant, ToolResult
@@ -107,6 +107,9 @@ class Guided:
         if state.repeats >= FAILURES:
             return _next(Kind.REPAIR, "repeated calls")
         return _next(Kind.CALL, "go on")
+
+    def after_check(self, state: State, done: Done, checks: tuple[CheckFinished, ...]) -> Move:
+        return after_check(done, checks)
 
 
 def _next(kind: Kind, why: str, **rest: Any) -> Next:

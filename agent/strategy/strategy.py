@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
 from fastslow.agent.engine.types import Reply
-from fastslow.agent.events import CallFinished
+from fastslow.agent.events import CallFinished, CheckFinished
 from fastslow.agent.modes import Kind
 from fastslow.agent.plan import PLAN, Plan
 from fastslow.agent.transcript import Transcript
@@ -145,3 +145,7 @@ class Strategy(Protocol):
 
     def after_calls(self, state: State, results: tuple[CallFinished, ...]) -> Move:
         """After a turn's calls were carried out. results: in the order of the calls, without hints."""
+
+    def after_check(self, state: State, done: Done, checks: tuple[CheckFinished, ...]) -> Move:
+        """After the command that proves the work was red where the run would have been done. checks: those behind each
+        such answer, the last one of all just now."""

@@ -14,15 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from fastslow.agent.engine.types import Reply, Usage
-from fastslow.agent.events import CallDisplay, Compacted, Consent, ModeUsage, NetworkUsed, TurnFinished
+from fastslow.agent.changes import ChangeSet
+from fastslow.agent.events import CallDisplay, CheckFinished, Compacted, Consent, ModeUsage, NetworkUsed, TurnFinished
 from fastslow.agent.modes import Mode
 from fastslow.agent.surfaces.cli.text import clean, one_line, seconds, size
 from fastslow.agent.transcript import ToolCall
+from fastslow.agent.workspace import some
 from fastslow.sandbox import Egress
 from fastslow.tools.fenced import first_block
 
 FOLDED_THOUGHTS = 3  # lines of thinking that stay when it is folded
 FOLDED_OUTPUT = 20  # lines of a tool's output
+LISTED_CHANGES = 40
 NARROW = 52  # columns below which the table leaves one out
 LONGEST_ARGUMENTS = 300  # characters, also of a tool's name
 _LEXERS = {"code": "python", "command": "bash"}
@@ -138,6 +141,30 @@ def picture_line(data: Mapping[str, str | bytes]) -> Text:
 def file_lines(files: Sequence[Path]) -> Text:
     """One line a file, with its size, or that it is gone: somebody removed it, or the run was on another machine."""
     return Text("\n").join([Text(one_line(str(file))).append_text(_size_of(file)) for file in files])
+
+
+def check_line(check: CheckFinished, title: Text) -> Text:
+    """One line: what the command that proves the work found."""
+    mark, style = {"green": ("✓ ", "green"), "red": ("✗ ", "red"), "flaky": ("~ ", "yellow")}[check.verdict]
+    told = {"green": "green", "red": f"red, exit code {check.exit_code}", "flaky": "green, and red the second time"}
+    files = f"also with {one_line(some(check.restored))} as given" if check.restored else ""
+    about = join_dots(told[check.verdict], files, seconds(check.seconds))
+    return Text.assemble((mark, style), title, (f"  {about}", style))
+
+
+def change_lines(changes: ChangeSet, width: int) -> Text:
+    """One line a file, as `git diff --stat` has them."""
+    if not changes:
+        return Text("none", "dim")
+    lines = []
+    for row in changes.stat().files[:LISTED_CHANGES]:
+        counts = Text("binary") if row.binary else Text.assemble((f"+{row.added}", "green"), " ", (f"-{row.removed}", "red"))
+        line = Text(f"{row.kind:<9}{one_line(row.path)}  ")
+        line.truncate(max(20, width - 16), overflow="ellipsis")
+        lines.append(line + counts)
+    if len(changes) > LISTED_CHANGES:
+        lines.append(Text(f"and {len(changes) - LISTED_CHANGES:,} more", "dim"))
+    return Text("\n").join(lines)
 
 
 def _size_of(file: Path) -> Text:

@@ -27,9 +27,10 @@ from fastslow.agent.evals.rows import Row, append, read
 from fastslow.agent.evals.suites import SUITES
 from fastslow.agent.folders import no_link
 from fastslow.agent.modes import ModePolicy
-from fastslow.agent.surfaces.cli.options import CANCELLED, changed_budget, parse_think
+from fastslow.agent.surfaces.cli.options import changed_budget, parse_think
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare_run
+from fastslow.agent.surfaces.cli.status import CANCELLED
 from fastslow.agent.surfaces.cli.text import one_line, terminal
 from fastslow.sandbox import DockerSandbox
 

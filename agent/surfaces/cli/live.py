@@ -20,6 +20,8 @@ from fastslow.agent.events import (
     CallFinished,
     CallOutput,
     CallStarted,
+    CheckFinished,
+    CheckStarted,
     Compacted,
     Consent,
     Event,
@@ -42,6 +44,8 @@ from fastslow.agent.surfaces.cli.blocks import (
     FOLDED_OUTPUT,
     FOLDED_THOUGHTS,
     branch_label,
+    change_lines,
+    check_line,
     call_heading,
     code_of,
     event_line,
@@ -135,6 +139,8 @@ class RunView:
                 self._print(event_line(event), indent=2)
             case PlanMade() | StepStarted() | StepFinished():
                 self._show_step(event)
+            case CheckStarted() | CheckFinished():
+                self._show_check(event)
             case RunStarted():
                 self._print(Text(clean(event.task).strip(), "bold"))
                 follows = (f"after {event.after}",) if event.after else ()
@@ -221,6 +227,17 @@ class RunView:
                 outcome = "done" if event.ok else f"failed: {one_line(event.result)[:300]}"
                 self._print(Text.assemble((f"{mark} ", style), f"step {event.step} {outcome}"))
 
+    def _show_check(self, event: CheckStarted | CheckFinished) -> None:
+        title = Text.assemble(("check ", "bold cyan"), (one_line(event.command), "cyan"))
+        if isinstance(event, CheckStarted):
+            self._active["check"] = Activity(title)
+            return
+        self._active.pop("check", None)
+        self._print(check_line(event, title), indent=2)
+        if event.verdict != "green":
+            _, text = last_lines(clean(event.output).strip("\n"), FOLDED_OUTPUT)
+            self._print(Text(text, "dim"), indent=4)
+
     # --- what goes into the scrollback ---------------------------------------------------------
 
     def _print(self, text: RenderableType, indent: int = 0) -> None:
@@ -272,6 +289,12 @@ class RunView:
         if result.files:
             self._print(Text("\nFiles made", "bold underline"))
             self._print(file_lines(result.files))
+        if result.changes is not None:
+            self._print(Text("\nChanges", "bold underline"))
+            self._print(change_lines(result.changes, self._console.width))
+            if result.check:
+                title = Text.assemble(("check ", "bold"), one_line(result.check.command))
+                self._print(check_line(result.check, title))
         if self._turns:
             self._print(Text("\nTokens", "bold underline"))
             self._print(usage_table(self._turns, result.usage, self._console.width))
@@ -281,6 +304,9 @@ class RunView:
         self._print(Text("\n") + mark + Text(f"{outcome} ({seconds(result.seconds)})"))
         if not answered:
             self._print(Text(f"Go on from here: fastslow resume {one_line(result.run)}", "dim"))
+        if result.changes:
+            run = one_line(result.run)
+            self._print(Text(f"Look at it: fastslow diff {run}\nTake it:    fastslow apply {run}", "dim"))
 
     def _markdown(self, text: str) -> RenderableType:
         from rich.markdown import Markdown

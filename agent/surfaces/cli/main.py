@@ -10,13 +10,15 @@ import typer
 from typer.core import TyperGroup
 
 from fastslow.agent.errors import AgentError, EngineDied
-from fastslow.agent.surfaces.cli.commands import job, measure, runs, sandbox, server
-from fastslow.agent.surfaces.cli.options import CANCELLED, DEBUG, debug_wanted
+from fastslow.agent.surfaces.cli.commands import code, job, measure, runs, sandbox, server
+from fastslow.agent.surfaces.cli.options import DEBUG, debug_wanted
+from fastslow.agent.surfaces.cli.status import CANCELLED, status_of
 from fastslow.sandbox import SandboxError
 from fastslow.tools.errors import ToolError
 
 GROUPS = {
-    "Do a job": ("run",),
+    "Do a job": ("run", "code"),
+    "Look at changes": ("diff", "apply", "undo"),
     "Look at runs": ("runs", "show", "resume", "fork", "replay"),
     "Models and server": ("setup", "up", "down", "status", "models", "doctor"),
     "Sandbox": ("sandbox",),
@@ -59,7 +61,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for group in (job, runs, server, sandbox, measure):
+for group in (job, code, runs, server, sandbox, measure):
     app.add_typer(group.app)
 
 
@@ -88,7 +90,7 @@ def top(
 
 
 def main() -> None:
-    """Entry point: every expected error becomes one sentence on stderr and exit status 1."""
+    """Entry point: every expected error becomes one sentence on stderr, and an exit status of the table."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show ✓ shows ?
@@ -98,7 +100,7 @@ def main() -> None:
         if debug_wanted.get():
             raise
         _print_error(error)
-        sys.exit(1)
+        sys.exit(status_of(error))
     except KeyboardInterrupt:
         sys.exit(CANCELLED)
 

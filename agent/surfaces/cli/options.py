@@ -20,7 +20,6 @@ from fastslow.agent.budget import Budget
 from fastslow.agent.modes import Think
 from fastslow.sandbox import DockerSandbox, Limits, Network
 
-CANCELLED = 130  # the exit status after Ctrl-C
 
 # What `--budget` may limit, of the run and, behind `step.`, of each step. `cost` needs prices, which only Python has.
 BUDGET_LIMITS: Mapping[str, type[int] | type[float]] = {
@@ -32,6 +31,8 @@ BUDGET_LIMITS: Mapping[str, type[int] | type[float]] = {
 }
 LONGEST_SECONDS = 86400.0  # a day
 LEAST_MEMORY = 128 << 20  # numpy, pandas and a chart ran in 96 MiB and died in 64
+PROJECT_MEMORY = 4 << 30
+PROJECT_FILES = 40_000  # the project's own, and what is made of them
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
@@ -111,6 +112,14 @@ def sandbox_limits(seconds: float | None, memory: int | None, usual: Limits | No
     """The usual limits, with those that were given."""
     limits = usual or Limits(seconds=CALL_SECONDS)
     return replace(limits, seconds=seconds or limits.seconds, memory=memory or limits.memory)
+
+
+def project_limits(seconds: float | None, memory: int | None) -> Limits:
+    """Room for a whole project and its history, in memory: a bound, of which nothing is taken before it is needed."""
+    there = psutil.virtual_memory().total
+    most = memory or max(Limits().memory, min(PROJECT_MEMORY, there // 2))
+    usual = Limits(seconds=CALL_SECONDS, memory=most, disk=max(Limits().disk, most // 2), files=PROJECT_FILES)
+    return replace(usual, seconds=seconds or usual.seconds)
 
 
 def parse_age(text: str) -> timedelta:
@@ -220,6 +229,14 @@ RUN = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or `last`.", show_default=False)
 ]
 SHOW_THINKING = Annotated[bool, typer.Option("--show-thinking", help="Show all of the thinking, not only its end.")]
+THINK = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_think,
+        metavar="auto|never|always|N",
+        help="Which turns think: as the model's profile says, none, all, or with N tokens each.",
+    ),
+]
 JSON_LINES = Annotated[bool, typer.Option("--json", help="Print one event a line, as JSON.")]
 SUITE = Annotated[str, typer.Argument(parser=parse_suite, metavar="SUITE", help="workflows, single, chat or bfcl.")]
 AT_ONCE = Annotated[

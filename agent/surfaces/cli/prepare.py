@@ -25,8 +25,18 @@ from fastslow.agent.surfaces.cli.text import one_line
 from fastslow.sandbox import DockerMissing, build_image, docker_client, ensure_docker, image_tag
 
 
-def prepare_run(phases: Phases, model: str | None, *, sandbox: bool = True, server: bool = True) -> None:
+def prepare_run(
+    phases: Phases,
+    model: str | None,
+    *,
+    sandbox: bool = True,
+    server: bool = True,
+    packages: Sequence[str] = (),
+    image: str | None = None,
+) -> None:
     """Make sure of all that runs need, or of a half of it: what does not need each other is made side by side.
+
+    packages: of Python, that the sandbox's image has besides. image: another one, which the user has made.
 
     Questions (Docker, a licence) are asked before anything begins. The first failure ends the rest.
     """
@@ -35,7 +45,7 @@ def prepare_run(phases: Phases, model: str | None, *, sandbox: bool = True, serv
     served = _to_serve(model) if server else None
     works: list[Coroutine[Any, Any, Any]] = []
     if sandbox:
-        works.append(_sandbox(phases))
+        works.append(_docker(phases) if image else _sandbox(phases, packages))
     if isinstance(served, ModelEntry):
         works.append(_server(phases, served))
     run_until_signal(side_by_side(*works))
@@ -70,13 +80,17 @@ def _to_serve(model: str | None, *, anew: bool = False) -> ModelEntry | ServerIn
 async def _sandbox(
     phases: Phases, packages: Sequence[str] = (), base: str | None = None, *, force: bool = False
 ) -> str:
-    with phases.phase("Docker", "generated code runs in containers only") as on_progress:
-        version = await ensure_docker(on_progress)
-        on_progress(f"version {version}", 1.0)
+    await _docker(phases)
     with phases.phase("Sandbox image", "Python and the libraries that code uses") as on_progress:
         image = await build_image(on_progress, packages=packages, base=base, force=force)
         on_progress(image, 1.0)
     return image
+
+
+async def _docker(phases: Phases) -> None:
+    with phases.phase("Docker", "generated code runs in containers only") as on_progress:
+        version = await ensure_docker(on_progress)
+        on_progress(f"version {version}", 1.0)
 
 
 async def _server(phases: Phases, entry: ModelEntry, port: int | None = None, flags: Sequence[str] = ()) -> ServerInfo:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fastslow import ConfigurationError, Journal, JournalBroken
 from fastslow.agent.record.journal import RunInfo
-from fastslow.agent.surfaces.cli.options import CANCELLED
+from fastslow.agent.surfaces.cli.status import CANCELLED
 from fastslow.agent.surfaces.cli.runs import run_table
 from fastslow.agent.surfaces.cli.text import one_line, size, terminal
 

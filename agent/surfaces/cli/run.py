@@ -6,36 +6,40 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 from fastslow import VLLM, Agent, Approval, Budget
-from fastslow.agent.events import Event, Exit, RunFinished
+from fastslow.agent.events import Event, Exit, Result, RunFinished
 from fastslow.agent.folders import config_folder
 from fastslow.agent.modes import Think
 from fastslow.agent.record.jsonl import to_line
 from fastslow.agent.surfaces.cli.asking import Asker, attended
 from fastslow.agent.surfaces.cli.live import RunView, View
-from fastslow.agent.surfaces.cli.options import CANCELLED
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare_run
 from fastslow.agent.surfaces.cli.signals import interrupts
+from fastslow.agent.surfaces.cli.status import CANCELLED, STATUS
 from fastslow.agent.surfaces.cli.text import seconds, terminal
 from fastslow.agent.texts import check_out, check_text
-from fastslow.agent.workspace import checked
+from fastslow.agent.tree.tree import Tree
+from fastslow.agent.workspace import checked_files
 from fastslow.sandbox import DockerSandbox, Limits, Network
 
-STATUS = {Exit.ANSWERED: 0, Exit.FAILED: 1, Exit.BUDGET: 1, Exit.STOPPED: 1, Exit.CANCELLED: CANCELLED}
+
+
+Finished: TypeAlias = Callable[[Result], int]
 
 
 @dataclass(frozen=True, slots=True)
 class RunArguments:
     """The command line of one run. base_url: a server that already runs; None uses the managed one. limits: of the
     sandbox. after: the answered run that the task follows. resume: the run that goes on, instead of a task. rules: a
-    file of them."""
+    file of them. tree: the folder that it works on a copy of. packages: of Python, in the sandbox's image; image: another
+    one than ours."""
 
     task: str | None
     files: tuple[Path, ...]
@@ -52,6 +56,9 @@ class RunArguments:
     after: str | None = None
     resume: str | None = None
     rules: Path | None = None
+    tree: Tree | None = None
+    packages: tuple[str, ...] = ()
+    image: str | None = None
 
 
 class JsonLines:
@@ -69,18 +76,20 @@ class JsonLines:
         sys.stdout.flush()
 
 
-def run(arguments: RunArguments) -> int:
-    """Set up what is missing, carry the task out and show it; returns the exit status."""
+def run(arguments: RunArguments, finished: Finished | None = None) -> int:
+    """Set up what is missing, carry the task out and show it; returns the exit status. finished: what is done with the
+    result, once it was shown; its own status counts where the run's is 0."""
     check_text("the task", arguments.task or "")
     if arguments.out:
         check_out(arguments.out)
     approval = Approval.load(arguments.rules) if arguments.rules else default_rules()
-    sandbox = DockerSandbox(arguments.limits, network=arguments.network)
-    files = checked(arguments.files, sandbox.limits.upload)
+    packages, image = arguments.packages, arguments.image
+    sandbox = DockerSandbox(arguments.limits, network=arguments.network, packages=packages, image=image)
+    files = checked_files(arguments.files, sandbox.limits.upload)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
     phases = Phases(terminal(stderr=True))
-    prepare_run(phases, arguments.model, server=arguments.base_url is None)
+    prepare_run(phases, arguments.model, server=arguments.base_url is None, packages=packages, image=image)
     engine = VLLM(arguments.base_url, arguments.model) if arguments.base_url else VLLM()
     view = make_view(as_json=arguments.json_lines, show_thinking=arguments.show_thinking)
     agent = Agent(
@@ -96,8 +105,8 @@ def run(arguments: RunArguments) -> int:
     if arguments.resume:
         events = agent.resume_stream(arguments.resume)
     else:
-        events = agent.stream(arguments.task or "", files=files, after=arguments.after)
-    return asyncio.run(carry_out(agent, events, view, phases))
+        events = agent.stream(arguments.task or "", files=files, after=arguments.after, tree=arguments.tree)
+    return asyncio.run(carry_out(agent, events, view, phases, finished))
 
 
 def default_rules() -> Approval:
@@ -110,7 +119,13 @@ def make_view(*, as_json: bool, show_thinking: bool) -> View:
     return JsonLines() if as_json else RunView(terminal(), show_thinking=show_thinking)
 
 
-async def carry_out(agent: Agent, events: AsyncGenerator[Event, None], view: View, phases: Phases) -> int:
+async def carry_out(
+    agent: Agent,
+    events: AsyncGenerator[Event, None],
+    view: View,
+    phases: Phases,
+    finished: Finished | None = None,
+) -> int:
     """Check the server, then show the run's events as they come; returns the exit status."""
     status = STATUS[Exit.FAILED]
     _cancel_on_signals()
@@ -126,6 +141,9 @@ async def carry_out(agent: Agent, events: AsyncGenerator[Event, None], view: Vie
                     view.show(event)
                     if isinstance(event, RunFinished):
                         status = STATUS[event.result.exit]
+                        result = event.result
+        if finished:
+            status = finished(result) or status
         took = f"set-up took {seconds(phases.seconds)} in all, the run {seconds(time.monotonic() - begun)}"
         terminal(stderr=True).print(took, style="dim", soft_wrap=True)
     except asyncio.CancelledError:

@@ -18,7 +18,7 @@ from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare_sandbox
 from fastslow.agent.surfaces.cli.signals import run_until_signal
 from fastslow.agent.surfaces.cli.text import clean, one_line, terminal
-from fastslow.agent.workspace import checked
+from fastslow.agent.workspace import checked_files
 from fastslow.sandbox import DockerSandbox, Execution, Limits, Network, PostureCheck, docker_client, image_manifest
 from fastslow.sandbox import probe as probed
 
@@ -68,7 +68,7 @@ class Streams:
 def execute(files: tuple[Path, ...], limits: Limits, network: Network) -> int:
     """Run the code on stdin; returns its exit status."""
     limits = replace(limits, output=OUTPUT)
-    paths = checked(files, limits.upload)
+    paths = checked_files(files, limits.upload)
     if sys.stdin is None:
         raise ConfigurationError("expected Python code on standard input, which is closed")
     try:

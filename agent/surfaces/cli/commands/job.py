@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,8 +20,8 @@ from fastslow.agent.surfaces.cli.options import (
     RULES,
     SECONDS,
     SHOW_THINKING,
+    THINK,
     changed_budget,
-    parse_think,
     sandbox_limits,
     sandbox_network,
 )
@@ -35,14 +35,7 @@ def run(
     file: FILES = None,
     model: MODEL = None,
     base_url: BASE_URL = None,
-    think: Annotated[
-        Any,
-        typer.Option(
-            parser=parse_think,
-            metavar="auto|never|always|N",
-            help="Which turns think: as the model's profile says, none, all, or with N tokens each.",
-        ),
-    ] = "auto",
+    think: THINK = "auto",
     after: Annotated[
         str | None,
         typer.Option(
@@ -73,7 +66,8 @@ def run(
 
     That is a Docker daemon, the sandbox image, and a model server with its weights.
 
-    Exit status: 0 answered, 1 failed, stopped or out of budget, 2 wrong usage, 130 cancelled (Ctrl-C).
+    Exit status: 0 answered, 1 no answer, 2 wrong usage, 3 out of budget, 4 stopped by you, 5 the model server failed,
+    6 the sandbox failed, 130 cancelled (Ctrl-C).
 
     Example: fastslow run "Plot revenue by region" --file orders.csv
     """

@@ -1,0 +1,64 @@
+"""What a run changed in a copy of the user's folder, carried over to the copy that a later run begins with."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from fastslow.agent.record.contents import Contents, Kept, given, latest, read_content
+from fastslow.agent.record.journal import Journal
+from fastslow.agent.tree.merge import merge
+
+LINK = "120000"
+
+
+@dataclass(slots=True)
+class Carried:
+    """The files of a workspace that goes on: contents by path, and what is known of each.
+
+    conflicts: files that the run and the user changed in a way that does not go together; they are as the run has them.
+    """
+
+    files: Mapping[str, bytes | None]
+    kept: Mapping[str, Kept]
+    conflicts: list[str] = field(default_factory=list)
+
+
+def carried(journal: Journal, after: str, run: str) -> Carried:
+    """The workspace in which `run` follows `after`: the user's folder as it is now, with all that was changed before."""
+    old, state, now = given(journal.rows, after), latest(journal.rows, after), given(journal.rows, run)
+    merged: dict[str, bytes | None] = {}
+    kept = dict(now)
+    told = Carried(ChainMap(merged, Contents(journal.rows, kept)), kept)  # type: ignore[arg-type]  # nobody writes to it
+    for path in sorted(old.keys() | state.keys()):
+        before, theirs, ours = old.get(path), state.get(path), now.get(path)
+        if theirs == before or theirs == ours:
+            continue
+        if ours == before or ours is None:
+            if ours != before:
+                told.conflicts.append(path)
+            if theirs:
+                kept[path] = theirs
+            else:
+                kept.pop(path, None)
+        elif theirs is None:
+            told.conflicts.append(path)  # what the user wrote meanwhile stays
+        elif both := _both(journal, before, theirs, ours):
+            kept[path] = Kept(sha256(both).hexdigest(), theirs.mode)
+            merged[path] = both
+        else:
+            told.conflicts.append(path)
+            kept[path] = theirs
+    return told
+
+
+def _both(journal: Journal, before: Kept | None, theirs: Kept, ours: Kept) -> bytes | None:
+    """A text with the changes of both; None where they do not go together."""
+    if before is None or LINK in (before.mode, theirs.mode, ours.mode):
+        return None
+    contents = [read_content(journal.rows, one.digest) if one.digest else None for one in (before, ours, theirs)]
+    if None in contents:
+        return None
+    return merge(*contents)  # type: ignore[arg-type]  # none of them is None

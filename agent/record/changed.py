@@ -1,0 +1,53 @@
+"""What a run changed in its copy of the user's folder, out of the journal."""
+
+from __future__ import annotations
+
+from fastslow.agent.changes import ChangeSet
+from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.events import RunStarted
+from fastslow.agent.record.contents import Kept, latest
+from fastslow.agent.record.journal import Journal
+from fastslow.agent.record.trees import base
+from fastslow.agent.tree.changes import Version, compare
+from fastslow.agent.tree.select import Rules
+
+_SIZE = (
+    "SELECT sum(CASE typeof(content) WHEN 'integer' THEN content ELSE length(content) END) "
+    "FROM contents WHERE digest = ?"
+)
+
+
+def changes_of(journal: Journal, run: str) -> ChangeSet:
+    """The changes of a run. ConfigurationError for one that got no folder, RunUnknown."""
+    started = journal.started(run)
+    if started.tree is None:
+        raise ConfigurationError(f"run {run} got no folder, so there are no changes; see what it made: fastslow show {run}")
+    extras = frozenset(_extras(journal, started))
+    before = base(journal, run, extras)
+    after = {path: kept for path, kept in latest(journal.rows, run).items() if path not in extras}
+    differing = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    rules = Rules.of(started.tree.root)
+    changes = compare(
+        _versions(journal, before, differing), _versions(journal, after, differing), lambda path: _is_ours(path) or rules.ignores(path)
+    )
+    return ChangeSet(run, str(started.tree.root), str(journal.path), changes)
+
+
+def _extras(journal: Journal, started: RunStarted) -> list[str]:
+    """Names of files that were given beside the folder, to this run or to those that it follows."""
+    names = list(started.files)
+    while started.after:
+        started = journal.started(started.after)
+        names += started.files
+    return names
+
+
+def _versions(journal: Journal, files: dict[str, Kept], paths: set[str]) -> dict[str, Version]:
+    """Of some files. One whose content was not kept counts as not changed."""
+    found = {}
+    for path in paths & files.keys():
+        kept = files[path]
+        if kept.digest:
+            [[size]] = journal.rows(_SIZE, kept.digest)
+            found[path] = Version(kept.digest, size or 0, kept.mode)
+    return found

@@ -1,0 +1,37 @@
+"""What a run gets of a folder of the user's, before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.tree.runner import usual_test
+from fastslow.agent.tree.select import Selection, select
+from fastslow.agent.tree.tree import Tree
+from fastslow.sandbox import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """tree: as asked for, with the command that proves the work. notices: what the user should know."""
+
+    tree: Tree
+    selection: Selection
+    notices: tuple[str, ...] = ()
+
+
+def take(tree: Tree, limits: Limits, commands: Sequence[str]) -> Taken:
+    """Look which files go in. commands: that the sandbox has. ConfigurationError for a folder that is too large."""
+    selection = select(tree)
+    size, count = sum(entry.size for entry in selection.files), len(selection.files)
+    if size > limits.disk or count > limits.files:
+        raise ConfigurationError(
+            f"{selection.root} has {count:,} files with {size:,} bytes, and the sandbox takes {limits.files:,} files and "
+            f"{limits.disk:,} bytes; pass a smaller folder, or raise Limits(files=…, disk=…, memory=…)"
+        )
+    test, notices = tree.test, list(selection.notices)
+    if test is None:
+        test, told = usual_test(selection, commands)
+        notices.append(told)
+    return Taken(replace(tree, root=str(selection.root), test=test), selection, tuple(notices))
