@@ -26,6 +26,7 @@ from fastslow.sandbox.sandbox import (
     Installed,
     LeftOut,
     Limits,
+    Mode,
     Network,
     OnCall,
     OnDisplay,
@@ -35,6 +36,7 @@ from fastslow.sandbox.sandbox import (
     Session,
     State,
     Status,
+    TreeFile,
 )
 from fastslow.sandbox.session import DockerSession
 from fastslow.sandbox.steps import ImageBuildFailed
@@ -60,6 +62,7 @@ __all__ = [
     "LeftOut",
     "Limits",
     "Manifest",
+    "Mode",
     "Network",
     "OnCall",
     "OnDisplay",
@@ -74,6 +77,7 @@ __all__ = [
     "SessionDied",
     "State",
     "Status",
+    "TreeFile",
     "build_command",
     "build_image",
     "docker_client",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from fastslow.sandbox.listing import Listing
 from fastslow.sandbox.paths import workspace_path
@@ -17,12 +16,15 @@ from fastslow.sandbox.sandbox import (
     HostFunction,
     Installed,
     Limits,
+    Mode,
     Network,
     OnCall,
     OnDisplay,
     OnEgress,
     OnOutput,
+    TreeFile,
 )
+from fastslow.sandbox.tree import Parcel, packed
 
 
 class OutOfScript(AssertionError):
@@ -129,16 +131,35 @@ class DummySession:
         if not 1 <= (self._checkpoints if checkpoint is None else checkpoint) <= self._checkpoints:
             raise ValueError(f"no checkpoint {checkpoint} to go back to; {self._checkpoints} were made")
 
-    async def put(self, path: str, data: bytes | Path) -> FileInfo:
+    async def put(self, path: str, data: bytes | Path, mode: Mode | None = None) -> FileInfo:
         """See `Session.put`."""
-        name = workspace_path(path)
-        content = data if isinstance(data, bytes) else await asyncio.to_thread(data.read_bytes)
-        if len(content) > self._sandbox.limits.upload:
-            raise ValueError(f"{len(content):,} bytes, and at most {self._sandbox.limits.upload:,} may be put")
-        self._files[name] = content
-        info = FileInfo(name, len(content), hashlib.sha256(content).hexdigest())
-        self._listing.note(info)
+        [info] = await asyncio.to_thread(self._put, packed([(path, data, mode)], self._sandbox.limits, follow=True))
         return info
+
+    async def put_tree(self, files: Iterable[TreeFile]) -> tuple[FileInfo, ...]:
+        """See `Session.put_tree`."""
+        self._listing.links = True
+        incoming = ((one.path, one.content, one.mode) for one in files)
+        return await asyncio.to_thread(self._put, packed(incoming, self._sandbox.limits))
+
+    def _put(self, parcels: Iterator[Parcel]) -> tuple[FileInfo, ...]:
+        put, content = list[FileInfo](), bytearray()
+        for parcel in parcels:
+            whole, body = iter(parcel.whole), memoryview(parcel.body)
+            for _, mode, length, last in parcel.rows:
+                content += body[:length]
+                body = body[length:]
+                if not last:
+                    continue
+                path, size, digest = next(whole)
+                if any(folder.as_posix() in self._files for folder in PurePosixPath(path).parents):
+                    raise ValueError(f"{path!r} leads through a file or a link, which is no directory")
+                there = self._listing.files.get(path)
+                kept: Mode = "100755" if there is not None and there.mode == "100755" else "100644"
+                put.append(FileInfo(path, size, digest, mode=mode or kept))
+                self._files[path], content = bytes(content), bytearray()
+                self._listing.note(put[-1])
+        return tuple(put)
 
     async def get(self, path: str, size: int | None = None) -> bytes:
         """See `Session.get`."""

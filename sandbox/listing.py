@@ -7,23 +7,26 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastslow.sandbox import wire
-from fastslow.sandbox.paths import NAME_BYTES, ODD, PATH_BYTES, is_canonical
+from fastslow.sandbox.paths import NAME_BYTES, ODD, PATH_BYTES, in_git, is_canonical
 from fastslow.sandbox.sandbox import Changes, FileInfo, LeftOut, Limits
 from fastslow.sandbox.wire import Frame, Message, ProtocolError
 
 DIGEST = 64
 ROWS = 64  # files in one frame
 NAMED = 100  # of what is no file, or has no name that we take
+UNHEARD = -1  # no number of the guest's
 LEFT = "\0"  # before such a name in the log: no path begins so
 
 
 class Listing:
-    """What changed when. number: of the state of now; 0 before anything is known. heard: the guest's number for it."""
+    """What changed when. number: of the state of now; 0 before anything is known. heard: the guest's number for it,
+    UNHEARD where it has to tell all again. links: they are files."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.number = 0
         self.heard = 0
+        self.links = False
         self.files: dict[str, FileInfo] = {}
         self._left: dict[str, LeftOut] = {}
         self._more = 0
@@ -69,7 +72,7 @@ class Listing:
 
     def note(self, info: FileInfo) -> None:
         """A file that we have put there ourselves."""
-        if self.files.get(info.path) == info:
+        if self.files.get(info.path) == info or in_git(info.path) or (info.mode == "120000" and not self.links):
             return
         self.number += 1
         self._size += info.size - (_size([self.files[info.path]]) if info.path in self.files else 0)
@@ -141,15 +144,18 @@ class Listing:
         return left
 
     def file(self, row: object) -> FileInfo:
-        """A row `[path, size, digest, why it stays inside]`, each checked: callers make host paths of them."""
-        if not isinstance(row, list) or len(row) != 4:
-            raise ProtocolError("a file without path, size, digest and reason")
+        """A row `[path, size, digest, why it stays inside, mode]`, each checked: callers make host paths of them."""
+        if not isinstance(row, list) or len(row) != 5:
+            raise ProtocolError("a file without path, size, digest, reason and mode")
         path, reason = self._texts([row[0], row[3]])
         fields = {"size": row[1], "digest": row[2]}
         digest = wire.text(fields, "digest", DIGEST)
         if not is_canonical(path) or (reason and digest) or not (reason or is_digest(digest)):
             raise ProtocolError("a file whose path or digest is not in order")
-        return FileInfo(path, wire.integer(fields, "size", 0, 1 << 50), digest, reason)
+        mode = wire.mode(row[4])
+        if in_git(path) or (mode == "120000" and not self.links):
+            raise ProtocolError("a file of Git's own, or a link, which are not listed")
+        return FileInfo(path, wire.integer(fields, "size", 0, 1 << 50), digest, reason, mode)
 
     def _texts(self, row: Any) -> tuple[str, str]:
         if not isinstance(row, list) or len(row) != 2 or not isinstance(row[1], str) or row[1] not in self._reasons:

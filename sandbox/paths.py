@@ -42,6 +42,11 @@ def workspace_path(path: str) -> str:
     return relative
 
 
+def in_git(path: str) -> bool:
+    """Whether it lies in a folder `.git`, which is never listed."""
+    return ".git" in path.split("/")[:-1]
+
+
 def is_canonical(path: str) -> bool:
     """Whether it is what `workspace_path` would make of it: a guest that names a file otherwise lies."""
     try:

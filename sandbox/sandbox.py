@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
@@ -112,15 +112,30 @@ class Execution:
     withheld: int = 0
 
 
+Mode = Literal["100644", "100755", "120000"]
+"""Of a file as Git has it: plain, executable (by its owner), or a link, whose content is its target."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeFile:
+    """A file for `Session.put_tree`. content: bytes, or a file of the host; of a link its target."""
+
+    path: str
+    content: Path | bytes = b""
+    mode: Mode = "100644"
+
+
 @dataclass(frozen=True, slots=True)
 class FileInfo:
     """A file of the workspace. `path` is relative to it, POSIX style; `digest` is its SHA-256 in hex, as the guest
-    says. `left`: why it stays inside, and then there is no digest."""
+    says. `left`: why it stays inside, and then there is no digest. mode: as the guest says; links are files only after
+    `Session.put_tree`."""
 
     path: str
     size: int
     digest: str
     left: str = ""
+    mode: Mode = "100644"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +228,24 @@ class Session(Protocol):
         ValueError when there is no such checkpoint.
         """
 
-    async def put(self, path: str, data: bytes | Path) -> FileInfo:
-        """Write a file into the workspace; parents are made.
+    async def put(self, path: str, data: bytes | Path, mode: Mode | None = None) -> FileInfo:
+        """Write a file into the workspace; parents are made. A link in its place is replaced.
+
+        mode: None leaves an executable one executable.
 
         ValueError for a path that leaves it or too large a file, FileNotFoundError for a host file that is
         absent.
+        """
+
+    async def put_tree(self, files: Iterable[TreeFile]) -> tuple[FileInfo, ...]:
+        """Write many files at once, in their order; answers what was sent of each, also where it changed meanwhile.
+
+        From then on links of the workspace are files whose content is their target, here and in the session's forks.
+        `files` is asked for one after the other, and host files are read, in a thread. Links of the host are not
+        followed.
+
+        Errors as above, also for a path that comes twice or leads through a link, and for more, in number or in bytes,
+        than `Limits.files` and `Limits.disk`; some of the files before it are then there.
         """
 
     async def get(self, path: str, size: int | None = None) -> bytes:
@@ -227,7 +255,8 @@ class Session(Protocol):
         """The same in parts of 1 MiB at most, each handed to `write` as it comes."""
 
     async def files(self) -> tuple[FileInfo, ...]:
-        """All regular files of the workspace, sorted by path. Links are left out."""
+        """All regular files of the workspace, sorted by path; links, too, after `put_tree`. No folder `.git` is looked
+        into, here and in `changes`."""
 
     async def changes(self, since: int = 0) -> Changes:
         """What became of the workspace since the state of that number, which an earlier answer gave; 0: all."""

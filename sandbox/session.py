@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import io
-import stat
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 from fastslow.sandbox import stubs, wire
 from fastslow.sandbox.channel import ANSWER_SECONDS, CLOSED, Channel, PendingRequest
 from fastslow.sandbox.errors import SandboxError, SessionDied
 from fastslow.sandbox.execution import ExecutionBuilder
-from fastslow.sandbox.listing import Update
+from fastslow.sandbox.listing import UNHEARD, Update
 from fastslow.sandbox.paths import workspace_path
-from fastslow.sandbox.sandbox import Changes, Execution, FileInfo, HostFunction, OnCall, OnDisplay, OnOutput
+from fastslow.sandbox.sandbox import (
+    Changes,
+    Execution,
+    FileInfo,
+    HostFunction,
+    Mode,
+    OnCall,
+    OnDisplay,
+    OnOutput,
+    TreeFile,
+)
+from fastslow.sandbox.tree import Parcel, packed
 from fastslow.sandbox.wire import CHUNK, Frame, Message, ProtocolError
 
 FILE_SECONDS = 30.0
@@ -98,14 +105,14 @@ class DockerSession:
         async with self._exclusive():
             await self._ask("rollback", checkpoint=checkpoint)
 
-    async def put(self, path: str, data: bytes | Path) -> FileInfo:
+    async def put(self, path: str, data: bytes | Path, mode: Mode | None = None) -> FileInfo:
         """See `Session.put`. The digest is of what we sent."""
-        name = workspace_path(path)
-        with _open_upload(data, self.limits.upload) as (file, size):
-            async with self._exclusive_files():
-                info = await self._put(name, file, size)
-                self._channel.listing.note(info)
-                return info
+        [info] = await self._put(packed([(path, data, mode)], self.limits, follow=True))
+        return info
+
+    async def put_tree(self, files: Iterable[TreeFile]) -> tuple[FileInfo, ...]:
+        """See `Session.put_tree`. The digests are of what we sent."""
+        return await self._put(packed(((one.path, one.content, one.mode) for one in files), self.limits), tree=True)
 
     async def get(self, path: str, size: int | None = None) -> bytes:
         """See `Session.get`."""
@@ -231,19 +238,41 @@ class DockerSession:
             self._lost = False
             return execution
 
-    async def _put(self, name: str, file: BinaryIO, size: int) -> FileInfo:
-        offset, digest = 0, hashlib.sha256()
-        while True:
-            data = await asyncio.to_thread(file.read, min(CHUNK, size - offset))
-            digest.update(data)
-            final = offset + len(data) >= size or not data
-            header = {"op": "put", "path": name, "offset": offset, "final": final}
-            done = _check_granted(await self._channel.ask(header, data, patience=FILE_SECONDS)).header
-            offset += len(data)
-            if final:
-                if (done.get("size"), done.get("digest")) != (offset, digest.hexdigest()):
-                    raise ProtocolError("a file that became another one")
-                return FileInfo(name, offset, digest.hexdigest())
+    async def _put(self, parcels: Iterator[Parcel], *, tree: bool = False) -> tuple[FileInfo, ...]:
+        """Send them one after the other; the next is read while one is on its way."""
+        listing, put = self._channel.listing, list[FileInfo]()
+        async with self._exclusive_files():
+            listing.links |= tree
+            parcel = await asyncio.to_thread(next, parcels, None)
+            try:
+                while parcel is not None:
+                    reading = asyncio.create_task(asyncio.to_thread(next, parcels, None))
+                    try:
+                        infos = await self._send(parcel, tree)
+                    finally:
+                        await asyncio.gather(reading, return_exceptions=True)
+                    for info in infos:
+                        listing.note(info)
+                    put += infos
+                    parcel = reading.result()
+            except BaseException:  # what was half sent goes away, and what we did not hear of any more is told again
+                listing.heard = UNHEARD
+                await self._channel.tell({"op": "abandon"})
+                raise
+        return tuple(put)
+
+    async def _send(self, parcel: Parcel, tree: bool) -> list[FileInfo]:
+        """The files of which this was the last part."""
+        header = {"op": "put", "files": parcel.rows, "tree": tree}
+        done = _check_granted(await self._channel.ask(header, bytes(parcel.body), patience=FILE_SECONDS)).header
+        modes, asked = done.get("modes"), [row[1] for row in parcel.rows if row[3]]
+        if not isinstance(modes, list) or len(modes) != len(asked):
+            raise ProtocolError("files without their modes")
+        infos = [FileInfo(*whole, mode=wire.mode(mode)) for whole, mode in zip(parcel.whole, modes, strict=True)]
+        for info, mode in zip(infos, asked, strict=True):
+            if info.mode != mode and (mode is not None or info.mode == "120000"):
+                raise ProtocolError("a file that became another one")
+        return infos
 
     async def _read(self, path: str, write: Callable[[bytes], object], size: int | None) -> None:
         """Each part is whole, and comes in its time: a guest could send a byte every half minute."""
@@ -261,29 +290,6 @@ class DockerSession:
                 if time.monotonic() > end + offset / SLOWEST:
                     raise ValueError(f"{name!r} comes too slowly: {offset:,} bytes so far")
                 write(done.body)
-
-
-@contextlib.contextmanager
-def _open_upload(data: bytes | Path, limit: int) -> Iterator[tuple[BinaryIO, int]]:
-    """A readable file and its size; ValueError for one that is too large, before a byte of it is read."""
-    if isinstance(data, bytes):
-        _check_size("the data", len(data), limit)
-        yield io.BytesIO(data), len(data)
-        return
-    facts = data.stat()
-    if not stat.S_ISREG(facts.st_mode):
-        raise ValueError(f"{str(data)!r} is not a regular file; only files can be put into the workspace")
-    _check_size(repr(str(data)), facts.st_size, limit)
-    with data.open("rb") as file:
-        yield file, facts.st_size
-
-
-def _check_size(what: str, size: int, limit: int) -> None:
-    if size > limit:
-        raise ValueError(
-            f"{what} has {size:,} bytes and at most {limit:,} may be put into the workspace; "
-            "pass a smaller extract, or raise Limits(upload=…)"
-        )
 
 
 def _refusal(message: Message) -> tuple[bool, str]:

@@ -11,11 +11,15 @@ import json
 import math
 import struct
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from fastslow.sandbox.sandbox import Mode
 
 MAX_HEADER = 1 << 20
 MAX_BODY = 4 << 20
 CHUNK = 1 << 20  # the most of a file or of an output that we put into one frame
+
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 Message = dict[str, Any]
 
@@ -90,6 +94,13 @@ def stream(message: Message, key: str) -> Literal["stdout", "stderr"]:
     if value == "stderr":
         return "stderr"
     raise ProtocolError(f"{key!r} is neither stdout nor stderr")
+
+
+def mode(value: object) -> Mode:
+    for known in MODES:
+        if value == known:
+            return known
+    raise ProtocolError("a mode that is neither a file's, nor an executable's, nor a link's")
 
 
 class FrameStream:

@@ -2,7 +2,9 @@
 
 import collections
 import contextlib
+import errno
 import hashlib
+import io
 import itertools
 import os
 import re
@@ -16,6 +18,8 @@ DEPTH = 64  # levels of folders that are looked into
 ROWS = 64  # files in one frame: each path may have 1,000 bytes, and some times that when escaped
 NAMED = 100  # of what is no file
 STEP = 64  # things looked at in one go
+LINK = "120000"  # modes as Git has them
+PART = f".{os.urandom(4).hex()}.part"  # the name of a file that is on its way
 SEEN = 4  # times as many as files are listed, links and folders included, are looked at
 
 
@@ -33,7 +37,8 @@ class Files:
     def __init__(self, limit, most, disk):
         """limit: bytes of a file that is given out. most: files that are listed. disk: bytes of all of them."""
         self.limit, self.most, self.disk = limit, most, disk
-        self.upload = None  # (file, folder's fd, name, digest) of a put under way
+        self.links = False  # whether they are files
+        self.upload = None  # the Upload under way
         self.download = None
         self.known = {}  # path -> Entry, as the host was told with the last listing, or has put since
         self.left = None  # what else was told
@@ -48,65 +53,51 @@ class Files:
         for folder in folders:
             outer = here
             try:
-                if make:
-                    with contextlib.suppress(FileExistsError):
-                        os.mkdir(folder, dir_fd=outer)
-                here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=outer)
+                here = step(folder, outer, make)
+            except NotADirectoryError:
+                raise Refused("invalid", f"{path!r}: {folder!r} is not a directory (links are not followed)") from None
             finally:
                 os.close(outer)
         return here, name
 
-    def put(self, path, offset, data, final):
-        if offset == 0:
-            self.abandon()
-            folder, name = self.walk(path, make=True)
-            fd = os.open(f".{name}.part", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644, dir_fd=folder)
-            file = open(fd, "wb")  # noqa: SIM115 - the next parts go there
-            self.upload = (file, folder, name, hashlib.sha256())
-        if self.upload is None or self.upload[0].tell() != offset:
-            raise Refused("invalid", "a part of a file that was not begun")
-        file, folder, name, digest = self.upload
-        try:
-            file.write(data)
-            digest.update(data)
-            if not final:
-                return {}
-            file.close()
-            os.replace(f".{name}.part", name, src_dir_fd=folder, dst_dir_fd=folder)
-        except OSError:
-            self.abandon()
-            raise
-        size = offset + len(data)
-        os.close(folder)
-        self.upload = None
-        self.known[path] = Entry(None, size, digest.hexdigest(), "")
-        return {"size": size, "digest": digest.hexdigest()}
+    def put(self, parts, body, tree):
+        """Write parts of files, one after the other: path, mode (None: that of the file that is there), bytes of
+        `body`, and with the last part of a file its digest, before it "". The modes of those that are whole now."""
+        self.links = self.links or tree
+        view, modes = memoryview(body), []
+        for path, mode, length, digest in parts:
+            try:
+                if self.upload is None:
+                    self.upload = Upload(*self.walk(path, make=True), mode)
+                self.upload.write(view[:length])
+                view = view[length:]
+                if digest:
+                    upload, self.upload = self.upload, None
+                    key = upload.finish()
+                    modes.append(upload.mode)
+                    if not in_git(path) and (self.links or upload.mode != LINK):
+                        self.known[path] = Entry(key, upload.size, digest, "", upload.mode)
+            except OSError as error:
+                self.abandon()
+                raise Refused("invalid", f"{path!r}: {self.why(error)}") from None
+        return modes
+
+    def why(self, error):
+        if error.errno == errno.ENOSPC:
+            return f"No space left: the workspace has room for {self.disk:,} bytes (Limits.disk), each file in pages"
+        return os.strerror(error.errno)
 
     def abandon(self):
-        if self.upload is None:
-            return
-        file, folder, name, _ = self.upload
-        self.upload = None
-        with contextlib.suppress(OSError):
-            file.close()
-        with contextlib.suppress(OSError):
-            os.unlink(f".{name}.part", dir_fd=folder)
-        os.close(folder)
+        if self.upload is not None:
+            self.upload.abandon()
+            self.upload = None
 
     def get(self, path, offset, length):
         if offset == 0:
             self.download = None
-            folder, name = self.walk(path)
-            try:
-                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-            finally:
-                os.close(folder)
-            self.download = open(fd, "rb")  # noqa: SIM115 - the next parts come from there
-            facts = os.fstat(fd)
-            if not stat.S_ISREG(facts.st_mode):
-                raise Refused("invalid", f"{path!r} is not a regular file")
-            if facts.st_size > self.limit:
-                raise Refused("invalid", f"{path!r} has {facts.st_size} bytes; at most {self.limit} are given out")
+            self.download, size = self.open(path)
+            if size > self.limit:
+                raise Refused("invalid", f"{path!r} has {size} bytes; at most {self.limit} are given out")
         if self.download is None:
             raise Refused("invalid", "a part of a file that was not opened")
         self.download.seek(offset)
@@ -115,6 +106,20 @@ class Files:
         if final:
             self.download = None
         return {"final": final}, data
+
+    def open(self, path):
+        """A file, or a link's target where links are files, to be read, and its size."""
+        folder, name = self.walk(path)
+        try:
+            facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if self.links and stat.S_ISLNK(facts.st_mode):
+                return io.BytesIO(os.fsencode(os.readlink(name, dir_fd=folder))), facts.st_size
+            if not stat.S_ISREG(facts.st_mode):
+                raise Refused("invalid", f"{path!r} is not a regular file (links are not followed)")
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        finally:
+            os.close(folder)
+        return open(fd, "rb"), os.fstat(fd).st_size
 
     def list(self, since):
         """What changed since the listing of that number, or all of it where that was not the last one.
@@ -137,14 +142,14 @@ class Files:
                     more += 1
                 continue
             entry, size = self.known.get(path), facts.st_size
-            key = (facts.st_ino, size, facts.st_mtime_ns, facts.st_ctime_ns)
+            key = key_of(facts)
             if entry is None or entry.key != key or not entry.digest or size > room:
-                entry = yield from self.entry(path, key, size, room)
+                entry = yield from self.entry(path, facts, room)
             fresh[path] = entry
             room -= size if entry.digest else 0
             before = base.get(path)
             if entry is not before and not entry.same(before):
-                rows.append([path, entry.size, entry.digest, entry.kind])
+                rows.append([path, entry.size, entry.digest, entry.kind, entry.mode])
             if len(rows) == ROWS:
                 yield {"files": rows, "gone": []}
                 rows = []
@@ -182,33 +187,33 @@ class Files:
                     facts = entry.stat(follow_symlinks=False)
                 except OSError:  # gone meanwhile
                     continue
-                if stat.S_ISREG(facts.st_mode) and (path in self.known or spelled(path)):
+                named = stat.S_ISREG(facts.st_mode) or (self.links and stat.S_ISLNK(facts.st_mode))
+                if named and (path in self.known or spelled(path)):
                     files += 1
                     yield path, facts, ""
                 elif not stat.S_ISDIR(facts.st_mode):
-                    yield path, None, kind_of(facts)
+                    yield path, None, "name" if named else kind_of(facts)
+                elif entry.name == ".git":
+                    continue  # it holds thousands of objects
                 elif depth < DEPTH:
                     folders.append((path, depth + 1))
                 else:
                     yield path, None, "deep"
 
-    def entry(self, path, key, size, room):
+    def entry(self, path, facts, room):
         """What is told of a new or changed file: its digest, if it can come out, else why not. A generator as above."""
+        key, size, mode = key_of(facts), facts.st_size, mode_of(facts)
         if size > self.limit or size > room:
-            return Entry(key, size, "", "large" if size > self.limit else "sum")
+            return Entry(key, size, "", "large" if size > self.limit else "sum", mode)
         try:
-            return Entry(key, size, (yield from self.digest(path)), "")
-        except OSError:
-            return Entry(key, size, "", "unreadable")
+            return Entry(key, size, (yield from self.digest(path)), "", mode)
+        except (OSError, Refused):
+            return Entry(key, size, "", "unreadable", mode)
 
     def digest(self, path):
         digest = hashlib.sha256()
-        folder, name = self.walk(path)
-        try:
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-        finally:
-            os.close(folder)
-        with open(fd, "rb", buffering=0) as file:
+        file, _ = self.open(path)
+        with file:
             while data := file.read(CHUNK):
                 digest.update(data)
                 if len(data) == CHUNK:
@@ -216,19 +221,104 @@ class Files:
         return digest.hexdigest()
 
 
+class Upload:
+    """A file that comes in parts, in `folder`, a descriptor; it takes its name when it is whole."""
+
+    def __init__(self, folder, name, mode):
+        self.folder, self.name, self.mode = folder, name, mode
+        self.size, self.fd = 0, None
+        try:
+            if mode is None:
+                self.mode = self.present()
+            if self.mode != LINK:
+                rights = 0o755 if self.mode == "100755" else 0o644
+                self.fd = os.open(PART, os.O_WRONLY | os.O_CREAT | os.O_EXCL, rights, dir_fd=folder)
+        except OSError:
+            os.close(folder)
+            raise
+
+    def present(self):
+        """The mode of the file that is there; a link becomes a file."""
+        with contextlib.suppress(FileNotFoundError):
+            mode = mode_of(os.stat(self.name, dir_fd=self.folder, follow_symlinks=False))
+            return "100644" if mode == LINK else mode
+        return "100644"
+
+    def write(self, data):
+        self.size += len(data)
+        if self.mode == LINK:  # its target, which comes in one part
+            os.symlink(bytes(data), PART, dir_fd=self.folder)
+            return
+        while data:
+            data = data[os.write(self.fd, data) :]
+
+    def finish(self):
+        """The key of what was written; None where it may have changed already."""
+        try:
+            before = os.stat(PART, dir_fd=self.folder, follow_symlinks=False)
+            os.replace(PART, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+            after = os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
+        except OSError:
+            self.abandon()
+            raise
+        self.close()
+        same = key_of(before)[:3] == key_of(after)[:3]  # the time of the change is that of the name
+        return key_of(after) if same and before.st_size == self.size else None
+
+    def abandon(self):
+        with contextlib.suppress(OSError):
+            os.unlink(PART, dir_fd=self.folder)
+        self.close()
+
+    def close(self):
+        os.close(self.folder)
+        if self.fd is not None:
+            os.close(self.fd)
+
+
 class Entry:
-    """A file as it was told. key: what would be another after a change; None of one that the host has put."""
+    """A file as it was told. key: what would be another after a change; None of one that may have changed since."""
 
-    __slots__ = ("digest", "key", "kind", "size")
+    __slots__ = ("digest", "key", "kind", "mode", "size")
 
-    def __init__(self, key, size, digest, kind):
-        self.key, self.size, self.digest, self.kind = key, size, digest, kind
+    def __init__(self, key, size, digest, kind, mode):
+        self.key, self.size, self.digest, self.kind, self.mode = key, size, digest, kind, mode
 
     def same(self, other):
         """Whether the host need not hear of it: without a digest the key tells."""
-        if other is None or (self.size, self.digest, self.kind) != (other.size, other.digest, other.kind):
+        if other is None or self.mode != other.mode:
+            return False
+        if (self.size, self.digest, self.kind) != (other.size, other.digest, other.kind):
             return False
         return bool(self.digest) or self.key == other.key
+
+
+def step(folder, outer, make):
+    """The fd of a folder in one that is open."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    try:
+        return os.open(folder, flags, dir_fd=outer)
+    except FileNotFoundError:
+        if not make:
+            raise
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, dir_fd=outer)
+    return os.open(folder, flags, dir_fd=outer)
+
+
+def key_of(facts):
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def mode_of(facts):
+    if stat.S_ISLNK(facts.st_mode):
+        return LINK
+    return "100755" if facts.st_mode & stat.S_IXUSR else "100644"
+
+
+def in_git(path):
+    """Whether it lies in a folder `.git`, which is not listed."""
+    return ".git" in path.split("/")[:-1]
 
 
 def kind_of(facts):

@@ -95,8 +95,10 @@ class Supervisor:
 
     def do_put(self, header, body):
         with self.host.refusing(header):
-            put = self.files.put(header["path"], header["offset"], body, header["final"])
-            self.host.done(header["id"], **put)
+            self.host.done(header["id"], modes=self.files.put(header["files"], body, header["tree"]))
+
+    def do_abandon(self, _header, _body):
+        self.files.abandon()
 
     def do_get(self, header, _body):
         with self.host.refusing(header):

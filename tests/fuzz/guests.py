@@ -71,6 +71,7 @@ class Guest:
         self.chance = chance
         self.files: dict[str, bytes] = {}
         self.told: dict[str, bytes] = {}
+        self.arriving = bytearray()
         self.number = 0
         self.lies: Counter[str] = Counter()
 
@@ -102,7 +103,7 @@ class Guest:
 
     def change(self) -> None:
         for _ in range(self.chance.randrange(30)):
-            path = self.chance.choice(["a", "b/c", "b/d", ".git/config", "x" * 200, "ä"]) + str(
+            path = self.chance.choice(["a", "b/c", "b/d", ".github/config", "x" * 200, "ä"]) + str(
                 self.chance.randrange(90)
             )
             if self.chance.random() < 0.7:
@@ -136,16 +137,22 @@ class Guest:
     def false_rows(self, lie: str) -> list[Any]:
         match lie:
             case "changed for ever":
-                return [[path, len(data), self.chance.randbytes(32).hex(), ""] for path, data in self.files.items()]
+                return [
+                    [*row(path, data)[:2], self.chance.randbytes(32).hex(), "", "100644"]
+                    for path, data in self.files.items()
+                ]
             case "many":
-                return [[f"many/{n}", 0, "0" * 64, ""] for n in range(self.chance.choice([100, 10_000]))]
+                return [[f"many/{n}", 0, "0" * 64, "", "100644"] for n in range(self.chance.choice([100, 10_000]))]
             case "vast":
-                return [["vast", self.chance.choice([10**5, 10**9, 1 << 60]), "0" * 64, ""]]
+                return [["vast", self.chance.choice([10**5, 10**9, 1 << 60]), "0" * 64, "", "100644"]]
             case "names":
-                name = self.chance.choice(["../x", "/etc/passwd", "a\0", "x" * 5000, ".", ""])
-                return [[name, 1, "0" * 64, ""]]
+                name = self.chance.choice(["../x", "/etc/passwd", "a\0", "x" * 5000, ".", "", ".git/config"])
+                return [[name, 1, "0" * 64, "", "100644"]]
             case "nonsense":
-                return [self.chance.choice([None, {}, [], ["a"], [[], [], [], []], [1, 2, 3, 4]])]
+                return [self.chance.choice([None, {}, [], ["a"], [[], [], [], [], []], [1, 2, 3, 4, 5]])]
+            case "modes":
+                mode = self.chance.choice(["120000", "040000", 33188, None, ["100644"]])
+                return [["mode", 1, "0" * 64, "", mode]]
         return []
 
     def get(self, header: dict[str, Any], _body: bytes, lie: str) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -167,13 +174,20 @@ class Guest:
                 yield {"kind": "done", "final": len(part) < length}, part
 
     def put(self, header: dict[str, Any], body: bytes, lie: str) -> Iterator[tuple[dict[str, Any], bytes]]:
-        if lie == "other":
-            body += b"x"
-        elif lie == "refused":
+        if lie == "refused":
             yield {"kind": "refused", "reason": "invalid", "text": "No space left"}, b""
             return
-        self.files[header["path"]] = self.told[header["path"]] = body
-        yield {"kind": "done", "size": len(body), "digest": hashlib.sha256(body).hexdigest()}, b""
+        modes: list[Any] = []
+        for path, mode, length, last in header["files"]:
+            self.arriving += body[:length]
+            body = body[length:]
+            if last:
+                self.files[path] = self.told[path] = bytes(self.arriving)
+                self.arriving.clear()
+                modes.append(mode or "100644")
+        if lie == "other":
+            modes.append(self.chance.choice([None, "100644", 0, []]))
+        yield {"kind": "done", "modes": modes}, b""
 
     def run(self, header: dict[str, Any], _body: bytes, lie: str) -> Iterator[tuple[dict[str, Any], bytes]]:
         self.change()
@@ -207,6 +221,7 @@ LIES = {
         "many",
         "vast",
         "names",
+        "modes",
         "nonsense",
         "gone",
         "left",
@@ -222,7 +237,7 @@ LIES["shell"] = LIES["run"]
 
 
 def row(path: str, data: bytes) -> list[Any]:
-    return [path, len(data), hashlib.sha256(data).hexdigest(), ""]
+    return [path, len(data), hashlib.sha256(data).hexdigest(), "", "100644"]
 
 
 class Hostile(DummySandbox):

@@ -14,7 +14,7 @@ from fastslow.sandbox.channel import Channel
 from fastslow.sandbox.errors import SessionDied
 from fastslow.sandbox.execution import AT_ONCE, VALUE, cost_of
 from fastslow.sandbox.execution import CALL as CALL_COST
-from fastslow.sandbox.sandbox import HostFunction, Limits
+from fastslow.sandbox.sandbox import HostFunction, Limits, TreeFile
 from fastslow.sandbox.session import DockerSession
 from fastslow.sandbox.wire import Frame, FrameStream, GuestGone, ProtocolError
 
@@ -292,17 +292,23 @@ async def test_a_checkpoint_that_is_none(connect: Any, checkpoint: object) -> No
 @pytest.mark.parametrize(
     "row",
     [
-        ["../evil", 1, "0" * 64, ""],
-        ["/etc/passwd", 1, "0" * 64, ""],
-        ["a/./b", 1, "0" * 64, ""],
-        ["a\0b", 1, "0" * 64, ""],
-        ["a", -1, "0" * 64, ""],
-        ["a", 1, "0" * 63 + "G", ""],
-        ["a", 1, "", ""],
-        ["a", 1, "0" * 64, "large"],
-        ["a", 1, "", "\x1b[31m"],
-        ["a", 1, "", ["large"]],
-        ["a", 1, "0" * 64],
+        ["../evil", 1, "0" * 64, "", "100644"],
+        ["/etc/passwd", 1, "0" * 64, "", "100644"],
+        ["a/./b", 1, "0" * 64, "", "100644"],
+        ["a\0b", 1, "0" * 64, "", "100644"],
+        [".git/config", 1, "0" * 64, "", "100644"],
+        ["a", -1, "0" * 64, "", "100644"],
+        ["a", 1, "0" * 63 + "G", "", "100644"],
+        ["a", 1, "", "", "100644"],
+        ["a", 1, "0" * 64, "large", "100644"],
+        ["a", 1, "", "\x1b[31m", "100644"],
+        ["a", 1, "", ["large"], "100644"],
+        ["a", 1, "0" * 64, "", "120000"],  # links are no files here
+        ["a", 1, "0" * 64, "", "160000"],
+        ["a", 1, "0" * 64, "", 0o100644],
+        ["a", 1, "0" * 64, "", ["100644"]],
+        ["a", 1, "0" * 64, "", None],
+        ["a", 1, "0" * 64, ""],
         ["a", 1],
         "abc",
     ],
@@ -473,7 +479,7 @@ async def test_displays_have_a_sum_too(connect: Any) -> None:
 
 
 async def test_a_flood_of_frames_leaves_others_their_turn(connect: Any) -> None:
-    rows = [[f"{n // 100}/a file with a name {n}", 1, "0" * 64, ""] for n in range(20_000)]
+    rows = [[f"{n // 100}/a file with a name {n}", 1, "0" * 64, "", "100644"] for n in range(20_000)]
     frames = [{"kind": "files", "id": 1, "files": rows[n : n + 64], "gone": []} for n in range(0, len(rows), 64)]
     session = await connect(Liar([b"".join(map(wire.encode, frames)), LISTED]), Limits())
     turns = 0
@@ -493,12 +499,23 @@ async def test_a_flood_of_frames_leaves_others_their_turn(connect: Any) -> None:
     assert turns >= 10
 
 
-async def test_a_file_in_crumbs_or_another_than_was_put_ends_all(connect: Any) -> None:
+async def test_a_file_in_crumbs_ends_all(connect: Any) -> None:
     for frames in ([({"kind": "done", "final": False}, b"x")], [({"kind": "done", "final": True}, b"x" * 2_000_000)]):
         session = await connect(Liar(frames))
         with pytest.raises(SessionDied):
             await session.get("a")
-    session = await connect(Liar([{"kind": "done", "size": 1, "digest": "0" * 64}]))
+
+
+@pytest.mark.parametrize("modes", [None, "100644", [], ["100644"], ["100644", "100644"], ["100644", "120000"], [0, 0]])
+async def test_a_file_that_becomes_another_one_ends_all(connect: Any, modes: object) -> None:
+    session = await connect(Liar([{"kind": "done", "modes": modes}]))
+    with pytest.raises(SessionDied):
+        await session.put_tree([TreeFile("a", b"x", "100755"), TreeFile("b", b"y")])
+
+
+@pytest.mark.parametrize("mode", [None, "120000", "160000", 33188, ["100644"]])
+async def test_a_mode_that_is_none_ends_all(connect: Any, mode: object) -> None:
+    session = await connect(Liar([{"kind": "done", "modes": [mode]}]))
     with pytest.raises(SessionDied):
         await session.put("a", b"x")
 

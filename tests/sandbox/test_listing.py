@@ -109,8 +109,9 @@ def test_what_has_not_changed_is_not_told_again(work: Path) -> None:
 def test_what_the_host_has_put_is_known_to_both(work: Path) -> None:
     pair = Pair()
     pair.look()
-    put = pair.guest.put("a/b", 0, b"x", True)
-    pair.host.note(FileInfo("a/b", put["size"], put["digest"]))
+    digest = hashlib.sha256(b"x").hexdigest()
+    assert pair.guest.put([["a/b", None, 1, digest]], b"x", False) == ["100644"]
+    pair.host.note(FileInfo("a/b", 1, digest))
     number = pair.host.number
     assert pair.look(number) == Changes(number)
     (work / "a" / "b").unlink()
@@ -198,7 +199,7 @@ def test_what_went_long_ago_is_forgotten_and_all_is_told(work: Path) -> None:
     assert (changes.whole, [info.path for info in changes.changed]) == (True, ["stays"])
 
 
-ROW = ["a", 1, "0" * 64, ""]
+ROW = ["a", 1, "0" * 64, "", "100644"]
 DONE = {"number": 1, "whole": True, "left": [], "more": 0}
 
 
@@ -207,11 +208,11 @@ DONE = {"number": 1, "whole": True, "left": [], "more": 0}
     [
         [{"files": [], "gone": []}],  # else there would be no end of them
         [{"files": [ROW] * 65, "gone": []}],
-        [{"files": [[f"{n}", 1, "0" * 64, ""]], "gone": []} for n in range(51)],
+        [{"files": [[f"{n}", *ROW[1:]]], "gone": []} for n in range(51)],
         [{"files": [ROW]}],
         [{"files": [], "gone": ["never there"]}],
-        [{"files": [["a", 5001, "0" * 64, ""]], "gone": []}],
-        [{"files": [["a", 3000, "0" * 64, ""], ["b", 3000, "0" * 64, ""]], "gone": []}],
+        [{"files": [["a", 5001, *ROW[2:]]], "gone": []}],
+        [{"files": [["a", 3000, *ROW[2:]], ["b", 3000, *ROW[2:]]], "gone": []}],
     ],
 )
 def test_a_listing_that_lies_is_not_taken_in(frames: list[dict[str, Any]]) -> None:
