@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack, aclosing, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    aclosing,
+    contextmanager,
+    suppress,
+)
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,9 +23,9 @@ from fastslow.agent.approval import Approval, Ask
 from fastslow.agent.budget import Budget, Ledger
 from fastslow.agent.check import checked
 from fastslow.agent.child import Parent, agent_tool
+from fastslow.agent.conversation import Conversation
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.types import Engine
-from fastslow.agent.conversation import Conversation
 from fastslow.agent.errors import ConfigurationError, JournalError, ToolsetFailed
 from fastslow.agent.events import Event, Exit, Notice, Result, RunFinished, RunStarted
 from fastslow.agent.gate import Gate
@@ -30,7 +38,7 @@ from fastslow.agent.output import Form
 from fastslow.agent.prompts import fill, prompt
 from fastslow.agent.record.changed import changes_of
 from fastslow.agent.record.journal import Journal
-from fastslow.agent.record.start import Start, asked, begin, replayed, resumed
+from fastslow.agent.record.start import Start, begin, replayed, resumed
 from fastslow.agent.run import Run
 from fastslow.agent.strategy import STRATEGIES, State, Strategy
 from fastslow.agent.texts import check_out, check_text, check_tool
@@ -228,7 +236,8 @@ class Agent:
             if options.key:
                 held.enter_context(self._kept.hold_key(options.key))
                 known = self._kept.keyed(options.key)
-            yield held.enter_context(resumed(self._kept, known, self.engine) if known else self._new(task, options, taken))
+            start = resumed(self._kept, known, self.engine) if known else self._new(task, options, taken)
+            yield held.enter_context(start)
 
     def _new(self, task: str, options: RunOptions, taken: Taken | None) -> AbstractContextManager[Start]:
         """A run that nobody asked to be kept goes on where it cannot be: with a notice that says so."""
@@ -290,7 +299,7 @@ class Agent:
                 seconds = run.ledger.seconds
             while workspace and workspace.egress:  # of connections that ended with the session
                 yield life.connection(workspace)
-            result = replace(life.result(seconds), changes=run.changed() if run.changed else None)
+            result = life.result(seconds)
             with suppress(JournalError):  # it failed before: the reason says so
                 written = say(RunFinished(replace(result, output=None))).result
                 result = _retold(result, written, asked_for)
@@ -404,7 +413,7 @@ class Agent:
             files=run.files,
             tools=frozenset([tool.name for tool in run.toolbox.tools if not run.form or tool is not run.form.tool]),
             structured=run.form is not None,
-            transcript=Transcript().append(System(system), *begun.earlier, asked(begun.task, begun.files, begun.outline)),
+            transcript=Transcript().append(System(system), *begun.earlier, begun.asked),
         )
 
     async def _system(self, run: Run) -> list[str]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastslow.agent.tree.changes import Change
 from fastslow.agent.tree.patch import Stat, patch, stat
+
+if TYPE_CHECKING:
+    from fastslow.agent.record.journal import Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +34,15 @@ class ChangeSet:
 
     def diff(self, paths: Iterable[str] = ()) -> bytes:
         """The patch, as `git apply` takes it. paths: of these files and folders only."""
-        from fastslow.agent.record import changed
-
-        with changed.opened(self) as kept:
-            return patch(changed.chosen(self.changes, paths), kept.content)
+        with closing(self._journal()) as journal:
+            return patch(self.changes, journal.content)
 
     def stat(self) -> Stat:
         """Lines that were added and removed, by file."""
-        from fastslow.agent.record import changed
+        with closing(self._journal()) as journal:
+            return stat(self.changes, journal.content)
 
-        with changed.opened(self) as kept:
-            return stat(self.changes, kept.content)
+    def _journal(self) -> Journal:
+        from fastslow.agent.record.journal import Journal
+
+        return Journal(self.journal)

@@ -1,7 +1,7 @@
-"""The check: a command that proves the work. We run it, before the first turn and at each answer, and not the model.
+"""The check: a command that proves the work. We run it, not the model, before the first turn and at each answer.
 
-A model says that it is done; whether it is, a program tells. Files that the check reads, its tests, are as the user gave
-them while it runs, so that they cannot be bent until they agree. See `docs/coding.md`.
+A model says that it is done; whether it is, a program tells. A change of its tests counts for nothing: it must be green
+with the tests as the user gave them, too. See `docs/coding.md`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ ALTERED = "\n\n(The run changed {}. The check is green with these as they are no
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """command: for a shell, in the working folder. protect: globs of files that are put back while it runs, None for the
-    tests that were there."""
+    """command: for a shell, in the working folder. protect: globs of files with which it must be green as they were
+    given, too; None for the tests that were there."""
 
     command: str
     protect: tuple[str, ...] | None = None

@@ -8,12 +8,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from fastslow.agent.tree.tree import Tree
+
 from fastslow.agent.changes import ChangeSet
 from fastslow.agent.engine.types import Reply, Usage
 from fastslow.agent.modes import Kind, Mode
 from fastslow.agent.plan import Plan
 from fastslow.agent.transcript import ToolCall
-from fastslow.agent.tree.tree import Tree
 from fastslow.sandbox import Egress, State
 from fastslow.tools import Status
 

@@ -86,7 +86,9 @@ class Life:
         formed = self.exit is Exit.ANSWERED and self.trunk.run.form
         value = done.value if done and formed else None
         usage, said = run.ledger.usage, tuple(self.said)
-        return Result(run.id, answer, value, run.plan, self.made, usage, self.exit, self.reason, seconds, said)
+        changes = run.changed() if run.changed else None
+        ended = (self.exit, self.reason, seconds, said)
+        return Result(run.id, answer, value, run.plan, self.made, usage, *ended, changes, run.check)
 
     def _judge(self) -> None:
         done, form = self.trunk.done, self.trunk.run.form

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+from fastslow.agent.tree.tree import Tree
+
 from fastslow.agent.approval import Ask
 from fastslow.agent.budget import Budget
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.modes import ModePolicy, Think
 from fastslow.agent.texts import check_history, check_out, check_text
 from fastslow.agent.transcript import Message
-from fastslow.agent.tree.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,17 @@ from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.outbox import Outbox
 from fastslow.agent.record.contents import Kept
 from fastslow.agent.texts import as_path, check_name
-from fastslow.sandbox import Changes, Egress, FileInfo, HostFunction, Limits, Mode, Sandbox, SandboxError, Session, TreeFile
+from fastslow.sandbox import (
+    Changes,
+    Egress,
+    FileInfo,
+    HostFunction,
+    Limits,
+    Sandbox,
+    SandboxError,
+    Session,
+    TreeFile,
+)
 from fastslow.tools.lenient import without_surrogates
 from fastslow.tools.result import LIMIT, clip
 
@@ -346,7 +356,7 @@ class Workspace:
             try:
                 content = restored.files[path]
                 if content is not None:
-                    self._counted.add((await session.put(path, content, mode=_mode(kept))).digest)
+                    self._counted.add((await session.put(path, content, mode=kept.mode if kept else None)).digest)
                 elif path not in there:
                     lost.append(path)
             except (OSError, ValueError):  # no room, say: the code that ran again may have filled it
@@ -465,7 +475,7 @@ class Workspace:
         now = {path: await session.get(path) for path in paths if path in there}
         try:
             for path in paths:
-                await session.put(path, self._content(path), mode=_mode(self._before[path]))
+                await session.put(path, self._content(path), mode=self._before[path].mode)
             yield
         finally:
             for path, content in now.items():
@@ -548,10 +558,6 @@ async def _remove(session: Session, paths: Iterable[str]) -> None:
     names = [shlex.quote(path) for path in paths]
     for start in range(0, len(names), REMOVED):
         await session.shell("rm -f -- " + " ".join(names[start : start + REMOVED]))
-
-
-def _mode(kept: Kept | None) -> Mode | None:
-    return kept.mode if kept else None  # type: ignore[return-value]  # the journal holds one of the three
 
 
 def some(names: Sequence[str]) -> str:

@@ -27,14 +27,14 @@ class Carried:
 
 
 def carried(journal: Journal, after: str, run: str) -> Carried:
-    """The workspace in which `run` follows `after`: the user's folder as it is now, with all that was changed before."""
+    """The workspace in which `run` follows `after`: the user's folder as it is now, with what was changed before."""
     old, state, now = given(journal.rows, after), latest(journal.rows, after), given(journal.rows, run)
     merged: dict[str, bytes | None] = {}
     kept = dict(now)
     told = Carried(ChainMap(merged, Contents(journal.rows, kept)), kept)  # type: ignore[arg-type]  # nobody writes to it
     for path in sorted(old.keys() | state.keys()):
         before, theirs, ours = old.get(path), state.get(path), now.get(path)
-        if theirs == before or theirs == ours:
+        if theirs in (before, ours):
             continue
         if ours == before or ours is None:
             if ours != before:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from fastslow.agent.changes import ChangeSet
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.events import RunStarted
@@ -9,8 +11,9 @@ from fastslow.agent.record.contents import Kept, latest
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.trees import base
 from fastslow.agent.tree.changes import Version, compare
-from fastslow.agent.tree.select import Rules
+from fastslow.agent.tree.select import rules_of
 
+OURS = re.compile(r"(output/(stdout|stderr|result)-[0-9a-f]+\.txt|\.skills/.*)")  # whole outputs, and what skills hold
 _SIZE = (
     "SELECT sum(CASE typeof(content) WHEN 'integer' THEN content ELSE length(content) END) "
     "FROM contents WHERE digest = ?"
@@ -21,14 +24,19 @@ def changes_of(journal: Journal, run: str) -> ChangeSet:
     """The changes of a run. ConfigurationError for one that got no folder, RunUnknown."""
     started = journal.started(run)
     if started.tree is None:
-        raise ConfigurationError(f"run {run} got no folder, so there are no changes; see what it made: fastslow show {run}")
+        raise ConfigurationError(
+            f"run {run} got no folder, so there are no changes; see what it made: fastslow show {run}"
+        )
     extras = frozenset(_extras(journal, started))
     before = base(journal, run, extras)
     after = {path: kept for path, kept in latest(journal.rows, run).items() if path not in extras}
-    differing = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
-    rules = Rules.of(started.tree.root)
+    lost = {path for path, kept in after.items() if kept.digest is None}
+    differing = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} - lost
+    rules = rules_of(started.tree.root)
     changes = compare(
-        _versions(journal, before, differing), _versions(journal, after, differing), lambda path: _is_ours(path) or rules.ignores(path)
+        _versions(journal, before, differing),
+        _versions(journal, after, differing),
+        lambda path: OURS.fullmatch(path) is not None or rules.ignores(path),
     )
     return ChangeSet(run, str(started.tree.root), str(journal.path), changes)
 
@@ -43,11 +51,10 @@ def _extras(journal: Journal, started: RunStarted) -> list[str]:
 
 
 def _versions(journal: Journal, files: dict[str, Kept], paths: set[str]) -> dict[str, Version]:
-    """Of some files. One whose content was not kept counts as not changed."""
+    """Of some files."""
     found = {}
     for path in paths & files.keys():
-        kept = files[path]
-        if kept.digest:
-            [[size]] = journal.rows(_SIZE, kept.digest)
-            found[path] = Version(kept.digest, size or 0, kept.mode)
+        digest = files[path].digest or ""
+        [[size]] = journal.rows(_SIZE, digest)
+        found[path] = Version(digest, size or 0, files[path].mode)
     return found

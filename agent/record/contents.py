@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeAlias
 
+from fastslow.sandbox import Mode
+
 GONE = ""  # the digest of a file that was removed
 STOPPED = "stopped"  # the digest of a row without a path: later changes were not written down
 CLAIMED = -1  # the number of rows that are there for the sake of their contents, until others name those
 PART = 1 << 18  # bytes of a content in one row
-REGULAR = "100644"  # the mode of what is neither executable nor a link
+REGULAR: Mode = "100644"  # the mode of what is neither executable nor a link
 
 Rows: TypeAlias = Callable[..., list[tuple[Any, ...]]]
 """What a query and its values find."""
@@ -27,7 +29,7 @@ class Kept:
     """A file of a run in the journal. digest: None where the content was not kept. mode: as Git has it."""
 
     digest: str | None
-    mode: str = REGULAR
+    mode: Mode = REGULAR
 
 
 class Contents(Mapping[str, bytes | None]):
@@ -63,7 +65,9 @@ def given(rows: Rows, run: str) -> dict[str, Kept]:
 def latest(rows: Rows, run: str) -> dict[str, Kept]:
     """A run's files, by path, as its last call left them."""
     # Beside max() SQLite gives the other columns of that very row (https://www.sqlite.org/lang_select.html#bareagg).
-    query = "SELECT path, digest, mode, max(number) FROM files WHERE run = ? AND number >= 0 AND path != '' GROUP BY path"
+    query = (
+        "SELECT path, digest, mode, max(number) FROM files WHERE run = ? AND number >= 0 AND path != '' GROUP BY path"
+    )
     return {path: Kept(digest, mode) for path, digest, mode, _ in rows(query, run) if digest != GONE}
 
 

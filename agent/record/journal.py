@@ -23,7 +23,7 @@ from typing import Any, TextIO
 from fastslow.agent.errors import JournalBroken, RunBusy, RunFollowed, RunUnknown
 from fastslow.agent.events import Event, Exit, RunFinished, RunResumed, RunStarted, TurnFinished, TurnStarted
 from fastslow.agent.folders import no_link, state_folder
-from fastslow.agent.record.contents import REGULAR, STOPPED, Contents, given, latest, store
+from fastslow.agent.record.contents import REGULAR, STOPPED, Contents, given, latest, read_content, store
 from fastslow.agent.record.jsonl import from_json, to_json
 from fastslow.agent.texts import check_path
 
@@ -241,6 +241,20 @@ class Journal:
             seconds=_active([at for at, _ in rows], events),
             stopped=bool(self.rows("SELECT 1 FROM files WHERE run = ? AND path = '' AND digest = ?", run, STOPPED)),
         )
+
+    def started(self, run: str) -> RunStarted:
+        """How a run began. RunUnknown, JournalBroken."""
+        rows = self.rows("SELECT event FROM events WHERE run = ? ORDER BY number LIMIT 1", run)
+        if not rows:
+            raise RunUnknown(f"the run {run} was never begun; start it again")
+        return _started(run, [_decoded(run, text) for [text] in rows])
+
+    def content(self, digest: str) -> bytes:
+        """A content by its digest. JournalBroken where it is not there."""
+        content = read_content(self.rows, digest)
+        if content is None:
+            raise JournalBroken(f"the journal {self.path} does not hold the content {digest[:12]} any more")
+        return content
 
     def fork(self, run: str, turn: int, new: str) -> None:
         """Copy a run as it was before it began a turn. ValueError for a turn that it never had."""

@@ -17,6 +17,7 @@ from pydantic_core import to_jsonable_python
 
 from fastslow.agent.events import CallDisplay, Event, Result
 from fastslow.agent.modes import Mode
+from fastslow.agent.tree.changes import Change
 from fastslow.tools.foreign import tried
 from fastslow.tools.lenient import without_surrogates
 
@@ -78,12 +79,18 @@ def _adapter(kind: str) -> TypeAdapter[Any]:
     return TypeAdapter(_KINDS[kind])
 
 
+_TOLD: Mapping[type, str] = {Mode: "name", Change: "kind"}  # what follows from the fields of these
+
+
 def _fields(value: Any) -> dict[str, Any]:
     hidden = set()
     if isinstance(value, Result):
         value, hidden = replace(value, output=_output(value.output)), {"events"}  # each has been told already
     plain = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in hidden}
-    return {**plain, "name": value.name} if isinstance(value, Mode) else plain
+    for kind, name in _TOLD.items():
+        if isinstance(value, kind):
+            plain[name] = getattr(value, name)
+    return plain
 
 
 def _output(value: Any) -> Any:

@@ -23,11 +23,11 @@ from fastslow.agent.record.journal import Journal, Written
 from fastslow.agent.record.kept import KeptWorkspace
 from fastslow.agent.record.recorder import Recorder
 from fastslow.agent.record.trees import KeptTree, has_changes, is_kept
+from fastslow.agent.transcript import Assistant, Message, ToolResult, User, from_dict
 from fastslow.agent.tree.outline import outline
 from fastslow.agent.tree.select import select
 from fastslow.agent.tree.taking import Taken
 from fastslow.agent.tree.tree import Tree
-from fastslow.agent.transcript import Assistant, Message, ToolResult, User, from_dict
 from fastslow.agent.workspace import Given, Record, Restored, described
 from fastslow.tools.fenced import unfenced_python
 
@@ -67,9 +67,9 @@ class Start:
         return Check(self.folder.test, self.folder.protect) if self.folder and self.folder.test else None
 
     @property
-    def outline(self) -> str:
-        """What the folder holds, for the model."""
-        return outline(self.tree.paths()) if self.tree else ""
+    def asked(self) -> User:
+        """The task as the model is told it."""
+        return asked(self.task, self.files, outline(self.tree.paths()) if self.tree else "")
 
 
 def new_id() -> str:

@@ -105,7 +105,7 @@ class KeptTree:
 
     def _keep(self, journal: Journal, files: list[tuple[Entry, str, bytes]], known: set[str]) -> None:
         with journal.transaction() as database:
-            for entry, digest, content in files:
+            for _, digest, content in files:
                 if digest not in known:
                     store(database, content)
                     known.add(digest)

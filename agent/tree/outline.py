@@ -9,7 +9,7 @@ LINES = 60
 
 
 def outline(paths: Sequence[str]) -> str:
-    """All paths of a small project; of a larger one the folders, as deep as there is room, with how many files each has.
+    """All paths of a small project; of a larger one its folders, as deep as there is room, with the number of files.
 
     >>> print(outline(["a.py", "src/b.py"]))
     The project's files (2):

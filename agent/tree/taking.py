@@ -27,8 +27,8 @@ def take(tree: Tree, limits: Limits, commands: Sequence[str]) -> Taken:
     size, count = sum(entry.size for entry in selection.files), len(selection.files)
     if size > limits.disk or count > limits.files:
         raise ConfigurationError(
-            f"{selection.root} has {count:,} files with {size:,} bytes, and the sandbox takes {limits.files:,} files and "
-            f"{limits.disk:,} bytes; pass a smaller folder, or raise Limits(files=…, disk=…, memory=…)"
+            f"{selection.root} has {count:,} files with {size:,} bytes, and the sandbox takes {limits.files:,} files "
+            f"and {limits.disk:,} bytes; pass a smaller folder, or raise Limits(files=…, disk=…, memory=…)"
         )
     test, notices = tree.test, list(selection.notices)
     if test is None:

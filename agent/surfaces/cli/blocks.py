@@ -13,8 +13,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from fastslow.agent.engine.types import Reply, Usage
 from fastslow.agent.changes import ChangeSet
+from fastslow.agent.engine.types import Reply, Usage
 from fastslow.agent.events import CallDisplay, CheckFinished, Compacted, Consent, ModeUsage, NetworkUsed, TurnFinished
 from fastslow.agent.modes import Mode
 from fastslow.agent.surfaces.cli.text import clean, one_line, seconds, size
@@ -158,7 +158,9 @@ def change_lines(changes: ChangeSet, width: int) -> Text:
         return Text("none", "dim")
     lines = []
     for row in changes.stat().files[:LISTED_CHANGES]:
-        counts = Text("binary") if row.binary else Text.assemble((f"+{row.added}", "green"), " ", (f"-{row.removed}", "red"))
+        counts = (
+            Text("binary") if row.binary else Text.assemble((f"+{row.added}", "green"), " ", (f"-{row.removed}", "red"))
+        )
         line = Text(f"{row.kind:<9}{one_line(row.path)}  ")
         line.truncate(max(20, width - 16), overflow="ellipsis")
         lines.append(line + counts)

@@ -20,7 +20,6 @@ from fastslow.agent.budget import Budget
 from fastslow.agent.modes import Think
 from fastslow.sandbox import DockerSandbox, Limits, Network
 
-
 # What `--budget` may limit, of the run and, behind `step.`, of each step. `cost` needs prices, which only Python has.
 BUDGET_LIMITS: Mapping[str, type[int] | type[float]] = {
     "turns": int,

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from fastslow import ConfigurationError, Journal, JournalBroken
 from fastslow.agent.record.journal import RunInfo
-from fastslow.agent.surfaces.cli.status import CANCELLED
 from fastslow.agent.surfaces.cli.runs import run_table
+from fastslow.agent.surfaces.cli.status import CANCELLED
 from fastslow.agent.surfaces.cli.text import one_line, size, terminal
 
 LISTED = 20  # runs that are shown before the question

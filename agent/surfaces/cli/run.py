@@ -29,8 +29,6 @@ from fastslow.agent.tree.tree import Tree
 from fastslow.agent.workspace import checked_files
 from fastslow.sandbox import DockerSandbox, Limits, Network
 
-
-
 Finished: TypeAlias = Callable[[Result], int]
 
 
@@ -38,8 +36,8 @@ Finished: TypeAlias = Callable[[Result], int]
 class RunArguments:
     """The command line of one run. base_url: a server that already runs; None uses the managed one. limits: of the
     sandbox. after: the answered run that the task follows. resume: the run that goes on, instead of a task. rules: a
-    file of them. tree: the folder that it works on a copy of. packages: of Python, in the sandbox's image; image: another
-    one than ours."""
+    file of them. tree: the folder that it works on a copy of. packages: of Python, in the sandbox's image;
+    image: another one than ours."""
 
     task: str | None
     files: tuple[Path, ...]

@@ -23,6 +23,7 @@ from fastslow.agent.record.journal import RunInfo
 from fastslow.agent.record.start import lost_files, new_id
 from fastslow.agent.surfaces.cli import run as runner
 from fastslow.agent.surfaces.cli.options import changed_budget, sandbox_limits
+from fastslow.agent.surfaces.cli.status import STATUS
 from fastslow.agent.surfaces.cli.text import one_line, terminal
 from fastslow.sandbox import Limits, Network
 from fastslow.tools.builtin import BUILTIN
@@ -113,7 +114,7 @@ def replay(name: str, *, as_json: bool, show_thinking: bool) -> int:
                         end = event.result.exit
         return end
 
-    return runner.STATUS[asyncio.run(main())]
+    return STATUS[asyncio.run(main())]
 
 
 def resume(

@@ -103,9 +103,10 @@ def code(
 
     Example: fastslow code "Fix the failing test" --test "pytest -q"
     """
+    from fastslow.agent.tree.tree import Tree
+
     from fastslow.agent.surfaces.cli import code as command
     from fastslow.agent.surfaces.cli.run import RunArguments
-    from fastslow.agent.tree.tree import Tree
 
     if not task.strip():
         raise typer.BadParameter("expected a task in words, got nothing", param_hint="TASK")

@@ -1,0 +1,187 @@
+"""A run on a copy of a folder: what it gets, what comes out, and the check that proves the work."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fastslow import Agent, DockerSandbox, Event, Exit, Journal, Limits, ScriptedModel
+from fastslow.agent.engine.types import Reply
+from fastslow.agent.events import CheckFinished, RunFinished, RunStarted, TurnStarted
+from fastslow.agent.modes import Kind
+from fastslow.agent.transcript import ToolResult, User
+from fastslow.agent.tree.tree import Tree
+from tests.agent.helpers import calls, says
+
+pytestmark = pytest.mark.docker
+
+TEST = "python -m unittest -q"
+FILES = {
+    "calc.py": "def mean(values):\n    return sum(values) // len(values)\n",
+    "test_calc.py": (
+        "import unittest\n\nfrom calc import mean\n\n\nclass TestMean(unittest.TestCase):\n"
+        "    def test_mean(self):\n        self.assertEqual(mean([1, 2]), 1.5)\n"
+    ),
+    "run.sh": "#!/bin/sh\necho hello\n",
+    ".hidden/notes.txt": "kept\n",
+}
+FIX = calls(("shell", {"command": "sed -i 's,//,/,' calc.py"}))
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "runs.db")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    root = tmp_path / "project"
+    for name, text in FILES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "run.sh").chmod(0o755)
+    (root / "link").symlink_to("run.sh")
+    return root
+
+
+def agent(journal: Journal, *replies: Reply) -> Agent:
+    return Agent(engine=ScriptedModel(replies), sandbox=DockerSandbox(Limits(seconds=60)), journal=journal)
+
+
+async def events_of(agent: Agent, task: str, tree: Tree) -> list[Event]:
+    try:
+        return [event async for event in agent.stream(task, tree=tree)]
+    finally:
+        await agent.aclose()
+
+
+async def test_a_fix_is_proven_and_nothing_of_the_users_changes(journal: Journal, project: Path) -> None:
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    coder = agent(journal, FIX, says("Fixed the division."))
+    events = await events_of(coder, "Fix the failing test", Tree(project, test=TEST))
+    result = events[-1].result  # type: ignore[union-attr]
+    assert (result.exit, result.check.verdict) == (Exit.ANSWERED, "green")
+    assert [(change.path, change.kind) for change in result.changes] == [("calc.py", "modified")]
+    assert b"-    return sum(values) // len(values)\n+    return sum(values) / len(values)\n" in result.changes.diff()
+    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
+    checks = [event for event in events if isinstance(event, CheckFinished)]
+    assert [check.verdict for check in checks] == ["red", "green"]
+
+
+async def test_the_model_sees_the_project_and_the_failure_before_its_first_turn(
+    journal: Journal, project: Path
+) -> None:
+    coder = agent(journal, FIX, says("Done."))
+    await events_of(coder, "Fix it", Tree(project, test=TEST))
+    first = coder.engine.requests[0].messages[-1]  # type: ignore[attr-defined]
+    assert isinstance(first, User)
+    for said in ("Fix it", "The project's files (5):", ".hidden/notes.txt", f"`{TEST}`", "Exit code 1.", "1.5"):
+        assert said in first.content
+
+
+async def test_a_red_check_goes_back_and_the_next_turn_repairs(journal: Journal, project: Path) -> None:
+    coder = agent(journal, says("It is fine already."), FIX, says("Fixed."))
+    events = await events_of(coder, "Fix it", Tree(project, test=TEST))
+    kinds = [event.kind for event in events if isinstance(event, TurnStarted)]
+    assert kinds == [Kind.PLAN, Kind.REPAIR, Kind.CALL]
+    told = coder.engine.requests[1].messages[-1].content  # type: ignore[attr-defined]
+    assert "You said: It is fine already." in told
+    assert "1 != 1.5" in told
+
+
+async def test_the_same_failure_twice_comes_with_the_diff(journal: Journal, project: Path) -> None:
+    worse = calls(("shell", {"command": "sed -i 's,//,//  ,' calc.py"}))
+    coder = agent(journal, worse, says("Done."), says("Really."), FIX, says("Now."))
+    events = await events_of(coder, "Fix it", Tree(project, test=TEST))
+    assert events[-1].result.exit is Exit.ANSWERED  # type: ignore[union-attr]
+    told = coder.engine.requests[3].messages[-1].content  # type: ignore[attr-defined]
+    assert "+    return sum(values) //   len(values)" in told
+
+
+async def test_a_check_that_stays_red_ends_the_run_with_its_changes(journal: Journal, project: Path) -> None:
+    touch = calls(("shell", {"command": "echo '# tried' >> calc.py"}))
+    coder = agent(journal, touch, *[says(f"Done {n}.") for n in range(6)])
+    result = (await events_of(coder, "Fix it", Tree(project, test=TEST)))[-1].result  # type: ignore[union-attr]
+    assert result.exit is Exit.FAILED
+    assert "still fails with exit code 1" in result.reason
+    assert [change.path for change in result.changes] == ["calc.py"]
+
+
+async def test_bent_tests_prove_nothing(journal: Journal, project: Path) -> None:
+    bend = calls(("shell", {"command": "sed -i 's/1.5/1/' test_calc.py"}))
+    coder = agent(journal, bend, says("Fixed."), FIX, says("So be it."), *[says("Green.")] * 5)
+    events = await events_of(coder, "Fix it", Tree(project, test=TEST))
+    checks = [event for event in events if isinstance(event, CheckFinished)]
+    assert [(check.verdict, check.restored) for check in checks[:2]] == [("red", ()), ("red", ("test_calc.py",))]
+    assert checks[2].verdict == "red"  # as the model left them, they are wrong now
+    assert "put back as they were given: test_calc.py" in coder.engine.requests[2].messages[-1].content  # type: ignore[attr-defined]
+
+
+async def test_modes_links_deletions_and_new_folders_come_out(journal: Journal, project: Path) -> None:
+    command = "chmod -x run.sh; rm link; ln -s calc.py other; mkdir -p a/b; printf '\\0\\1' > a/b/c.bin; rm -r .hidden"
+    coder = agent(journal, calls(("shell", {"command": command})), says("Done."))
+    result = (await events_of(coder, "Tidy", Tree(project, test="")))[-1].result  # type: ignore[union-attr]
+    assert [(change.path, change.kind, change.after and change.after.mode) for change in result.changes] == [
+        (".hidden/notes.txt", "deleted", None),
+        ("a/b/c.bin", "added", "100644"),
+        ("link", "deleted", None),
+        ("other", "added", "120000"),
+        ("run.sh", "mode", "100644"),
+    ]
+
+
+async def test_caches_are_no_changes(journal: Journal, project: Path) -> None:
+    coder = agent(
+        journal, calls(("shell", {"command": "python -m compileall -q . ; touch .pytest_cache"})), says("Done.")
+    )
+    result = (await events_of(coder, "Look", Tree(project, test="")))[-1].result  # type: ignore[union-attr]
+    assert not [change.path for change in result.changes if "pyc" in change.path]
+
+
+async def test_a_run_goes_on_from_the_copy_that_it_began_with(journal: Journal, project: Path) -> None:
+    dies = agent(journal, FIX)
+    with pytest.raises(AssertionError):  # its script has ended
+        await events_of(dies, "Fix it", Tree(project, test=TEST))
+    (project / "calc.py").write_text("changed meanwhile\n")
+    (project / "link").unlink()
+    coder = agent(journal, says("Fixed."))
+    events = [event async for event in coder.resume_stream("last")]
+    await coder.aclose()
+    result = events[-1].result  # type: ignore[union-attr]
+    assert (result.exit, result.check.verdict) == (Exit.ANSWERED, "green")
+    assert [change.path for change in result.changes] == ["calc.py"]
+    told = [event async for event in Agent(sandbox=None, journal=journal, engine=ScriptedModel(())).replay("last")]
+    assert replace(told[-1].result, events=()) == replace(result, events=())  # type: ignore[union-attr]
+
+
+async def test_a_follow_up_keeps_the_changes_and_takes_the_users(journal: Journal, project: Path) -> None:
+    coder = agent(journal, FIX, says("Fixed."), calls(("shell", {"command": "cat calc.py run.sh"})), says("Seen."))
+    async with coder.conversation(tree=Tree(project, test="")) as talk:
+        [event async for event in talk.stream("Fix it")]
+        (project / "run.sh").write_text("#!/bin/sh\necho changed\n")
+        events = [event async for event in talk.stream("Look again")]
+    await coder.aclose()
+    shown = next(m for m in coder.engine.requests[-1].messages[::-1] if isinstance(m, ToolResult))  # type: ignore[attr-defined]
+    assert "sum(values) / len(values)" in shown.content
+    assert "echo changed" in shown.content
+    result = events[-1].result  # type: ignore[union-attr]
+    assert [change.path for change in result.changes] == ["calc.py"]
+    assert isinstance(events[0], RunStarted)
+    assert events[0].after
+    os.stat(project)
+
+
+async def test_a_cold_follow_up_does_the_same(journal: Journal, project: Path) -> None:
+    coder = agent(journal, FIX, says("Fixed."))
+    first = (await events_of(coder, "Fix it", Tree(project, test="")))[-1]
+    assert isinstance(first, RunFinished)
+    (project / "calc.py").write_text("# The mean.\n" + FILES["calc.py"])
+    coder = agent(journal, calls(("shell", {"command": "cat calc.py"})), says("Seen."))
+    events = [event async for event in coder.stream("Look", after="last", tree=Tree(project, test=""))]
+    await coder.aclose()
+    shown = coder.engine.requests[-1].messages[-1].content  # type: ignore[attr-defined]
+    assert "# The mean.\ndef mean(values):\n    return sum(values) / len(values)" in shown
+    assert [change.path for change in events[-1].result.changes] == ["calc.py"]  # type: ignore[union-attr]
