@@ -23,7 +23,8 @@ _ESCAPES = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 34: '"',
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """added, removed: lines; 0 of a binary file. old: the path that it had, "" for one that was not renamed."""
+    """added, removed: lines; 0 of a binary file. old: the path that it had, "" for one that was not renamed.
+    A renamed one counts as added."""
 
     path: str
     kind: Kind
@@ -63,12 +64,13 @@ def stat(changes: Sequence[Change], content: Callable[[str], bytes]) -> Stat:
     files = []
     for change, old in _pairs(changes):
         before, after = (content(version.digest) if version else b"" for version in (change.before, change.after))
+        kind: Kind = "added" if old else change.kind
         if _is_binary(before) or _is_binary(after):
-            files.append(FileStat(change.path, change.kind, 0, 0, binary=before != after, old=old))
+            files.append(FileStat(change.path, kind, 0, 0, binary=True, old=old))
         else:
             a, b = split_lines(before), split_lines(after)
             same = sum(count for _, _, count in matching(a, b))
-            files.append(FileStat(change.path, change.kind, len(b) - same, len(a) - same, old=old))
+            files.append(FileStat(change.path, kind, len(b) - same, len(a) - same, old=old))
     return Stat(tuple(files))
 
 
