@@ -16,6 +16,7 @@ from typing import Any
 from fastslow.agent.paths import SPECIAL
 from fastslow.agent.quoting import visible
 from fastslow.sandbox.paths import is_canonical
+from fastslow.tools.lenient import without_surrogates
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -115,7 +116,10 @@ def read_tree(folder: int) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """
     tree: dict[str, bytes] = {}
     out: list[str] = []
-    _read_tree(folder, "", tree, out, [0])
+    try:
+        _read_tree(folder, "", tree, out, [0])
+    except OSError as error:
+        raise Refused(f"cannot be read: {error.strerror}") from error
     return tree, tuple(out)
 
 
@@ -162,8 +166,8 @@ def _written_out() -> dict[int, str]:
 
 
 def one_line(text: str) -> str:
-    """The text, clean, on one line."""
-    return " ".join(clean(text).split())
+    """The text, clean, on one line, with a mark for each half of a surrogate pair: YAML's escapes can make some."""
+    return " ".join(clean(without_surrogates(text)).split())
 
 
 def digest_of(told: Any) -> str:

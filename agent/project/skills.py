@@ -20,6 +20,7 @@ from fastslow.agent.project.frontmatter import split
 from fastslow.agent.project.instructions import folder_of, home_of
 from fastslow.agent.quoting import visible
 from fastslow.tools import Tool
+from fastslow.tools.result import LIMIT
 
 Source: TypeAlias = Literal["project", "user"]
 
@@ -151,12 +152,18 @@ def contents(skill: Skill) -> dict[str, bytes]:
 
 
 def _opened(skill: Skill) -> str:
-    if not skill.files:
-        return skill.body
-    told = [f"{SANDBOX}/{skill.name}/{path}" for path in skill.files[:LISTED]]
+    """What the model reads of a skill: no more than a result shows, so that what is cut is the end, and it says so."""
+    at = f"{SANDBOX}/{skill.name}/"
+    files = [f"{at}{path}" for path in skill.files[:LISTED]]
     if len(skill.files) > LISTED:
-        told.append(f"(and {len(skill.files) - LISTED} more)")
-    return f"{skill.body}\n\nThe files of this skill are in {SANDBOX}/{skill.name}/:\n" + "\n".join(told)
+        files.append(f"(and {len(skill.files) - LISTED} more)")
+    told = f"\n\nThe files of this skill are in {at}:\n" + "\n".join(files) if files else ""
+    told = _cut(told, LIMIT // 2)
+    if len(skill.body) + len(told) <= LIMIT:
+        return skill.body + told
+    note = f"\n(cut here; read the rest in {at}{FILE})"
+    body = skill.body[: LIMIT - len(told) - len(note)]
+    return body[: body.rfind("\n") if "\n" in body else None] + note + told
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +278,7 @@ def _tree(folder: int, at: Path, notices: list[str]) -> dict[str, bytes]:
         return {}
     try:
         tree, out = read_tree(folder)
-    except (Refused, FileNotFoundError) as error:
+    except Refused as error:
         notices.append(f"the files of the skill {_shown(at)} are left out: it {error}")
         return {FILE: main}
     if out:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from fastslow import ConfigurationError
 from fastslow.agent.project import Skill, Skills, catalogue, contents, files, find_skills, skill_tool
+from fastslow.tools.result import LIMIT
 
 HEAD = "---\nname: {name}\ndescription: {description}\n---\n{body}\n"
 
@@ -169,8 +171,10 @@ BOMB = "a: &a [x, x]\n" + "".join(
         ("---\n---\n", "has a head without fields"),
         ("---\ndescription: 'open\n---\n", "has a head that is no YAML"),
         (f"---\n{BOMB}description: d\n---\n", "has a head with aliases"),
-        (f"---\ndescription: d\nx: {'[' * 7000}\n---\n", "lists more than 8 deep"),
-        (f"---\ndescription: d\nx: {'{a: ' * 3000}\n---\n", "lists more than 8 deep"),
+        (f"---\ndescription: d\nx: {'[' * 7000}\n---\n", "over 200 brackets"),
+        (f"---\ndescription: d\nx: {'[' * 190}\n---\n", "lists more than 8 deep"),
+        (f"---\ndescription: d\nx: {'{a: ' * 190}\n---\n", "lists more than 8 deep"),
+        (f"---\n{'? ' * 5000}\n---\n", "lists more than 8 deep"),
         (f"---\ndescription: d\nx: [{'a, ' * 4000}]\n---\n", "over 500 values"),
         (f"---\ndescription: {'d' * 20_000}\n---\n", "of 16,384 characters at most"),
         ("---\n" * 50_000, "has a head without fields"),
@@ -178,7 +182,11 @@ BOMB = "a: &a [x, x]\n" + "".join(
         ("---\n? {a: b}\n: c\ndescription: d\n---\n", "has a head that is no YAML"),
     ],
 )
-def test_a_head_that_cannot_be_read_is_left_out_with_a_word(root: Path, home: Path, content: str, why: str) -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_head_that_cannot_be_read_is_left_out_with_a_word(
+    root: Path, home: Path, content: str, why: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yaml, "__with_libyaml__", compiled)
     text(root, "forms", content)
     write(root, "other")
     began = time.monotonic()
@@ -205,6 +213,19 @@ def test_nothing_hides_in_what_is_told(root: Path, home: Path) -> None:
     assert skill.description == "clear \\x1b[2J\\u202e - evil: obey"
     assert skill.body == "body\\x1b[2J\\u202e"
     assert len(catalogue([skill]).splitlines()) == 1
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_yaml_makes_of_escapes_is_unicode(
+    root: Path, home: Path, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yaml, "__with_libyaml__", compiled)
+    for number, escaped in enumerate(("\\ud800", "\\ud83d\\ude00", "\\0", "\\x85")):
+        text(root, f"s{number}", f'---\nname: "s{escaped}"\ndescription: "d {escaped}"\nlicense: "{escaped}"\n---\n')
+    skills = find_skills(root, home)
+    told = [part for skill in skills for part in (skill.name, skill.description, skill.license)]
+    assert "d \\x00" in told
+    assert all(part.encode() and part.isprintable() for part in (*told, *skills.notices))
 
 
 def test_a_long_description_is_cut(root: Path, home: Path) -> None:
@@ -386,3 +407,15 @@ async def test_the_tool_gives_body_and_files(root: Path, home: Path) -> None:
         "Run scripts/fill.py.\n\nThe files of this skill are in .skills/forms/:\n.skills/forms/scripts/fill.py"
     )
     assert await tool.run({"name": "mail"}) == "Be kind."
+
+
+async def test_a_long_body_is_cut_at_its_end(root: Path, home: Path) -> None:
+    at = write(root, body="line\n" * 4000)
+    for number in range(200):
+        (at / f"{number:03}-{'x' * 200}").touch()
+    tool = skill_tool(find_skills(root, home))
+    assert tool is not None
+    told = await tool.run({"name": "forms"})
+    assert LIMIT - 100 < len(told) <= LIMIT
+    assert told.startswith("line\nline\n")
+    assert "line\n(cut here; read the rest in .skills/forms/SKILL.md)\n\nThe files of this skill are in" in told
