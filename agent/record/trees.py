@@ -77,7 +77,7 @@ class KeptTree:
         for path, kept in base(journal, self._run, self._extras).items():
             content = read_content(journal.rows, kept.digest) if kept.digest else None
             if content is not None:
-                yield TreeFile(path, content, kept.mode)  # type: ignore[arg-type]  # one of the three was written
+                yield TreeFile(path, content, kept.mode)
 
     def _from_disk(self, journal: Journal, selection: Selection) -> Iterator[TreeFile]:
         """Each file as it is written down: what others do to it meanwhile changes nothing."""

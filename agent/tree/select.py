@@ -16,6 +16,7 @@ from fastslow.agent.tree.names import STAGING, odd, shown, some
 from fastslow.agent.tree.repository import Tracked, find_repository, tracked
 from fastslow.agent.tree.rules import CACHES, USUAL, Rules
 from fastslow.agent.tree.tree import Tree
+from fastslow.sandbox import Mode
 
 LARGEST = 64 << 20  # bytes of one file
 _SECRETS = (
@@ -32,7 +33,7 @@ class Entry:
     """path: relative, POSIX. mode: 100644, 100755, or 120000 for a link, as Git writes them."""
 
     path: str
-    mode: str
+    mode: Mode
     size: int
 
 
@@ -48,13 +49,23 @@ class Selection:
 
 def select(tree: Tree) -> Selection:
     """The files to copy in. Reads no content of them, follows no link. ConfigurationError for more than the limits."""
-    root = Path(os.path.realpath(tree.root))
+    root = _folder(tree.root)
     rules, known, notices = _rules(root)
     walk = _Walk(tree, root, rules, known)
     walk.folder("", tracked_only=False)
     walk.check_limits()
     files = tuple(sorted(walk.files, key=lambda entry: entry.path))
     return Selection(root, files, (*notices, *rules.notices, *walk.notices(files)), rules)
+
+
+def _folder(root: str | Path) -> Path:
+    try:
+        if Path(root).is_dir():
+            return Path(os.path.realpath(root))
+        what = "is a file" if Path(root).exists() else "does not exist"
+    except OSError as error:
+        what = f"cannot be used: {error.strerror}"
+    raise ConfigurationError(f"expected a folder, and {str(root)!r} {what}; name the project's folder")
 
 
 def rules_of(root: str | Path) -> Rules:

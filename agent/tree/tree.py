@@ -15,7 +15,8 @@ class Tree:
 
     test: the command that proves the work; None looks for the usual runner, "" means that there is none.
     protect: globs of the files that are put back as they were before the test runs; None: the tests that existed.
-    max_bytes, max_files: of what is copied in, at most. Raises ConfigurationError for what is no folder.
+    max_bytes, max_files: of what is copied in, at most. Raises ConfigurationError for what makes no sense;
+    whether the folder is there is looked at when a run begins.
     """
 
     root: str | Path = "."
@@ -26,12 +27,6 @@ class Tree:
 
     def __post_init__(self) -> None:
         check_path("the folder", self.root)
-        try:
-            if not Path(self.root).is_dir():
-                what = "is a file" if Path(self.root).exists() else "does not exist"
-                raise ConfigurationError(f"expected a folder, and {str(self.root)!r} {what}; name the project's folder")
-        except OSError as error:
-            raise ConfigurationError(f"the folder {str(self.root)!r} cannot be used: {error.strerror}") from error
         if self.test is not None and (not isinstance(self.test, str) or "\0" in self.test):
             raise ConfigurationError(f"test is a command as text, such as 'pytest -q', got {self.test!r:.80}")
         if self.protect is not None and not (

@@ -309,9 +309,9 @@ def test_paths_that_are_like_others(path: str) -> None:
 def test_a_tree_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="is a file"):
-        Tree(tmp_path / "file")
+        select(Tree(tmp_path / "file"))
     with pytest.raises(ConfigurationError, match="does not exist"):
-        Tree(tmp_path / "none")
+        select(Tree(tmp_path / "none"))
     with pytest.raises(ConfigurationError, match="max_files"):
         Tree(tmp_path, max_files=0)
     with pytest.raises(ConfigurationError, match="protect"):
