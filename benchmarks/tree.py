@@ -106,15 +106,13 @@ def docker(root: Path, files: int, found: Found, name: str, mount: list[str], in
     box = said(["docker", "run", "--detach", "--rm", "--init", *limits, *mount, image_tag(), "sleep", "1000"]).strip()
     copy = Path(tempfile.mkdtemp(dir=root.parent))
     try:
-        said(["docker", "exec", "--user", "0", box, "mkdir", "-p", "/work"])
+        inside = ["docker", "exec", "--user", "0", box, "sh", "-c"]  # what `docker cp` brings is root's
+        said([*inside, "mkdir -p /work"])
         began = time.perf_counter()
         said(["bash", "-o", "pipefail", "-c", into.format(box=box, root=root)])
         found[f"in: {name}"].append(time.perf_counter() - began)
-        inside = "cd /work && find . -type f | wc -l"
-        assert int(said(["docker", "exec", "--user", "0", box, "sh", "-c", inside])) == files, (
-            "what went in is not seen in there"
-        )
-        said(["docker", "exec", "--user", "0", box, "sh", "-c", f"cd /work && {CHANGE}"])
+        assert int(said([*inside, "find /work -type f | wc -l"])) == files, "what went in is not seen in there"
+        said([*inside, f"cd /work && {CHANGE}"])
         began = time.perf_counter()
         said(["bash", "-o", "pipefail", "-c", out.format(box=box, copy=copy)])
         told = said(["git", "diff", "--no-index", "--no-color", str(root), str(copy)], ok=(1,))
