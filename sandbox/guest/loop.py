@@ -37,6 +37,11 @@ class Loop:
     def at(self, key, seconds, action):
         self.timers[key] = time.monotonic() + seconds, action
 
+    def postpone(self, key, seconds):
+        """Have a timer wait anew, if there is one."""
+        if key in self.timers:
+            self.at(key, seconds, self.timers[key][1])
+
     def cancel(self, key):
         self.timers.pop(key, None)
 

@@ -94,6 +94,7 @@ class Supervisor:
     # -- files
 
     def do_put(self, header, body):
+        self.loop.postpone("preload", IDLE)  # a tree comes in many frames, and each would wait for an import
         with self.host.refusing(header):
             self.host.done(header["id"], modes=self.files.put(header["files"], body, header["tree"]))
 
