@@ -177,8 +177,8 @@ BOMB = "a: &a [x, x]\n" + "".join(
         (f"---\n{'? ' * 5000}\n---\n", "lists more than 8 deep"),
         (f"---\ndescription: d\nx: [{'a, ' * 4000}]\n---\n", "over 500 values"),
         (f"---\ndescription: {'d' * 20_000}\n---\n", "of 16,384 characters at most"),
-        ("---\n" * 50_000, "has a head without fields"),
-        ("x" * (300 << 10), "has a SKILL.md that has 307,200 bytes; 262,144 is the limit"),
+        ("---\n" * 15_000, "has a head without fields"),
+        ("x" * (300 << 10), "has a SKILL.md that has 307,200 bytes; 65,536 is the limit"),
         ("---\n? {a: b}\n: c\ndescription: d\n---\n", "has a head that is no YAML"),
     ],
 )
@@ -338,6 +338,16 @@ def test_a_link_to_the_other_folder_is_no_news(root: Path, home: Path) -> None:
     skills = find_skills(root, home)
     assert only(skills).name == "forms"
     assert skills.notices == ()
+
+
+def test_links_in_a_circle_are_named(root: Path, home: Path) -> None:
+    for base in (root, home):
+        (base / ".agents").symlink_to(".agents")
+        (base / ".claude").mkdir()
+        (base / ".claude/skills").symlink_to("../.claude/skills")
+    skills = find_skills(root, home)
+    assert not skills
+    assert len(skills.notices) == 4
 
 
 def test_links_in_the_home_are_the_users_own(root: Path, home: Path) -> None:
