@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from fastslow import ConfigurationError
+from fastslow import Agent, ConfigurationError, Exit, ScriptedModel
+from fastslow.agent.events import CallFinished
 from fastslow.agent.project import Skill, Skills, catalogue, contents, files, find_skills, skill_tool
 from fastslow.tools.result import LIMIT
+from tests.agent.helpers import calls, says
 
 HEAD = "---\nname: {name}\ndescription: {description}\n---\n{body}\n"
 
@@ -417,6 +419,18 @@ async def test_the_tool_gives_body_and_files(root: Path, home: Path) -> None:
         "Run scripts/fill.py.\n\nThe files of this skill are in .skills/forms/:\n.skills/forms/scripts/fill.py"
     )
     assert await tool.run({"name": "mail"}) == "Be kind."
+
+
+async def test_a_run_reads_a_skill_and_nobody_is_asked(root: Path, home: Path) -> None:
+    write(root, body="Be kind.")
+    tool = skill_tool(find_skills(root, home))
+    assert tool is not None
+    model = ScriptedModel([calls(("skill", {"name": "forms"})), calls(("skill", {"name": "../x"})), says("done")])
+    result = await Agent(engine=model, tools=[tool], sandbox=None).run("fill the form")
+    assert result.exit is Exit.ANSWERED
+    read, refused = [event for event in result.events if isinstance(event, CallFinished)]
+    assert (read.status, read.content) == ("ok", "Be kind.")
+    assert refused.status == "refused"
 
 
 async def test_a_long_body_is_cut_at_its_end(root: Path, home: Path) -> None:
