@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +100,14 @@ def _check(facts: os.stat_result, largest: int) -> None:
 
 
 def names(folder: int) -> list[str]:
-    """What an open folder holds, sorted. Refused for one that holds too much."""
-    found: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            found.append(entry.name)
-            if len(found) > ENTRIES:
-                raise Refused(f"holds more than {ENTRIES:,} files")
+    """What an open folder holds, sorted. Refused for one that holds too much, or cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry.name for entry in islice(entries, ENTRIES + 1)]
+    except OSError as error:
+        raise Refused(f"cannot be read: {error.strerror}") from error
+    if len(found) > ENTRIES:
+        raise Refused(f"holds more than {ENTRIES:,} files")
     return sorted(found)
 
 

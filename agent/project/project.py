@@ -97,13 +97,13 @@ def project_of(root: Path, home: Path | None = None, paths: Iterable[str] = ()) 
 
 
 def _nested(root: Path, paths: Iterable[str]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
-    """The instructions below the root, and notices on them."""
+    """The instructions below the root, those of outer folders first, and notices on them."""
     folders = {_folder(path) for path in paths if PurePosixPath(path).name in NAMES} - {PurePosixPath()}
-    nearest = sorted(folders, key=lambda folder: (len(folder.parts), folder))
-    found = {file: text for folder in nearest[:NESTED] for file, text in nested(root, str(folder))}
-    left = len(nearest) - NESTED
+    listed = sorted(folders, key=lambda folder: (len(folder.parts), folder))
+    found = [each[-1] for folder in listed[:NESTED] if (each := nested(root, str(folder)))]
+    left = len(listed) - NESTED
     notices = [f"the instructions of {left} folders are not read: {NESTED} is the limit"] if left > 0 else []
-    return tuple(found.items()), notices
+    return tuple(each for each in found if _folder(each[0]) in folders), notices
 
 
 def _folder(path: str) -> PurePosixPath:

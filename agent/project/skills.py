@@ -6,6 +6,7 @@ grants no rights: what it lists as `allowed-tools` is told here, and may only ev
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -27,7 +28,7 @@ Source: TypeAlias = Literal["project", "user"]
 PLACES = (".agents/skills", ".claude/skills")  # of what has one name in both, the first counts
 SANDBOX = ".skills"  # the folder of the workspace that holds the files of each skill, below its name
 FILE = "SKILL.md"
-SKILL = 256 << 10  # bytes of one
+SKILL = 64 << 10  # bytes of one
 MOST = 100  # skills
 DESCRIPTION = 1024  # characters of one
 CATALOGUE = 16 << 10  # characters of all of them together
@@ -188,9 +189,9 @@ class _Place:
 def _found(root: Path, source: Source) -> Skills:
     """The skills of a project or a user, from all places for them."""
     groups: list[Skills] = []
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for place in (_Place(root, name, source) for name in PLACES):
-        where = place.folder.resolve()
+        where = os.path.realpath(place.folder)  # of a circle of links, too
         try:
             with place.open() as folder:
                 inside = names(folder)

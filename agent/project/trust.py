@@ -27,14 +27,14 @@ class Trust:
 
     def is_trusted(self, root: Path, digest: str) -> bool:
         """Whether the user trusted the project in this folder with these very contents (`Project.digest`)."""
-        return self._read().get(str(root.resolve())) == digest
+        return self._read().get(os.path.realpath(root)) == digest
 
     def trust(self, root: Path, digest: str) -> None:
         """Trust it with these contents, and no longer with others."""
         try:
             with open(self._file.with_suffix(".lock"), "a", opener=no_link) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                self._write(self._read() | {str(root.resolve()): digest})
+                self._write(self._read() | {os.path.realpath(root): digest})
         except OSError as error:
             raise ConfigurationError(f"{self._file} cannot be written: {error}; trust was not noted") from error
 

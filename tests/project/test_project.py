@@ -12,7 +12,7 @@ import pytest
 
 from fastslow import ConfigurationError
 from fastslow.agent.folders import config_folder
-from fastslow.agent.project import Project, Trust, project_of
+from fastslow.agent.project import Project, Trust, files, frontmatter, instructions, project_of, skills
 
 SKILL = "---\nname: {name}\ndescription: {description}\n---\nDo it.\n"
 
@@ -113,6 +113,29 @@ def test_nested_instructions_are_given_on_the_way(root: Path, home: Path) -> Non
     assert found("a/b/x.py") == found("/work/a/b") == found("./a/b/../b") == ["a/AGENTS.md", "a/b/AGENTS.md"]
     assert found("a/x.py") == ["a/AGENTS.md"]
     assert found("c/x.py") == found("x.py") == found("ab/x.py") == found("../x") == found("a\0") == []
+
+
+def test_an_outer_one_is_whole_where_an_inner_one_is_long(root: Path, home: Path) -> None:
+    write(root / "a/AGENTS.md", "outer\n" * 4000)
+    write(root / "a/b/AGENTS.md", "inner\n" * 4000)
+    (outer, inner) = project_of(root, home, ["a/b/AGENTS.md", "a/AGENTS.md"]).nested
+    assert (outer[1].count("outer\n"), inner[1].count("inner\n")) == (3999, 3999)
+
+
+def test_the_page_tells_the_limits() -> None:
+    page = " ".join((Path(__file__).parents[2] / "docs/project.md").read_text("utf-8").split())
+    for told in (
+        f"told {instructions.LIMIT >> 10} KiB in all",
+        f"of {files.LARGEST >> 20} MiB at most",
+        f"| skills | {skills.MOST}; their descriptions are shortened to {skills.CATALOGUE:,} characters together |",
+        f"| `SKILL.md` | {skills.SKILL >> 10} KiB, its fields {frontmatter.LARGEST >> 10} KiB of plain YAML: "
+        f"no aliases, {frontmatter.DEEPEST} levels, {frontmatter.PARTS} values |",
+        f"| description | {skills.DESCRIPTION:,} characters;",
+        f"| {files.MOST} files and {files.TREE >> 20} MiB, {files.DEEPEST} folders deep,",
+        f"`{skills.SANDBOX}/<name>/`",
+        *(f"`{place}/`" for place in skills.PLACES),
+    ):
+        assert told in page, told
 
 
 def test_paths_lead_nowhere_else(root: Path, home: Path) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from fastslow import ConfigurationError
+from fastslow import Agent, ConfigurationError, Exit, ScriptedModel
+from fastslow.agent.events import CallFinished
 from fastslow.agent.project import Skill, Skills, catalogue, contents, files, find_skills, skill_tool
 from fastslow.tools.result import LIMIT
+from tests.agent.helpers import calls, says
 
 HEAD = "---\nname: {name}\ndescription: {description}\n---\n{body}\n"
 
@@ -177,8 +179,8 @@ BOMB = "a: &a [x, x]\n" + "".join(
         (f"---\n{'? ' * 5000}\n---\n", "lists more than 8 deep"),
         (f"---\ndescription: d\nx: [{'a, ' * 4000}]\n---\n", "over 500 values"),
         (f"---\ndescription: {'d' * 20_000}\n---\n", "of 16,384 characters at most"),
-        ("---\n" * 50_000, "has a head without fields"),
-        ("x" * (300 << 10), "has a SKILL.md that has 307,200 bytes; 262,144 is the limit"),
+        ("---\n" * 15_000, "has a head without fields"),
+        ("x" * (300 << 10), "has a SKILL.md that has 307,200 bytes; 65,536 is the limit"),
         ("---\n? {a: b}\n: c\ndescription: d\n---\n", "has a head that is no YAML"),
     ],
 )
@@ -340,6 +342,16 @@ def test_a_link_to_the_other_folder_is_no_news(root: Path, home: Path) -> None:
     assert skills.notices == ()
 
 
+def test_links_in_a_circle_are_named(root: Path, home: Path) -> None:
+    for base in (root, home):
+        (base / ".agents").symlink_to(".agents")
+        (base / ".claude").mkdir()
+        (base / ".claude/skills").symlink_to("../.claude/skills")
+    skills = find_skills(root, home)
+    assert not skills
+    assert len(skills.notices) == 4
+
+
 def test_links_in_the_home_are_the_users_own(root: Path, home: Path) -> None:
     at = write(home / "dotfiles", "forms")
     (at / "run.sh").touch()
@@ -407,6 +419,18 @@ async def test_the_tool_gives_body_and_files(root: Path, home: Path) -> None:
         "Run scripts/fill.py.\n\nThe files of this skill are in .skills/forms/:\n.skills/forms/scripts/fill.py"
     )
     assert await tool.run({"name": "mail"}) == "Be kind."
+
+
+async def test_a_run_reads_a_skill_and_nobody_is_asked(root: Path, home: Path) -> None:
+    write(root, body="Be kind.")
+    tool = skill_tool(find_skills(root, home))
+    assert tool is not None
+    model = ScriptedModel([calls(("skill", {"name": "forms"})), calls(("skill", {"name": "../x"})), says("done")])
+    result = await Agent(engine=model, tools=[tool], sandbox=None).run("fill the form")
+    assert result.exit is Exit.ANSWERED
+    read, refused = [event for event in result.events if isinstance(event, CallFinished)]
+    assert (read.status, read.content) == ("ok", "Be kind.")
+    assert refused.status == "refused"
 
 
 async def test_a_long_body_is_cut_at_its_end(root: Path, home: Path) -> None:
