@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -17,7 +17,7 @@ from contextlib import (
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, Unpack
+from typing import Any, Literal, TypeAlias, Unpack, get_args
 
 from fastslow.agent.approval import Approval, Ask
 from fastslow.agent.budget import Budget, Ledger
@@ -49,10 +49,16 @@ from fastslow.agent.tree.tree import Tree
 from fastslow.agent.workspace import Workspace, checked_files
 from fastslow.sandbox import DockerSandbox, Installed, Limits, Sandbox
 from fastslow.tools import Tool, Toolbox, ToolDefinitionError, Toolset
-from fastslow.tools.builtin import BUILTIN, builtin_tools, host_functions
+from fastslow.tools.builtin import BUILTIN, Editing, builtin_tools, host_functions
 
 Opened: TypeAlias = Callable[[Workspace], AbstractAsyncContextManager[Workspace]]
 """Gives the open workspace of a run."""
+
+
+EDITING: Mapping[Editing, str] = {
+    "replace": "edit_file, in small and exact edits",
+    "whole": "write_file, with their whole new content",
+}
 
 
 def _own(workspace: Workspace) -> Workspace:
@@ -68,7 +74,7 @@ class Agent:
 
     engine: who continues conversations; by default the managed vLLM server (`fastslow up`).
     tools: functions with type hints and a docstring, `Tool`s or `Toolset`s, offered beside the built-in ones.
-    builtin: names of the built-in tools to offer, of `python`, `shell`, `read_file`, `write_file`, `list_files`.
+    builtin: names of the built-in tools to offer, of `fastslow.tools.builtin.BUILTIN`; all by default.
     sandbox: where code runs; `"docker"` is `DockerSandbox()`, None offers no tool that runs code or touches files.
     think: `"auto"` follows the rules of the model's profile, `"never"`, `"always"`, or the budget in tokens of each
         turn that the rules let think. policy: rules of your own instead.
@@ -125,8 +131,10 @@ class Agent:
             raise ConfigurationError(f"the built-in tools are {', '.join(BUILTIN)}; got {unknown[0]!r}")
         self._functions = host_functions(self.tools.tools) if self.sandbox else ()
         networked = bool(self.sandbox and self.sandbox.network.allow)
-        own = builtin_tools(self._functions, networked=networked) if self.sandbox else ()
-        self._builtin = tuple(tool for tool in own if tool.name in names)
+        self._builtin: dict[str, tuple[Tool, ...]] = {}  # by the way in which a model's profile has files changed
+        for edit in get_args(Editing):
+            own = builtin_tools(self._functions, networked=networked, edit=edit) if self.sandbox else ()
+            self._builtin[edit] = tuple(tool for tool in own if tool.name in names)
 
     # --- runs ------------------------------------------------------------------------------------
 
@@ -345,8 +353,9 @@ class Agent:
         parent: Parent | None,
     ) -> Run:
         strategy = self.strategy or STRATEGIES[engine.profile.strategy]
-        alone = not (self._builtin or self.tools.tools or self.toolsets)  # a plan without tools has nothing to do
-        offered = () if alone else strategy.tools(self._builtin)
+        builtin = self._builtin[engine.profile.edit]
+        alone = not (builtin or self.tools.tools or self.toolsets)  # a plan without tools has nothing to do
+        offered = () if alone else strategy.tools(builtin)
         think = self.think if options.think is None else options.think
         policy = options.policy or (self.policy if options.think is None else None)
         return Run(
@@ -426,10 +435,10 @@ class Agent:
         installed = f" Installed: {', '.join(there.packages)}." if there.packages else ""
         installed += f" Commands: {', '.join(there.commands)}." if there.commands else ""
         network = "" if allow else " without network"
-        head = fill(run.strategy.system(bool(self._builtin)), packages=installed, network=network)
-        parts = [head]
+        edit = run.engine.profile.edit
+        parts = [fill(run.strategy.system(bool(self._builtin[edit])), packages=installed, network=network)]
         if run.changed:
-            parts.append(prompt("tree"))
+            parts.append(prompt("tree", edit=EDITING[edit]))
         if allow:
             parts.append(prompt("network", hosts=allow))
         return parts

@@ -66,7 +66,7 @@ class Calls:
         tool: Tool | None = None
         try:
             tool = toolbox.get(call.name)
-            arguments = parse_arguments(tool.parameters, call.arguments)
+            arguments = parse_arguments(tool.parameters, call.arguments, tool.rewrite)
             received = tool.receive(arguments)
             consent = await self.run.gate.consent(self.branch, tool, call, received)
         except ArgumentError as error:
@@ -93,7 +93,7 @@ class Calls:
         yield say(await self._finished(call, outcome, time.monotonic() - started, parent))
 
     async def _finished(self, call: ToolCall, outcome: Outcome, seconds: float, parent: str) -> CallFinished:
-        content = await shown(outcome.text, None if parent else self.run.workspace)
+        content = await shown(outcome.text, None if parent else self.run.workspace, outcome.limit)
         how = (outcome.exit_code, outcome.silent, outcome.variables, outcome.written)
         data = ""
         if parent and outcome.ok:
@@ -185,7 +185,7 @@ class Calls:
             return await self._answer(ToolCall(call_id, name, text), call.id, say)
 
         seconds = workspace.limits.seconds if workspace else Caller().seconds
-        return Caller(open_session, seconds, on_output, on_display, on_call)
+        return Caller(open_session, seconds, on_output, on_display, on_call, self.run.seen)
 
     async def _answer(self, call: ToolCall, parent: str, say: Say) -> Any:
         """Carry out a call of code, whose exception CallFailed becomes. What ends the run does so all the same."""
@@ -214,4 +214,5 @@ async def _told_again(within: Sequence[Event], finished: CallFinished) -> Items:
     for event in within:
         yield event
     how = (finished.exit_code, finished.silent, finished.variables, finished.written)
-    yield Outcome(finished.content, finished.status, json.loads(finished.data) if finished.data else None, *how)
+    data = json.loads(finished.data) if finished.data else None
+    yield Outcome(finished.content, finished.status, data, *how, limit=len(finished.content))

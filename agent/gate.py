@@ -103,7 +103,7 @@ class Gate:
             if same in self._always and not doubtful:
                 answer = Answer("allow")
             else:
-                given_by_model = parse_arguments(tool.parameters, call.arguments)
+                given_by_model = parse_arguments(tool.parameters, call.arguments, tool.rewrite)
                 lines = await asyncio.to_thread(described, tool, received, given_by_model)
                 answer = await _answer(self.ask, Question(branch, tool.name, received, lines, decision.reason))
             if answer.always and answer.decide == "allow":

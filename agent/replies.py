@@ -19,9 +19,9 @@ def as_run(reply: Reply, toolbox: Toolbox) -> Reply:
     calls = []
     for call in reply.calls:
         with suppress(ArgumentError):  # one that cannot run keeps its own text, which its result then quotes
-            schema = toolbox.get(call.name).parameters
-            if as_written(schema, call.arguments) is None:
-                arguments = parse_arguments(schema, call.arguments)
+            tool = toolbox.get(call.name)
+            if as_written(tool.parameters, call.arguments) is None:
+                arguments = parse_arguments(tool.parameters, call.arguments, tool.rewrite)
                 call = replace(call, arguments=json.dumps(arguments, ensure_ascii=False))
         calls.append(call)
     return replace(reply, calls=tuple(calls))

@@ -17,6 +17,7 @@ from fastslow.agent.record.recorder import Recorder
 from fastslow.agent.strategy import Strategy
 from fastslow.agent.workspace import Workspace
 from fastslow.tools import Tool, Toolbox
+from fastslow.tools.seen import Seen
 
 
 @dataclass(slots=True)
@@ -25,9 +26,9 @@ class Run:
 
     fixed: tools that are offered to the model all the time; toolsets: what lists the others. functions: tools that code
     in the sandbox may call. form: what the answer must be, None for words. changes: how many calls may have changed
-    something so far. made: files that the run made or changed. spent_within: the model's replies in the runs
-    that a call of this one was carried out by, None where nothing is kept. check: the last one. changed: tells what
-    the run has changed so far in its copy of a folder, None where it has none.
+    something so far. made: files that the run made or changed. seen: what its tools saw of them. spent_within: the
+    model's replies in the runs that a call of this one was carried out by, None where nothing is kept. check: the last
+    one. changed: tells what the run has changed so far in its copy of a folder, None where it has none.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Run:
     repairs: int = 0
     changes: int = 0
     made: frozenset[str] = frozenset()
+    seen: Seen = field(default_factory=Seen)
     spent_within: Callable[[str], Iterable[TurnFinished]] | None = None
     check: CheckFinished | None = None
     changed: Callable[[], ChangeSet] | None = None

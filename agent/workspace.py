@@ -152,13 +152,13 @@ def _preview(head: bytes) -> str:
     return ", first lines:\n" + "\n".join(line[:200] for line in lines)
 
 
-async def shown(text: str, workspace: Workspace | None) -> str:
+async def shown(text: str, workspace: Workspace | None, limit: int = LIMIT) -> str:
     """A tool's result as the model is shown it: one that is too long as head, tail, and the file that holds it all."""
     if not text.isascii():
         text = without_surrogates(text)
-    path = await workspace.store(text) if workspace and len(text) > LIMIT else ""
+    path = await workspace.store(text) if workspace and len(text) > limit else ""
     note = f"\n[All {len(text):,} characters of this are in the file {path}]" if path else ""
-    return clip(text, LIMIT - len(note)) + note
+    return clip(text, limit - len(note)) + note
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from jsonschema import ValidationError
 from jsonschema.exceptions import SchemaError
@@ -30,12 +30,16 @@ _NOISE = re.compile(
     r"(?:\s+|[}\])`;]|</[\w:.-]{1,40}>|<\|[^<>|]{1,40}\|>|<｜[^<>｜]{1,40}｜>|\[\|[^\[\]|]{1,40}\|\])*+"
 )
 
+Rewrite: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+"""Makes arguments of a schema out of others that mean the same."""
 
-def parse_arguments(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
+
+def parse_arguments(schema: Mapping[str, Any], text: str, rewrite: Rewrite | None = None) -> dict[str, Any]:
     """The arguments that a model wrote, as an object that is valid under the schema.
 
     What can be mended with certainty is (see `tools.lenient` and `tools.fitting`); a text that was cut off
     never is: half a command must not run. Optional properties that the model left out stay absent.
+    rewrite: see `Tool`; asked first where the arguments do not fit as they are written.
     Raises ArgumentError, whose text is for the model, and nothing else.
 
     >>> parse_arguments({"properties": {"n": {"type": "integer"}}, "required": ["n"]}, '{"n": "3",}')
@@ -43,7 +47,7 @@ def parse_arguments(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
     """
     try:
         given = as_written(schema, text)
-        return _parsed(schema, text) if given is None else given
+        return _parsed(schema, text, rewrite) if given is None else given
     except RecursionError:
         raise ArgumentError("The arguments are nested too deeply. Send a flatter object.") from None
 
@@ -67,7 +71,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return given
 
 
-def _parsed(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
+def _parsed(schema: Mapping[str, Any], text: str, rewrite: Rewrite | None) -> dict[str, Any]:
     if len(text) > MAX_CHARACTERS:
         raise ArgumentError(
             f"The arguments have {len(text)} characters and at most {MAX_CHARACTERS} fit. Send less at once."
@@ -81,9 +85,9 @@ def _parsed(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
         value = _read(validator, text)
     except LenientError as error:
         raise ArgumentError(_unreadable(schema, text, error)) from error
-    value, errors = _fit(validator, value)
+    value, errors = _fit(validator, value, rewrite)
     if errors and (inner := _unwrapped(validator, value)) is not value:
-        value, errors = _fit(validator, inner)
+        value, errors = _fit(validator, inner, rewrite)
     if not errors and isinstance(value, dict):
         return value
     raise ArgumentError(_unfitting(schema, text, value, problems(validator, errors)))
@@ -106,7 +110,9 @@ def _read(validator: Validator, text: str) -> Any:
         raise
 
 
-def _fit(validator: Validator, value: Any) -> tuple[Any, list[ValidationError]]:
+def _fit(validator: Validator, value: Any, rewrite: Rewrite | None) -> tuple[Any, list[ValidationError]]:
+    if rewrite and isinstance(value, dict):
+        value = rewrite(dict(value))
     value = fitted(validator, value)
     return value, list(islice(validator.iter_errors(value), 50))
 

@@ -33,7 +33,8 @@ class Outcome:
 
     text: for the model, of any length. data: for code, as JSON can hold it. exit_code: of a command, or of code that
     ended its interpreter. silent: it ran and printed nothing. variables: what became of the interpreter's. written:
-    files that are new or changed, by their paths in the workspace.
+    files that are new or changed, by their paths in the workspace. limit: characters of the text that the model is
+    shown, for a tool that keeps to a limit of its own.
     """
 
     text: str
@@ -43,6 +44,7 @@ class Outcome:
     silent: bool = False
     variables: State = "kept"
     written: tuple[str, ...] = ()
+    limit: int = LIMIT
 
     @property
     def ok(self) -> bool:

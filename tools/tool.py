@@ -13,10 +13,12 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from fastslow.sandbox.errors import SandboxError
 from fastslow.sandbox.sandbox import OnCall, OnDisplay, OnOutput, Session
+from fastslow.tools.arguments import Rewrite
 from fastslow.tools.errors import ArgumentError, ToolDefinitionError, ToolError, ToolTimeout
 from fastslow.tools.foreign import GRACE, apart, described, in_thread, tried
 from fastslow.tools.result import Outcome, as_outcome, as_text
 from fastslow.tools.schema import check_schema
+from fastslow.tools.seen import Seen
 from fastslow.tools.strict import strict_form
 
 TIMEOUT = 60.0
@@ -40,7 +42,7 @@ class Caller:
 
     open_session: gives the sandbox's session, the same each time, and starts it at the first. seconds: the most that
     one execution in it may take. Output and displays are told as they come; on_call answers calls that code makes of
-    the host's functions.
+    the host's functions. seen: what the tools have seen of the session's files.
     """
 
     open_session: Callable[[], Awaitable[Session]] = no_session
@@ -48,6 +50,7 @@ class Caller:
     on_output: OnOutput | None = None
     on_display: OnDisplay | None = None
     on_call: OnCall | None = None
+    seen: Seen = field(default_factory=Seen)
 
     def limit(self, wanted: float) -> float:
         """Seconds that an execution gets which wants so many."""
@@ -74,6 +77,8 @@ class Tool:
         says: not `"outside"`.
     place: where its paths lead.
     bind: makes what the handler is called with out of arguments that fit the schema: typed values, with its defaults.
+    rewrite: makes arguments of the schema out of others that mean the same, such as names of other tools; the model is
+        not told of them. Only arguments that do not fit as they are written come here.
     spec: the tool as an element of a request's `tools`; always the same object, so do not change it. size: its
         characters as JSON.
     """
@@ -87,6 +92,7 @@ class Tool:
     repeatable: bool | None = None
     place: Place = "host"
     bind: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = field(default=None, repr=False, compare=False)
+    rewrite: Rewrite | None = field(default=None, repr=False, compare=False)
     spec: dict[str, Any] = field(init=False, repr=False, compare=False)
     size: int = field(init=False, repr=False, compare=False)
 

@@ -94,13 +94,13 @@ async def test_files_and_variables_are_there_and_only_what_is_new_comes_out(jour
     result = await more.run("Make more.", files=[given], after="last")
     assert second.ran == ["x = 1", "x"]
     contents = [e.content for e in result.events if isinstance(e, CallFinished)]
-    assert contents[1:3] == ["old", "a\n2"]  # the user's own file is the newer one
+    assert contents[1:3] == ["1\told", "1\ta\n2\t2"]  # the user's own file is the newer one
     assert [path.name for path in result.files] == ["more.txt"]
     third = DummySandbox([Execution("ok"), Execution("ok")])
     script = (calls(("read_file", {"path": "more.txt"})), says("done"))
     result = await agent(journal, *script, sandbox=third, out=tmp_path / "three").run("Read it.", after="last")
     assert third.ran == ["x = 1", "x"]
-    assert [e.content for e in result.events if isinstance(e, CallFinished)] == ["new"]
+    assert [e.content for e in result.events if isinstance(e, CallFinished)] == ["1\tnew"]
 
 
 async def test_files_are_there_where_nothing_ran(journal: Journal, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ async def test_files_are_there_where_nothing_ran(journal: Journal, tmp_path: Pat
     given.unlink()
     script = calls(("read_file", {"path": "orders.csv"})), says("done")
     result = await agent(journal, *script, sandbox=DummySandbox([])).run("Read it.", after="last")
-    assert [e.content for e in result.events if isinstance(e, CallFinished)] == ["a\n1"]
+    assert [e.content for e in result.events if isinstance(e, CallFinished)] == ["1\ta\n2\t1"]
 
 
 async def test_it_is_resumed_and_replayed_like_any_run(journal: Journal, tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ async def test_files_and_variables_are_there_again(journal: Journal, tmp_path: P
     result = await agent(journal, *script, sandbox=second, out=out).resume("last")
     assert second.ran == ["x = 1", "x = 2; 1/0", "x"]
     contents = [e.content for e in result.events if isinstance(e, CallFinished)]
-    assert contents[3:] == ["a,b\n1,2", "three"]
+    assert contents[3:] == ["1\ta,b\n2\t1,2", "three"]
     assert {path.name: path.read_text() for path in result.files} == {"new.txt": "kept"}
 
 

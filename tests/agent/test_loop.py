@@ -147,7 +147,7 @@ async def test_a_call_that_fails_again_in_the_same_world_gets_a_hint() -> None:
 async def test_a_call_that_failed_is_made_again_once_anything_has_changed() -> None:
     """A failing test run, an edit, and the same test run."""
     test = ("python", {"code": "import test"})
-    edit = ("write_file", {"path": "code.py", "content": "fixed"})
+    edit = ("write_file", {"path": "code.txt", "content": "fixed"})
     script = [calls(test), calls(edit), calls(test), calls(test), says("done")]
     failed = Execution("error", error="AssertionError", exit_code=1)
     sandbox = DummySandbox([failed, failed, failed])

@@ -170,7 +170,7 @@ async def test_a_file_with_an_uncommon_name_goes_in(tmp_path: Path, name: str) -
     script = [calls(("read_file", {"path": name})), says("ok")]
     result = await agent(None, *script, sandbox=DummySandbox()).run("t", files=[path])
     [read] = [event for event in result.events if isinstance(event, CallFinished)]
-    assert (read.status, read.content) == ("ok", "x")
+    assert (read.status, read.content) == ("ok", "1\tx")
 
 
 @tool(effect="read")

@@ -15,6 +15,7 @@ from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import CallFinished
 from fastslow.agent.transcript import User
 from fastslow.sandbox import DummySandbox, Execution
+from fastslow.tools.builtin import BUILTIN
 from tests.agent.helpers import WEAK, calls, says
 from tests.engine.fake_server import FakeServer, said, serving
 from tests.evals.test_tune import ran
@@ -102,7 +103,7 @@ async def test_code_is_not_forced_and_a_plan_is_meanwhile() -> None:
     ("name", "tools"),
     [
         (ALL, {"plan", "python"}),
-        ("all tools offered", {"plan", "python", "shell", "read_file", "write_file", "list_files"}),
+        ("all tools offered", {"plan", *BUILTIN}),
     ],
 )
 async def test_all_tools_are_offered_meanwhile(name: str, tools: set[str]) -> None:

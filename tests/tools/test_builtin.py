@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +13,6 @@ from fastslow.sandbox.dummy import DummySession
 from fastslow.sandbox.sandbox import HostFunction, OnCall, OnDisplay, OnOutput
 from fastslow.tools import Caller, Outcome, ToolError, caller, parse_arguments, tool
 from fastslow.tools.builtin import BUILTIN, builtin_tools, host_functions
-from fastslow.tools.builtin.files import _excerpt
 
 TOOLS = {tool.name: tool for tool in builtin_tools()}
 RUNNERS = (("python", "code"), ("shell", "command"))
@@ -65,9 +62,11 @@ async def call(name: str, **arguments: Any) -> Outcome:
 
 
 def test_names() -> None:
-    assert tuple(TOOLS) == BUILTIN == ("python", "shell", "read_file", "write_file", "list_files")
+    assert tuple(TOOLS) == BUILTIN
     assert all(tool.spec["function"]["strict"] for tool in TOOLS.values())
     assert builtin_tools() == builtin_tools()
+    assert {tool.place for tool in TOOLS.values()} == {"sandbox"}
+    assert [tool.name for tool in builtin_tools(edit="whole")] == [name for name in BUILTIN if name != "edit_file"]
     assert all(one is other for one, other in zip(builtin_tools(), TOOLS.values(), strict=True))
 
 
@@ -104,10 +103,12 @@ def test_what_may_be_repeated() -> None:
     def repeatable(*functions: HostFunction, networked: bool = False) -> list[bool | None]:
         return [tool.repeatable for tool in builtin_tools(functions, networked=networked)]
 
-    assert [tool.effect for tool in TOOLS.values()] == ["sandbox", "sandbox", "read", "sandbox", "read"]
-    assert repeatable() == [True, True, True, True, True]
-    assert repeatable(*host_functions([look])) == [False, True, True, True, True]
-    assert repeatable(networked=True) == [False, False, True, True, True]
+    reading = [name for name, tool in TOOLS.items() if tool.effect == "read"]
+    assert reading == ["read_file", "list_files", "search"]
+    assert {tool.effect for tool in TOOLS.values()} == {"read", "sandbox"}
+    assert repeatable() == [True] * 7
+    assert repeatable(*host_functions([look])) == [False, *[True] * 6]
+    assert repeatable(networked=True) == [False, False, *[True] * 5]
 
 
 def test_the_model_is_told_of_functions() -> None:
@@ -241,62 +242,3 @@ async def test_a_picture_that_is_none_does_not_count_as_written() -> None:
         await box.open()
         told = "a\nFiles written: b.csv\nrevenue.png is no .png: its content is something else."
         assert await call(name, **{argument: "x"}) == Outcome(told, exit_code=0, written=("b.csv",))
-
-
-async def test_files() -> None:
-    Box()
-    assert (await call("list_files")).text == "(no files)"
-    assert await call("write_file", path="./notes/a.txt", content="one\ntwo\r\nthrée\n") == Outcome(
-        "Wrote notes/a.txt (16 bytes).", written=("notes/a.txt",)
-    )
-    assert (await call("list_files")).text == "notes/a.txt (16 bytes)"
-    assert (await call("read_file", path="notes/a.txt")).text == "one\ntwo\nthrée"
-    part = await call("read_file", path="notes/a.txt", start_line=2, lines=1)
-    assert part.text == "two\n(lines 2 to 2 of 3)"
-
-
-async def test_file_errors_say_what_to_do() -> None:
-    session = await Box().open()
-    await session.put("orders.csv", b"a,b\n")
-    await session.put("plot.png", b"\x89PNG\0\0")
-    await session.put("empty", b"")
-    with pytest.raises(ToolError, match=r"no file 'order\.csv'\. There is: orders\.csv"):
-        await call("read_file", path="order.csv")
-    with pytest.raises(ToolError, match=r"is no text .6 bytes.. Open it with Python"):
-        await call("read_file", path="plot.png")
-    with pytest.raises(ToolError, match="has 1 lines, so there is no line 9"):
-        await call("read_file", path="orders.csv", start_line=9)
-    assert (await call("read_file", path="empty")).text == "(empty is empty)"
-    with pytest.raises(ToolError, match="cannot be read"):
-        await call("read_file", path="../x")
-    for path, content in (("/etc/passwd", ""), ("long", "x" * 1001)):
-        with pytest.raises(ToolError, match=f"{path} was not written"):
-            await call("write_file", path=path, content=content)
-    assert [file.path for file in await session.files()] == ["empty", "orders.csv", "plot.png"]
-
-
-def test_a_file_of_many_lines_is_read_without_a_list_of_them() -> None:
-    """Sixty MiB of line ends cost code nothing, and a list of them half a GB here."""
-    data = b"\n" * (8 << 20) + b"last"
-    tracemalloc.start()
-    try:
-        before = time.process_time()
-        shown = _excerpt("x", data, (8 << 20) + 1, 5)
-        assert time.process_time() - before < 2
-        assert tracemalloc.get_traced_memory()[1] < 3 * len(data)
-    finally:
-        tracemalloc.stop()
-    assert shown == "last\n(lines 8388609 to 8388609 of 8388609)"
-
-
-@pytest.mark.parametrize("end", ["", "\n"])
-@pytest.mark.parametrize("block", [1, 2, 3, 1 << 16])
-def test_excerpts_are_what_splitting_gives(monkeypatch: pytest.MonkeyPatch, end: str, block: int) -> None:
-    monkeypatch.setattr("fastslow.tools.builtin.files.BLOCK", block)
-    lines = ["", "a", "", "bc", "ä", "", "d"]
-    for start in range(1, 8):
-        for count in range(1, 9):
-            told = _excerpt("x", ("\r\n".join(lines) + end).encode(), start, count)
-            part = "\n".join(lines[start - 1 :][:count])
-            last = min(start - 1 + count, 7)
-            assert told == (part if (start, last) == (1, 7) else f"{part}\n(lines {start} to {last} of 7)")

@@ -29,6 +29,7 @@ INSTRUCT = Profile(
     code="fenced",
     block=("<tool_call>", "</tool_call>"),
     strategy="guided",
+    edit="whole",
     extra_kwargs=MappingProxyType({"code_fence": True}),
     links=("https://huggingface.co/Qwen/Qwen2.5-Coder-1.5B-Instruct",),
 )

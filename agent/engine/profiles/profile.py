@@ -47,6 +47,7 @@ class Profile:
         for small models that write good code and bad JSON strings.
     strategy: what decides the turns of a run: `"free"` for models that can carry a task, `"guided"` for very small ones
         (`fastslow.agent.strategy`).
+    edit: how files are changed: `"replace"` by parts, `"whole"` for models that do better with whole files.
     switch_keeps_prefix: changing mode keeps the earlier prompt byte-identical.
     server_flags: extra arguments for the managed server. links: where the quirks are told.
     notice: shown to the user when this profile is chosen.
@@ -72,6 +73,7 @@ class Profile:
     renders_calls: bool = True
     code: Literal["json", "fenced"] = "json"
     strategy: Literal["free", "guided"] = "free"
+    edit: Literal["replace", "whole"] = "replace"
     switch_keeps_prefix: bool = True
     extra_kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     server_flags: tuple[str, ...] = ()

@@ -1,0 +1,78 @@
+"""Files that a run's own tools change: what is remembered from call to call, and what is shown of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fastslow import Agent, Approval, ApprovalRule, DummySandbox, Journal, Result, ScriptedModel
+from fastslow.agent.engine.profiles.instruct import INSTRUCT
+from fastslow.agent.engine.scripted import SCRIPTED
+from fastslow.agent.events import CallFinished
+from fastslow.agent.transcript import Assistant
+from fastslow.tools.builtin import BUILTIN
+from tests.agent.helpers import calls, says
+
+WHOLE = replace(SCRIPTED, name="whole", edit="whole")
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.txt"
+    path.write_text("one\ntwo\n")
+    return path
+
+
+def ends(result: Result) -> list[tuple[str, str]]:
+    return [(event.name, event.status) for event in result.events if isinstance(event, CallFinished)]
+
+
+async def test_a_run_remembers_what_it_has_read(notes: Path) -> None:
+    write = ("write_file", {"path": "notes.txt", "content": "1\n2\n"})
+    script = [calls(write), calls(("read_file", {"path": "notes.txt"})), calls(write), says("done")] * 2
+    agent = Agent(engine=ScriptedModel(script), sandbox=DummySandbox(), journal=None)
+    for _ in range(2):  # the second run knows nothing of the first
+        result = await agent.run("the task", files=[notes])
+        assert ends(result) == [("write_file", "error"), ("read_file", "ok"), ("write_file", "ok")]
+
+
+async def test_a_profile_says_how_files_are_changed(notes: Path) -> None:
+    write = calls(("write_file", {"path": "notes.txt", "content": "1\n2\n"}))
+    for profile, offered, end in ((SCRIPTED, set(BUILTIN), "error"), (WHOLE, set(BUILTIN) - {"edit_file"}, "ok")):
+        model = ScriptedModel([write, says("done")], profile=profile)
+        result = await Agent(engine=model, sandbox=DummySandbox(), journal=None).run("the task", files=[notes])
+        assert {tool.name for tool in model.requests[0].tools} & set(BUILTIN) == offered
+        assert ends(result) == [("write_file", end)]
+    assert INSTRUCT.edit == "whole"
+
+
+async def test_a_call_in_another_tools_spelling_is_judged_run_and_remembered_as_ours(notes: Path) -> None:
+    edit = calls(("edit_file", {"file_path": "notes.txt", "old_string": "two", "new_string": "2"}))
+    model = ScriptedModel([edit, says("done")] * 2)
+    agent = Agent(engine=model, sandbox=DummySandbox(), journal=None)
+    assert ends(await agent.run("the task", files=[notes])) == [("edit_file", "ok")]
+    [sent] = [message for message in model.requests[1].messages if isinstance(message, Assistant)]
+    assert sent.calls[0].arguments == '{"path": "notes.txt", "edits": [{"old_text": "two", "new_text": "2"}]}'
+    rules = Approval((ApprovalRule("deny", tool="edit_file", path="/work/notes*"),))
+    agent = Agent(engine=model, sandbox=DummySandbox(), journal=None, approval=rules)
+    assert ends(await agent.run("the task", files=[notes])) == [("edit_file", "denied")]
+
+
+@pytest.fixture
+def long(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.txt"
+    path.write_text("".join(f"line {number}\n" for number in range(10_000)))
+    return path
+
+
+async def test_long_files_are_shown_as_the_tool_cuts_them(long: Path, tmp_path: Path) -> None:
+    script = [calls(("read_file", {"path": "notes.txt", "lines": 9999})), says("done")]
+    agent = Agent(engine=ScriptedModel(script), sandbox=DummySandbox(), journal=Journal(tmp_path / "runs.db"))
+    result = await agent.run("the task", files=[long])
+    [read] = [event for event in result.events if isinstance(event, CallFinished)]
+    assert 18_000 < len(read.content) <= 20_100  # more than other results may have
+    assert "cut" not in read.content
+    again = [event.content async for event in agent.replay(result.run) if isinstance(event, CallFinished)]
+    assert again == [read.content]
