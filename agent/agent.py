@@ -35,6 +35,7 @@ from fastslow.agent.many import Task, run_many
 from fastslow.agent.modes import ModePolicy, Think
 from fastslow.agent.options import OptionFields, RunOptions, merged
 from fastslow.agent.output import Form
+from fastslow.agent.project import skill_tool
 from fastslow.agent.prompts import fill, prompt
 from fastslow.agent.record.changed import changes_of
 from fastslow.agent.record.journal import Journal
@@ -44,7 +45,7 @@ from fastslow.agent.strategy import STRATEGIES, State, Strategy
 from fastslow.agent.texts import check_out, check_text, check_tool
 from fastslow.agent.toolsets import opened
 from fastslow.agent.transcript import System, Transcript, to_dict
-from fastslow.agent.tree.taking import Taken, take
+from fastslow.agent.tree.taking import Taken, skill_files, take
 from fastslow.agent.tree.tree import Tree
 from fastslow.agent.workspace import Workspace, checked_files
 from fastslow.sandbox import DockerSandbox, Installed, Limits, Sandbox
@@ -329,7 +330,8 @@ class Agent:
         if self.sandbox is None:
             return None
         files = (*begun.there, *begun.files)
-        return Workspace(self.sandbox, files, begun.record, begun.history, self._functions, begun.tree)
+        skills = skill_files(begun.project) if begun.project else ()
+        return Workspace(self.sandbox, files, begun.record, begun.history, self._functions, begun.tree, skills)
 
     async def _take(self, tree: Tree) -> Taken:
         """Look which files of a folder go in, and how the work is proven. ConfigurationError."""
@@ -356,6 +358,7 @@ class Agent:
         builtin = self._builtin[engine.profile.edit]
         alone = not (builtin or self.tools.tools or self.toolsets)  # a plan without tools has nothing to do
         offered = () if alone else strategy.tools(builtin)
+        skill = filter(None, [skill_tool(begun.project.skills) if begun.project else None])
         think = self.think if options.think is None else options.think
         policy = options.policy or (self.policy if options.think is None else None)
         return Run(
@@ -364,7 +367,7 @@ class Agent:
             files=tuple(file.name for file in (*begun.there, *begun.files)),
             engine=engine,
             strategy=strategy,
-            fixed=(*offered, *([form.tool] if form else ()), *self.tools.tools),
+            fixed=(*offered, *([form.tool] if form else ()), *skill, *self.tools.tools),
             functions=self.tools,
             policy=policy or ModePolicy(engine.profile.rules, think),
             ledger=self._ledger(begun, options.budget or self.budget, parent),
@@ -374,6 +377,7 @@ class Agent:
             form=form,
             spent_within=partial(self.journal.replies_within, begun.run) if self.journal else None,
             changed=partial(changes_of, self.journal, begun.run) if self.journal and begun.tree else None,
+            project=begun.project,
         )
 
     def _ledger(self, begun: Start, budget: Budget, parent: Parent | None) -> Ledger:
@@ -439,6 +443,8 @@ class Agent:
         parts = [fill(run.strategy.system(bool(self._builtin[edit])), packages=installed, network=network)]
         if run.changed:
             parts.append(prompt("tree", edit=EDITING[edit]))
+        if run.project and run.project.instructions.text:
+            parts.append(run.project.instructions.text)
         if allow:
             parts.append(prompt("network", hosts=allow))
         return parts

@@ -63,11 +63,6 @@ class Branch:
         self.ledger = self.run.ledger.step() if self.name else self.run.ledger
         self.calls = Calls(self.run, self.name, self.ledger)
 
-    def begin_with(self, hint: str) -> None:
-        """Tell the model something before its first turn."""
-        self.start = with_hint(self.start, hint)
-        self.state = replace(self.state, transcript=self.start)
-
     async def loop(self) -> AsyncGenerator[Event, None]:
         """Run turns until the branch is done. Raises `BudgetSpent`, `StepSpent`, and what the engine raises."""
         while self.done is None:
@@ -129,7 +124,7 @@ class Branch:
         """Have the model continue, on a shorter history where this one is too long; `reply` is then what it said."""
         run, coming, toolbox = self.run, self.coming, self.run.toolbox
         request = Request(
-            self.state.transcript.messages,
+            run.with_skills(self.state.transcript, started.mode).messages,
             toolbox.tools,
             started.mode,
             answer_tokens=coming.room * run.engine.profile.answer_tokens if coming.room > 1 else None,
@@ -161,8 +156,9 @@ class Branch:
 
     def follow(self, move: Move, *, asked: bool = False) -> None:
         """Do what the strategy says. asked: the turn that ended called nothing, so another one asks once more."""
-        self.done = replace(move, answer=move.answer or self.partial) if isinstance(move, Done) else None
+        self.done = None
         if isinstance(move, Done):
+            self.done = replace(move, answer=move.answer or self.partial)
             return
         state, history = self.state, self.start if move.restart else self.state.transcript
         self.state = replace(

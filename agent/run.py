@@ -10,11 +10,14 @@ from fastslow.agent.changes import ChangeSet
 from fastslow.agent.engine.types import Engine
 from fastslow.agent.events import CheckFinished, TurnFinished
 from fastslow.agent.gate import Gate
-from fastslow.agent.modes import ModePolicy
+from fastslow.agent.modes import Mode, ModePolicy
 from fastslow.agent.output import Form
 from fastslow.agent.plan import Plan
+from fastslow.agent.project import Project, catalogue
+from fastslow.agent.prompts import prompt
 from fastslow.agent.record.recorder import Recorder
 from fastslow.agent.strategy import Strategy
+from fastslow.agent.transcript import Transcript, with_hint
 from fastslow.agent.workspace import Workspace
 from fastslow.tools import Tool, Toolbox
 from fastslow.tools.seen import Seen
@@ -29,6 +32,7 @@ class Run:
     something so far. made: files that the run made or changed. seen: what its tools saw of them. spent_within: the
     model's replies in the runs that a call of this one was carried out by, None where nothing is kept. check: the last
     one. changed: tells what the run has changed so far in its copy of a folder, None where it has none.
+    project: what that folder tells agents; read: which of its nested instructions the model was told.
     """
 
     id: str
@@ -53,8 +57,23 @@ class Run:
     spent_within: Callable[[str], Iterable[TurnFinished]] | None = None
     check: CheckFinished | None = None
     changed: Callable[[], ChangeSet] | None = None
+    project: Project | None = None
+    read: set[str] = field(default_factory=set)
     toolsets: tuple[Callable[[], Sequence[Tool]], ...] = ()
     _toolbox: Toolbox = field(default_factory=Toolbox)
+
+    def with_skills(self, history: Transcript, mode: Mode) -> Transcript:
+        """What a turn is asked with: one that thinks is told what skills there are. They are no part of the history."""
+        skills = self.project.skills if self.project and mode.thinks else ()
+        return with_hint(history, prompt("skills", skills=catalogue(skills))) if skills else history
+
+    def instructions_at(self, path: object) -> str:
+        """What the project says of work in the folder of a path, where the model was not told of it yet."""
+        if self.project is None or not isinstance(path, str):
+            return ""
+        new = [one for one in self.project.on_the_way(path) if one[0] not in self.read]
+        self.read |= {source for source, _ in new}
+        return "".join(f"\n\nProject instructions ({source}):\n{text}" for source, text in new)
 
     @property
     def toolbox(self) -> Toolbox:

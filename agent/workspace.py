@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -193,7 +194,7 @@ class Workspace:
     egress: connections of its code that are over; whoever reads them takes them out.
     record: where the workspace is written down, if anywhere.
     history: what was written down, for a session that takes the place of an earlier one.
-    functions: what its code may call. tree: a folder of the user's that it holds a copy of.
+    functions: what its code may call. tree: a folder of the user's that it holds a copy of. skills: their files.
     """
 
     def __init__(
@@ -204,6 +205,7 @@ class Workspace:
         history: Callable[[], Restored | None] | None = None,
         functions: Sequence[HostFunction] = (),
         tree: TreeSource | None = None,
+        skills: Sequence[TreeFile] = (),
     ) -> None:
         self.egress: deque[Egress] = deque()
         self._sandbox = sandbox
@@ -212,6 +214,7 @@ class Workspace:
         self._history = history
         self._functions = functions
         self.tree = tree
+        self._skills = skills
         self._restored: Restored | None = None
         self._renewals = RENEWALS
         self._renewing = asyncio.Lock()
@@ -323,7 +326,7 @@ class Workspace:
     async def _put_tree(self, session: Session, tree: TreeSource) -> None:
         """Copy the user's folder in, as the first commit of a repository that is not the user's."""
         try:
-            await session.put_tree(tree.files())
+            await session.put_tree(chain(tree.files(), self._skills))
         except (OSError, ValueError) as error:
             raise SandboxError(f"the folder does not go into the sandbox: {error}") from error
         self._before = tree.base()

@@ -144,8 +144,9 @@ class _Walk:
             facts = entry.stat(follow_symlinks=False)
         except OSError:  # it went while we looked
             return
+        mode: Mode = "120000"
         if stat.S_ISLNK(facts.st_mode):
-            mode = "120000"
+            pass
         elif not stat.S_ISREG(facts.st_mode):
             self._leave(path, "it is no regular file")
             return

@@ -12,7 +12,7 @@ from benchmarks.workspace import measure
 from fastslow import Agent, Budget, Exit, Journal, Result, ScriptedModel
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import CallFinished, Notice
-from fastslow.agent.record.contents import CLAIMED, Contents
+from fastslow.agent.record.contents import CLAIMED, Contents, Kept
 from fastslow.agent.record.kept import KeptWorkspace
 from fastslow.sandbox import Changes, DockerSandbox, DummySandbox, Execution, FileInfo, Limits, OnEgress
 from fastslow.sandbox.dummy import DummySession
@@ -119,7 +119,7 @@ async def test_holes_are_kept_as_holes_and_come_back(journal: Journal) -> None:
     content.write(data)
     digest = await content.keep()
     content.close()
-    kept.save({"a": digest}, (), whole=True)
+    kept.save({"a": Kept(digest)}, (), whole=True)
     assert Contents(journal.rows, {"a": digest})["a"] == data
     journal.close()
     assert size([journal.path]) < 1 << 20
