@@ -24,13 +24,15 @@ def carry_out(
     """Do what a plan says. What was written, for `plan_undo`.
 
     keep: stores a content and gives its digest; it gets what stood there, and what was merged. record: writes down what
-    was done, while all of it can still be taken back: if it raises, that is done, and its error goes on.
+    was done (nothing, perhaps) while all of it can still be taken back: if it raises, that is done, and its error goes
+    on.
     Raises Conflicted where the plan has conflicts, ApplyFailed where something could not be written, or was changed
     since the plan was made. The folder is then as it was.
     """
     if plan.conflicts:
         raise _conflicted(plan)
     if not plan.steps:
+        record(())
         return ()
     steps = sorted(plan.steps, key=lambda step: (step.after is not None, step.stands is None, step.path))
     with Disk(plan.root) as disk:
