@@ -80,8 +80,8 @@ class AppliedChanges:
         """The last time that was not undone."""
         rows = self._journal.rows(
             "SELECT number, at, root, path, before, before_size, before_mode, permissions, after, after_size, "
-            "after_mode FROM applied WHERE run = ?1 AND number = (SELECT max(number) FROM applied WHERE run = ?1 AND number > 0 "
-            "AND undone IS NULL) ORDER BY path",
+            "after_mode FROM applied WHERE run = ?1 AND number = "
+            "(SELECT max(number) FROM applied WHERE run = ?1 AND number > 0 AND undone IS NULL) ORDER BY path",
             self._run,
         )
         if not rows:

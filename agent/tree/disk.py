@@ -14,7 +14,7 @@ from types import TracebackType
 
 from fastslow.agent.errors import ApplyFailed
 from fastslow.agent.tree.changes import FILE, LINK, PROGRAM, Version, digest_of
-from fastslow.agent.tree.names import shown
+from fastslow.agent.tree.names import is_git, shown
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 INNER = FOLDER | os.O_NOFOLLOW
@@ -39,13 +39,15 @@ class Found:
 
 
 class Disk:
-    """Use it as a context. OSError where the folder cannot be opened."""
+    """Use it as a context. ApplyFailed where the folder cannot be opened, or is Git's."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(os.path.realpath(root))
         self.top = -1
 
     def __enter__(self) -> Disk:
+        if any(is_git(part) for part in self.root.parts):
+            raise ApplyFailed(f"{self.root} is a folder of Git's own; nothing is written there")
         try:
             self.top = os.open(self.root, FOLDER)
         except OSError as error:

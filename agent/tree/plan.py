@@ -125,6 +125,11 @@ def _step(change: Change, found: Found, content: Content) -> Step | str | None:
         return step
     if stands is None:
         return "it was deleted meanwhile"
+    # Not every disk knows which file is a program, so that alone keeps none from coming or going.
+    if before is None and _alike_but_for_mode(stands, after):
+        return None
+    if after is None and _alike_but_for_mode(stands, before):
+        return step
     if before is None:
         return "another file stands there, which the change does not know"
     if after is None:
@@ -148,6 +153,10 @@ def _alike(one: Version | None, other: Version | None) -> bool:
     if one is None or other is None:
         return one is other
     return (one.digest, one.mode) == (other.digest, other.mode)
+
+
+def _alike_but_for_mode(one: Version, other: Version | None) -> bool:
+    return other is not None and one.digest == other.digest and (one.mode == LINK) == (other.mode == LINK)
 
 
 def _makes_room(disk: Disk, path: str, found: Found, gone: set[str]) -> bool:

@@ -48,6 +48,7 @@ class Staging:
         self._disk, self._name = disk, name
         self._moves, self._made, self._removed = moves, made, removed
         self._folder = os.open(name, INNER, dir_fd=disk.top)
+        self._touched: set[str] = set()  # folders whose names changed
 
     @classmethod
     def new(cls, disk: Disk, moves: Sequence[Move], made: Sequence[str], removed: Mapping[str, int]) -> Staging:
@@ -96,9 +97,10 @@ class Staging:
 
     def take(self, number: int) -> None:
         """Keep what stands at the path; nothing does then."""
-        with self._disk.parent(self._moves[number].path) as (folder, name):
+        path = self._moves[number].path
+        self._touched.add(path.rpartition("/")[0])
+        with self._disk.parent(path) as (folder, name):
             os.rename(name, f"old-{number}", src_dir_fd=folder, dst_dir_fd=self._folder)
-            os.fsync(folder)
 
     def make_room(self) -> None:
         """Remove the folders in whose place a file comes; they are empty by now."""
@@ -108,9 +110,10 @@ class Staging:
 
     def place(self, number: int) -> None:
         """Put what waits at the path. FileExistsError where something stands there."""
-        with self._disk.parent(self._moves[number].path, make=True) as (folder, name):
+        path = self._moves[number].path
+        self._touched.add(path.rpartition("/")[0])
+        with self._disk.parent(path, make=True) as (folder, name):
             _place(self._folder, f"new-{number}", folder, name)
-            os.fsync(folder)
 
     def kept(self, number: int) -> Found:
         """What stood at the path, as it was taken away."""
@@ -118,6 +121,9 @@ class Staging:
 
     def finish(self) -> None:
         """All is done, and nothing is taken back any more."""
+        for path in self._touched:
+            with suppress(FileNotFoundError, NotADirectoryError), self._disk.folder(path) as folder:  # it went, too
+                os.fsync(folder)
         os.rename(MANIFEST, DONE, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         with suppress(OSError):  # it is renamed: after a crash of the machine all may be taken back, or nothing
             os.fsync(self._folder)
@@ -177,7 +183,7 @@ class Staging:
         if _is_claim(os.stat(name, dir_fd=folder, follow_symlinks=False)):
             return True
         new, found = self._moves[number].new, look(folder, name, name).version
-        if new is None or found is None or (found.digest, found.mode) != (new.digest, new.mode):
+        if new is None or found is None or found.digest != new.digest or (found.mode == LINK) != (new.mode == LINK):
             return False
         try:
             waits = os.stat(f"new-{number}", dir_fd=self._folder, follow_symlinks=False)

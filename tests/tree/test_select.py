@@ -318,6 +318,13 @@ def test_paths_that_are_like_others(path: str) -> None:
     assert not refusal(path)
 
 
+def test_a_folder_of_gits_own_is_no_tree(tmp_path: Path) -> None:
+    repository(tmp_path, {"a": ""})
+    for folder in (".git", ".git/hooks"):
+        with pytest.raises(ConfigurationError, match="Git's own"):
+            select(Tree(tmp_path / folder))
+
+
 def test_a_tree_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="is a file"):
