@@ -57,13 +57,22 @@ CREATE TABLE files (
     PRIMARY KEY (run, number, path)
 ) WITHOUT ROWID;
 CREATE TABLE contents (digest TEXT NOT NULL, part INTEGER NOT NULL, content BLOB NOT NULL, PRIMARY KEY (digest, part));
+CREATE TABLE applied (
+    run TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, root BLOB NOT NULL, path TEXT NOT NULL,
+    before TEXT, before_size INTEGER, before_mode TEXT, permissions INTEGER,
+    after TEXT, after_size INTEGER, after_mode TEXT, undone REAL, PRIMARY KEY (run, number, path)
+) WITHOUT ROWID;
 """
 _DELETE_RUN = (
     "DELETE FROM events WHERE run = ?",
     "DELETE FROM files WHERE run = ?",
+    "DELETE FROM applied WHERE run = ?",
     "DELETE FROM runs WHERE run = ?",
 )
-_DELETE_UNUSED_CONTENTS = "DELETE FROM contents WHERE digest NOT IN (SELECT digest FROM files WHERE digest IS NOT NULL)"
+_DELETE_UNUSED_CONTENTS = (
+    "DELETE FROM contents WHERE digest NOT IN (SELECT digest FROM files WHERE digest IS NOT NULL "
+    "UNION SELECT before FROM applied WHERE before IS NOT NULL UNION SELECT after FROM applied WHERE after IS NOT NULL)"
+)
 
 
 def child_key(run: str, call: str) -> str:

@@ -12,7 +12,7 @@ from fnmatch import translate
 from pathlib import Path
 
 from fastslow.agent.errors import ConfigurationError
-from fastslow.agent.tree.names import STAGING, odd, shown, some
+from fastslow.agent.tree.names import STAGING, is_git, odd, shown, some
 from fastslow.agent.tree.repository import Tracked, find_repository, tracked
 from fastslow.agent.tree.rules import CACHES, USUAL, Rules
 from fastslow.agent.tree.tree import Tree
@@ -48,8 +48,13 @@ class Selection:
 
 
 def select(tree: Tree) -> Selection:
-    """The files to copy in. Reads no content of them, follows no link. ConfigurationError for more than the limits."""
+    """The files to copy in. Reads no content of them, follows no link. ConfigurationError for more than the limits,
+    and for a folder that cannot be read, or is Git's."""
     root = _folder(tree.root)
+    if any(is_git(part) for part in root.parts):
+        raise ConfigurationError(f"{root} is a folder of Git's own; name the project's folder")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise ConfigurationError(f"the folder {root} cannot be read; name one that you may read")
     rules, known, notices = _rules(root)
     walk = _Walk(tree, root, rules, known)
     walk.folder("", tracked_only=False)

@@ -294,8 +294,20 @@ def test_names_are_those_that_the_sandbox_takes(name: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/a", "a//b", "../a", "a/../b", "./a", "", ".git/config", "a/.GIT/hooks/x", ".fastslow-apply-1/x", ".git ", "a\n"]
-    + ["GIT~1/x", ".g\u200cit/x"],
+    [
+        "/a",
+        "a//b",
+        "../a",
+        "a/../b",
+        "./a",
+        "",
+        ".git/config",
+        "a/.GIT/hooks/x",
+        ".git ",
+        "GIT~1/x",
+        ".g\u200cit/x",
+        "a\n",
+    ],
 )
 def test_paths_that_nothing_is_written_to(path: str) -> None:
     assert refusal(path)
@@ -304,6 +316,13 @@ def test_paths_that_nothing_is_written_to(path: str) -> None:
 @pytest.mark.parametrize("path", [".gitignore", ".github/x", "git", "a/.gitkeep", "gitlab.py", "..a", "é/.é"])
 def test_paths_that_are_like_others(path: str) -> None:
     assert not refusal(path)
+
+
+def test_a_folder_of_gits_own_is_no_tree(tmp_path: Path) -> None:
+    repository(tmp_path, {"a": ""})
+    for folder in (".git", ".git/hooks"):
+        with pytest.raises(ConfigurationError, match="Git's own"):
+            select(Tree(tmp_path / folder))
 
 
 def test_a_tree_is_a_folder(tmp_path: Path) -> None:
