@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastslow.agent.errors import ApplyFailed, RunUnknown
-from fastslow.agent.record.contents import CLAIMED, PART, Contents, packed
+from fastslow.agent.record.contents import CLAIMED, PART, packed, read_content
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.tree.changes import Version, digest_of
 from fastslow.agent.tree.plan import Applied
@@ -58,7 +58,7 @@ class AppliedChanges:
 
     def content(self, digest: str) -> bytes:
         """A content by its digest. ApplyFailed where the journal does not have it, or not as it was."""
-        content = Contents(self._journal.rows, {digest: digest})[digest]
+        content = read_content(self._journal.rows, digest)
         if content is None or digest_of(content) != digest:
             what = "is not" if content is None else "is damaged"
             raise ApplyFailed(f"a content {what} in the journal {self._journal.path}; nothing was changed")

@@ -73,9 +73,9 @@ def plan_apply(root: str | Path, changes: Sequence[Change], content: Content, pa
     paths: files or folders of the change set, for those alone. Raises ConfigurationError for a path that it does not
     have, ApplyFailed where the folder cannot be used.
     """
-    picked = _picked(Path(os.path.realpath(root)), changes, paths)
-    refused = {change.path: why for change in picked if (why := refusal(change.path) or _leads_out(change, content))}
-    return _plan(root, picked, content, refused)
+    chosen = picked(Path(os.path.realpath(root)), changes, paths)
+    refused = {change.path: why for change in chosen if (why := refusal(change.path) or _leads_out(change, content))}
+    return _plan(root, chosen, content, refused)
 
 
 def plan_undo(root: str | Path, applied: Sequence[Applied], content: Content) -> Plan:
@@ -181,7 +181,7 @@ def _leads_out(change: Change, content: Content) -> str:
     return ""
 
 
-def _picked(root: Path, changes: Sequence[Change], paths: Sequence[str]) -> list[Change]:
+def picked(root: Path, changes: Sequence[Change], paths: Sequence[str]) -> list[Change]:
     if not paths:
         return list(changes)
     picked: dict[str, Change] = {}
