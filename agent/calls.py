@@ -106,6 +106,8 @@ class Calls:
         if recorded := recorder.result(self.branch, call.id):
             for reply in self.run.spent_within(call.id) if self.run.spent_within else ():
                 self.ledger.add(reply.mode, reply.reply)
+            if recorded[1].ok:
+                self.run.seen.recall(tool.name, received, recorded[1].written)
             return _told_again(*recorded)
         if not tool.repeatable and recorder.in_doubt(self.branch, call.id):
             return self._run_if_confirmed(tool, call, received)

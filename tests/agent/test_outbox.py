@@ -138,9 +138,9 @@ async def test_a_run_that_goes_on_replaces_what_it_brought_before(out: Path, tmp
     journal, given = Journal(tmp_path / "runs.db"), tmp_path / "given.txt"
     given.write_text("the user's")
     (out / "given.txt").write_text("the user's")
-    engine = ScriptedModel([writing(("mine.txt", "1"), ("edited.txt", "1"), ("given.txt", "changed"))])
-    once = Budget(turns=1)
-    agent = Agent(engine=engine, sandbox=DummySandbox(), out=out, journal=journal, budget=once)
+    read, write = calls(("read_file", {"path": "given.txt"})), (("mine.txt", "1"), ("edited.txt", "1"))
+    engine = ScriptedModel([read, writing(*write, ("given.txt", "changed"))])
+    agent = Agent(engine=engine, sandbox=DummySandbox(), out=out, journal=journal, budget=Budget(turns=2))
     assert (await agent.run("t", files=[given])).exit is Exit.BUDGET
     assert holds(out)["given-2.txt"] == "changed"
     (out / "edited.txt").write_text("by the user")
