@@ -124,7 +124,7 @@ class Branch:
         """Have the model continue, on a shorter history where this one is too long; `reply` is then what it said."""
         run, coming, toolbox = self.run, self.coming, self.run.toolbox
         request = Request(
-            run.with_skills(self.state.transcript, started.mode).messages,
+            (run.with_skills(self.state.transcript, started.mode) if run.project else self.state.transcript).messages,
             toolbox.tools,
             started.mode,
             answer_tokens=coming.room * run.engine.profile.answer_tokens if coming.room > 1 else None,

@@ -67,11 +67,9 @@ class Run:
         skills = self.project.skills if self.project and mode.thinks else ()
         return with_hint(history, prompt("skills", skills=catalogue(skills))) if skills else history
 
-    def instructions_at(self, path: object) -> str:
+    def instructions_at(self, project: Project, path: object) -> str:
         """What the project says of work in the folder of a path, where the model was not told of it yet."""
-        if self.project is None or not isinstance(path, str):
-            return ""
-        new = [one for one in self.project.on_the_way(path) if one[0] not in self.read]
+        new = [one for one in project.on_the_way(path) if one[0] not in self.read] if isinstance(path, str) else []
         self.read |= {source for source, _ in new}
         return "".join(f"\n\nProject instructions ({source}):\n{text}" for source, text in new)
 
