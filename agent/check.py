@@ -66,6 +66,7 @@ async def checked(trunk: Branch, check: Check) -> AsyncGenerator[Event, None]:
                 trunk.done = replace(trunk.done, answer=trunk.done.answer + ALTERED.format(restored))
             return
         move = run.strategy.after_check(trunk.state, trunk.done, tuple(done[1:]))
+        trunk.done = None
         trunk.follow(move)
         if isinstance(move, Done):
             return

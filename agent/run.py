@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fastslow.agent.budget import Ledger
 from fastslow.agent.changes import ChangeSet
-from fastslow.agent.engine.types import Engine
+from fastslow.agent.engine.types import Engine, Reply
 from fastslow.agent.events import CheckFinished, TurnFinished
 from fastslow.agent.gate import Gate
 from fastslow.agent.modes import Mode, ModePolicy
@@ -29,7 +29,8 @@ class Run:
 
     fixed: tools that are offered to the model all the time; toolsets: what lists the others. functions: tools that code
     in the sandbox may call. form: what the answer must be, None for words. changes: how many calls may have changed
-    something so far. made: files that the run made or changed. seen: what its tools saw of them. spent_within: the
+    something so far. given: what stands in the place of the model's first reply: a plan that somebody else made.
+    made: files that the run made or changed. seen: what its tools saw of them. spent_within: the
     model's replies in the runs that a call of this one was carried out by, None where nothing is kept. check: the last
     one. changed: tells what the run has changed so far in its copy of a folder, None where it has none.
     project: what that folder tells agents; read: which of its nested instructions the model was told.
@@ -48,6 +49,7 @@ class Run:
     gate: Gate = field(default_factory=Gate)
     workspace: Workspace | None = None
     form: Form | None = None
+    given: Reply | None = None
     plan: Plan | None = None
     turns: int = 0
     repairs: int = 0

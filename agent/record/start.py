@@ -17,6 +17,7 @@ from fastslow.agent.engine.scripted import ScriptedModel
 from fastslow.agent.engine.types import Engine
 from fastslow.agent.errors import ConfigurationError, JournalBroken, RunUnknown
 from fastslow.agent.events import CallFinished, CallStarted, Event, Exit, RunResumed, RunStarted, TurnFinished
+from fastslow.agent.given import Given, described
 from fastslow.agent.plan import ANSWER, PLAN
 from fastslow.agent.project import Project
 from fastslow.agent.record.carry import carried
@@ -29,7 +30,7 @@ from fastslow.agent.tree.outline import outline
 from fastslow.agent.tree.select import select
 from fastslow.agent.tree.taking import Taken, trusted_project
 from fastslow.agent.tree.tree import Tree
-from fastslow.agent.workspace import Given, Record, Restored, described
+from fastslow.agent.workspace import Record, Restored
 from fastslow.tools.fenced import unfenced_python
 
 

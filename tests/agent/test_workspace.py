@@ -11,8 +11,8 @@ from fastslow import Agent, Exit, ScriptedModel
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.events import CallFinished
+from fastslow.agent.given import Given, described
 from fastslow.agent.transcript import User
-from fastslow.agent.workspace import Given, described
 from fastslow.sandbox import DockerSandbox, DummySandbox, Execution, Limits, SandboxError
 from fastslow.tools import tool
 from fastslow.tools.result import LIMIT

@@ -62,6 +62,10 @@ def code(
     apply: Annotated[
         bool, typer.Option("--apply", help="Apply the change where the test is green, or there is none.")
     ] = False,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Plan first, changing nothing; you edit the plan ($EDITOR) before it is done."),
+    ] = False,
     packages: Annotated[
         list[str] | None,
         typer.Option(
@@ -131,7 +135,7 @@ def code(
         packages=tuple(name for text in packages or () for name in text.split()),
         image=image,
     )
-    raise typer.Exit(command.code(arguments, apply=apply))
+    raise typer.Exit(command.code(arguments, apply=apply, plan_first=plan))
 
 
 @app.command()
