@@ -156,7 +156,7 @@ def _rerun_options(arguments: EvalArguments) -> list[str]:
     """What makes the same command measure the same again."""
     options = ["--seed", str(arguments.seed), "--repeat", str(arguments.repeat), "--at-once", str(arguments.at_once)]
     options += ["--n", str(arguments.n)] if arguments.n else []
-    options += ["--from", arguments.folder.name] if arguments.folder else []
+    options += ["--from", str(arguments.folder)] if arguments.folder else []
     limits = ",".join(f"{name}={value}" for name, value in (arguments.budget or {}).items())
     return [*options, "--budget", limits] if limits else options
 
