@@ -19,7 +19,7 @@ from fastslow.agent.project import Trust, project_of
 from fastslow.agent.surfaces.cli import changes
 from fastslow.agent.surfaces.cli.asking import attended
 from fastslow.agent.surfaces.cli.run import RunArguments, run
-from fastslow.agent.surfaces.cli.text import one_line, terminal
+from fastslow.agent.surfaces.cli.text import clean, one_line, terminal
 from fastslow.agent.tree.select import select
 from fastslow.agent.tree.tree import Tree
 
@@ -54,7 +54,7 @@ def code(arguments: RunArguments, *, apply: bool, plan_first: bool = False) -> i
 def decided(plan: Plan) -> Plan | None:
     """What the user makes of a plan; None where it is not to be carried out."""
     while True:
-        typer.echo(as_yaml(plan), err=True)
+        terminal(stderr=True).print(Text(clean(as_yaml(plan))))
         match typer.prompt("Carry it out? y yes, e edit it, n no", default="y", err=True)[:1].lower():
             case "y":
                 return plan

@@ -101,7 +101,7 @@ def code(
     show_thinking: SHOW_THINKING = False,
     debug: DEBUG = False,
 ) -> None:
-    """Change a project: a copy of it goes into the sandbox, and a tested change comes out.
+    """Change a project: a copy in, a tested change out.
 
     Nothing of yours changes before `fastslow apply`. What Git tracks or would track goes in, or without Git all but the
     usual build folders.
