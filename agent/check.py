@@ -48,8 +48,7 @@ async def checked(trunk: Branch, check: Check) -> AsyncGenerator[Event, None]:
     async with aclosing(_carry_out(run, check, 0, done)) as events:
         async for event in events:
             yield event
-    told = prompt("check", command=check.command, outcome=outcome_of(done[0]))
-    trunk.begin_with(told)
+    trunk.begin_with(told_before(done[0]))
     while True:
         async with aclosing(trunk.loop()) as events:
             async for event in events:
@@ -67,6 +66,11 @@ async def checked(trunk: Branch, check: Check) -> AsyncGenerator[Event, None]:
         trunk.follow(move)
         if isinstance(move, Done):
             return
+
+
+def told_before(check: CheckFinished) -> str:
+    """What the model is told with the task: of the check that was run before it began."""
+    return prompt("check", command=check.command, outcome=outcome_of(check))
 
 
 def outcome_of(check: CheckFinished) -> str:
