@@ -404,6 +404,7 @@ class Agent:
             options.key,
             parent.run if parent else "",
             begun.folder,
+            begun.outline,
         )
 
     async def _state(self, run: Run, begun: Start, options: RunOptions) -> State:

@@ -25,7 +25,7 @@ class RunStarted:
     agent, as JSON can hold them: what it takes to make another one like it. after: the run that it follows, if any.
     history: what was said before, where somebody else holds the conversation; each with its `role`. output: JSON schema
     of the answer that is asked for. key: that of its options. parent: the run in whose call it is carried out. tree:
-    the folder that it works on a copy of, and the command that proves the work."""
+    the folder that it works on a copy of, and the command that proves the work. outline: what the model was told of it."""
 
     run: str
     task: str
@@ -40,6 +40,7 @@ class RunStarted:
     key: str = ""
     parent: str = ""
     tree: Tree | None = None
+    outline: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from fastslow.agent.record.carry import carried
 from fastslow.agent.record.journal import Journal, Written
 from fastslow.agent.record.kept import KeptWorkspace
 from fastslow.agent.record.recorder import Recorder
-from fastslow.agent.record.trees import KeptTree, base, has_changes, is_kept
+from fastslow.agent.record.trees import KeptTree, has_changes, is_kept
 from fastslow.agent.transcript import Assistant, Message, ToolResult, User, from_dict
 from fastslow.agent.tree.outline import outline
 from fastslow.agent.tree.select import select
@@ -56,7 +56,8 @@ class Start:
     it, and there: the files that they leave it. record, history: of its workspace. resumed: what to say first of a run
     that goes on, at most one event. seconds: for which it was carried out before. spent: the replies that used its
     budget up: it gets that once more. written: how it began, of a run that goes on. engine: takes the place of the
-    agent's. notices: what the user should know of the start. folder: what it works on a copy of; tree: the copy.
+    agent's. notices: what the user should know of the start. folder: what it works on a copy of; tree: the copy, and
+    outline: what the model is told of it.
     """
 
     run: str
@@ -67,7 +68,7 @@ class Start:
     earlier: tuple[Message, ...] = ()
     there: tuple[Given, ...] = ()
     record: Record | None = None
-    history: Callable[[], Restored | None] | None = None
+    history: Callable[..., Restored | None] | None = None
     resumed: tuple[RunResumed, ...] = ()
     seconds: float = 0.0
     spent: tuple[TurnFinished, ...] = ()
@@ -76,6 +77,7 @@ class Start:
     notices: tuple[str, ...] = ()
     folder: Tree | None = None
     tree: KeptTree | None = None
+    outline: str = ""
 
     @property
     def check(self) -> Check | None:
@@ -85,8 +87,7 @@ class Start:
     @property
     def asked(self) -> User:
         """The task as the model is told it."""
-        told = _outline(self.earlier, self.tree.paths()) if self.tree else ""
-        return User(_asked(self.task, self.files, told))
+        return User(_asked(self.task, self.files, self.outline))
 
 
 def new_id() -> str:
@@ -119,7 +120,8 @@ def begin(
         start = Start(run, task, given, recorder, after, earlier, there, kept, restored)
         if tree:
             copy = KeptTree(journal, run, tree.selection, names)
-            start = replace(start, folder=tree.tree, tree=copy, notices=tree.notices)
+            told = _outline(earlier, copy.paths())
+            start = replace(start, folder=tree.tree, tree=copy, notices=tree.notices, outline=told)
         yield start
 
 
@@ -151,6 +153,7 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
             written.started,
             folder=written.started.tree,
             tree=_tree(journal, written.started, there),
+            outline=written.started.outline,
         )
 
 
@@ -219,14 +222,10 @@ def _outline(earlier: tuple[Message, ...], paths: Sequence[str]) -> str:
     return "" if told in last else told
 
 
-def _first_told(
-    journal: Journal, written: Written, earlier: tuple[Message, ...], there: tuple[Given, ...]
-) -> Iterator[str]:
+def _told_with(written: Written) -> Iterator[str]:
     """What the model was told with the task of a run on a folder, word for word: the server's cache knows it so."""
-    if written.started.tree:
-        extras = frozenset([*(file.name for file in there), *written.started.files])
-        yield _outline(earlier, sorted(base(journal, written.started.run, extras)))
-        yield from (told_before(e) for e in written.events if isinstance(e, CheckFinished) and e.number == 0)
+    yield written.started.outline
+    yield from (told_before(e) for e in written.events if isinstance(e, CheckFinished) and e.number == 0)
 
 
 def _left(journal: Journal, run: str, *, replaying: bool = False) -> tuple[tuple[Message, ...], tuple[Given, ...]]:
@@ -236,7 +235,7 @@ def _left(journal: Journal, run: str, *, replaying: bool = False) -> tuple[tuple
     """
     if not run:
         return (), ()
-    written = journal.read(run)
+    written = journal.read(run, workspace=not journal.started(run).tree)
     if written.finished is None:
         raise ConfigurationError(
             f"run {run} did not come to an end that a task could follow; go on with it: fastslow resume {run}"
@@ -244,7 +243,7 @@ def _left(journal: Journal, run: str, *, replaying: bool = False) -> tuple[tuple
     earlier, there = _left(journal, written.started.after, replaying=replaying)
     earlier = _history(written.started) or earlier
     given = _given(written, replaying=replaying)
-    first = User(_asked(written.started.task, given, *_first_told(journal, written, earlier, there)))
+    first = User(_asked(written.started.task, given, *_told_with(written)))
     said = (*earlier, first, *_said(written.events), _last_words(written.finished.result))
     if written.workspace is None or written.started.tree:
         return said, tuple({file.name: file for file in (*there, *given)}.values())
@@ -281,11 +280,16 @@ def _said(events: tuple[Event, ...]) -> Iterator[Message]:
                     yield ToolResult(call.id, call.name, result.content, result.ok)
 
 
-def _restored(journal: Journal, run: str, after: str, given: tuple[Given, ...]) -> Restored | None:
+def _restored(
+    journal: Journal, run: str, after: str, given: tuple[Given, ...], *, warm: bool = False
+) -> Restored | None:
     """What a new session needs to stand where the last one stood, of this run or of that before it; None where nothing
-    ran in any. given: the user's files of this run."""
+    ran in any. given: the user's files of this run. warm: it is the last one's, with its variables."""
     before = None
-    if after:
+    if warm and after and is_kept(journal, run) and has_changes(journal, after):
+        told = carried(journal, after, run)
+        before = Restored(told.files, told.kept, None, conflicts=tuple(told.conflicts))
+    elif after:
         left = journal.read(after)
         before = _restored(journal, after, left.started.after, _given(left))
         if before and is_kept(journal, run) and is_kept(journal, after):

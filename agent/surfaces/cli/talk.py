@@ -13,7 +13,7 @@ from fastslow import Agent
 from fastslow.agent.changes import ChangeSet
 from fastslow.agent.conversation import Conversation
 from fastslow.agent.errors import AgentError, ConfigurationError
-from fastslow.agent.events import CallOutput, CallStarted, Result, RunFinished, RunStarted, TurnFinished
+from fastslow.agent.events import CallOutput, CallStarted, Notice, Result, RunFinished, RunStarted, TurnFinished
 from fastslow.agent.modes import Think
 from fastslow.agent.options import OptionFields
 from fastslow.agent.record.changed import changes_of
@@ -61,6 +61,7 @@ class Talk:
         self.applied: list[str] = []
         self._console = console
         self._show_thinking = arguments.show_thinking
+        self._noticed: set[Notice] = set()  # which is as true of the next task, and told once
         self._told: list[str] = []  # of a person's commands since the last task
 
     def welcome(self) -> None:
@@ -90,7 +91,9 @@ class Talk:
                         case RunFinished():
                             self.results.append(replace(event.result, events=()))
                             status = STATUS[event.result.exit]
-                    view.show(event)
+                    if not (isinstance(event, Notice) and event in self._noticed):
+                        view.show(event)
+                    self._noticed |= {event} if isinstance(event, Notice) else set()
         if first:
             self._console.print(Text(f"Prefix cache: {cached_share(first)} of the first turn's prompt", "dim"))
         return status

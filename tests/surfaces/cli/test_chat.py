@@ -47,7 +47,7 @@ class Model(FakeServer):
             return Answer([delta(content="I wait")], hold=True)
         if messages[-1]["role"] == "user" and asked == "fail":
             return Answer(body={"error": {"message": "no such luck"}}, status=400)
-        text = f"I heard {messages[-1]['content'][:300]!r}" if messages[-1]["role"] == "user" else "It is done."
+        text = f"I heard {asked!r}" if messages[-1]["role"] == "user" else "It is done."
         return Answer([delta(content=text), delta(finish="stop"), counted])
 
 
@@ -187,12 +187,21 @@ def test_ctrl_c_clears_the_line_and_twice_leaves(chat: Terminal, model: Model) -
 
 
 def test_commands_and_paths_are_completed(chat: Terminal, model: Model) -> None:
-    chat.type("/thi" + TAB + " nev" + TAB + "\r")
+    chat.type("/thi")
+    chat.wait_for("How the next tasks think")
+    chat.type(TAB + " nev")
+    chat.wait_for("never")
+    chat.type(TAB + "\r")
     chat.wait_for("think never")
-    chat.type("look at @calc" + TAB + " please\r")
+    chat.type("look at @calc")
+    chat.wait_for("source/calculator.py")
+    chat.type(TAB + " please\r")
     chat.wait_for("I heard")
     assert last_asked(model).startswith("look at source/calculator.py please")
-    chat.type("look at sour" + TAB + " again\r")
+    before = chat.shown.count("ce/calculator.py")
+    chat.type("look at sour" + TAB)
+    chat.wait_for("ce/calculator.py", before + 1)
+    chat.type(" again\r")
     chat.wait_for("I heard", 2)
     assert last_asked(model).startswith("look at source/calculator.py again")
     leave(chat)
