@@ -41,7 +41,7 @@ from fastslow.agent.project import skill_tool
 from fastslow.agent.prompts import fill, prompt
 from fastslow.agent.record.changed import changes_of
 from fastslow.agent.record.journal import Journal
-from fastslow.agent.record.start import Start, begin, replayed, resumed
+from fastslow.agent.record.start import Start, begin, replayed, resumed, shorter
 from fastslow.agent.run import Run
 from fastslow.agent.strategy import STRATEGIES, State, Strategy
 from fastslow.agent.texts import check_out, check_text, check_tool
@@ -264,6 +264,8 @@ class Agent:
                 raise
             notice = f"this run is not written down and cannot be resumed: {error}"
             return begin(None, task, files, history=history, notices=(notice,))
+        if options.compact and before:
+            history = shorter(self._kept, before)
         return begin(self.journal, task, files, before, history, tree=taken)
 
     async def _carry_out(
@@ -416,12 +418,13 @@ class Agent:
             run.files[len(begun.there) :],
             settings,
             begun.after,
-            tuple(map(to_dict, options.history)),
+            tuple(map(to_dict, begun.earlier if options.compact else options.history)),
             run.form.schema if run.form else None,
             options.key,
             parent.run if parent else "",
             begun.folder,
             begun.written.plan if begun.written else options.plan,
+            begun.outline,
         )
 
     async def _state(self, run: Run, begun: Start, options: RunOptions) -> State:

@@ -24,8 +24,8 @@ class RunStarted:
     agent, as JSON can hold them: what it takes to make another one like it. after: the run that it follows, if any.
     history: what was said before, where somebody else holds the conversation; each with its `role`. output: JSON schema
     of the answer that is asked for. key: that of its options. parent: the run in whose call it is carried out. tree:
-    the folder that it works on a copy of, and the command that proves the work. plan: the one
-    that it began with."""
+    the folder that it works on a copy of, and the command that proves the work. plan: the one that it began with.
+    outline: what the model was told of the folder."""
 
     run: str
     task: str
@@ -41,6 +41,7 @@ class RunStarted:
     parent: str = ""
     tree: Tree | None = None
     plan: Plan | None = None
+    outline: str = ""
 
 
 @dataclass(frozen=True, slots=True)

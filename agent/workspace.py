@@ -139,7 +139,8 @@ class Workspace:
 
     egress: connections of its code that are over; whoever reads them takes them out.
     record: where the workspace is written down, if anywhere.
-    history: what was written down, for a session that takes the place of an earlier one.
+    history: what was written down, for a session that takes the place of an earlier one; with `warm=True` for one that
+        goes on with its variables.
     functions: what its code may call. tree: a folder of the user's that it holds a copy of. skills: their files.
     seen: what tools saw of its files, in all runs that it serves.
     """
@@ -149,7 +150,7 @@ class Workspace:
         sandbox: Sandbox,
         files: Sequence[Given],
         record: Record | None = None,
-        history: Callable[[], Restored | None] | None = None,
+        history: Callable[..., Restored | None] | None = None,
         functions: Sequence[HostFunction] = (),
         tree: TreeSource | None = None,
         skills: Sequence[TreeFile] = (),
@@ -239,7 +240,7 @@ class Workspace:
                 await asyncio.to_thread(deque, self.tree.files(), 0)  # which writes them down
                 self._before = self.tree.base()
             await self._put_files(session)
-            restored = self._history()
+            self._restored = restored = self._history(warm=True)
             if restored:
                 self._told = await self._put_back(session, restored)
                 self._told += CONFLICTS.format(some(restored.conflicts)) if restored.conflicts else ""
@@ -438,6 +439,8 @@ class Workspace:
 
     async def collect(self, folder: Path, below: str = "") -> Brought:
         """Bring out the files that the run made or changed, see `Outbox`; none when no session ever came up."""
+        if self.tree and self._saved is None and self._restored:
+            await self.save()  # what the runs before it changed is its own, also where it has called nothing
         if self.tree or self._opening is None or not (self._is_open or self._restored):
             return Brought(told=tuple(self._notes))
         session = await self.session()

@@ -37,7 +37,7 @@ Finished: TypeAlias = Callable[[Result], int]
 @dataclass(frozen=True, slots=True)
 class RunArguments:
     """The command line of one run. base_url: a server that already runs; None uses the managed one. limits: of the
-    sandbox. after: the answered run that the task follows. resume: the run that goes on, instead of a task. rules: a
+    sandbox. after: the run that the task follows. resume: the run that goes on, instead of a task. rules: a
     file of them. tree: the folder that it works on a copy of. packages: of Python, in the sandbox's image;
     image: another one than ours. only_plan: look, and answer with a plan. plan: what the run begins with."""
 
@@ -81,21 +81,32 @@ class JsonLines:
 def run(arguments: RunArguments, finished: Finished | None = None) -> int:
     """Set up what is missing, carry the task out and show it; returns the exit status. finished: what is done with the
     result, once it was shown; its own status counts where the run's is 0."""
+    phases = Phases(terminal(stderr=True))
+    agent = set_up(arguments, phases)
+    view = make_view(as_json=arguments.json_lines, show_thinking=arguments.show_thinking)
+    ask = Asker(terminal(), view.paused) if isinstance(view, RunView) and attended() else None
+    if arguments.resume:
+        events = agent.resume_stream(arguments.resume, ask=ask)
+    else:
+        how = RunOptions(arguments.files, Plan if arguments.only_plan else None, arguments.after, ask=ask)
+        events = agent.stream(arguments.task or "", how, tree=arguments.tree, plan=arguments.plan)
+    return asyncio.run(carry_out(agent, events, view, phases, finished))
+
+
+def set_up(arguments: RunArguments, phases: Phases) -> Agent:
+    """The agent that the command line asks for, once all is there that it needs."""
     check_text("the task", arguments.task or "")
     if arguments.out:
         check_out(arguments.out)
     approval = Approval.load(arguments.rules) if arguments.rules else default_rules()
     packages, image = arguments.packages, arguments.image
     sandbox = DockerSandbox(arguments.limits, network=arguments.network, packages=packages, image=image)
-    files = checked_files(arguments.files, sandbox.limits.upload)
+    checked_files(arguments.files, sandbox.limits.upload)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-    phases = Phases(terminal(stderr=True))
     prepare_run(phases, arguments.model, server=arguments.base_url is None, packages=packages, image=image)
-    engine = VLLM(arguments.base_url, arguments.model) if arguments.base_url else VLLM()
-    view = make_view(as_json=arguments.json_lines, show_thinking=arguments.show_thinking)
-    agent = Agent(
-        engine=engine,
+    return Agent(
+        engine=VLLM(arguments.base_url, arguments.model) if arguments.base_url else VLLM(),
         builtin=LOOKING if arguments.only_plan else BUILTIN,
         strategy=Planning() if arguments.only_plan else None,
         sandbox=sandbox,
@@ -104,14 +115,7 @@ def run(arguments: RunArguments, finished: Finished | None = None) -> int:
         instructions=arguments.instructions,
         out=arguments.out,
         approval=approval,
-        ask=Asker(terminal(), view.paused) if isinstance(view, RunView) and attended() else None,
     )
-    if arguments.resume:
-        events = agent.resume_stream(arguments.resume)
-    else:
-        how = RunOptions(files, Plan if arguments.only_plan else None, arguments.after)
-        events = agent.stream(arguments.task or "", how, tree=arguments.tree, plan=arguments.plan)
-    return asyncio.run(carry_out(agent, events, view, phases, finished))
 
 
 def default_rules() -> Approval:
@@ -135,10 +139,7 @@ async def carry_out(
     status = STATUS[Exit.FAILED]
     _cancel_on_signals()
     try:
-        with phases.phase("Server check", "thinking and fast turns must both work on it") as on_progress:
-            on_progress("trying both modes, once after each start of the server", None)
-            await agent.engine.connect()
-            on_progress(f"{agent.engine.model}, profile {agent.engine.profile.name}", None)
+        await check_server(agent, phases)
         begun = time.monotonic()
         with view:
             async with aclosing(events):
@@ -156,6 +157,14 @@ async def carry_out(
     finally:
         await agent.aclose()
     return status
+
+
+async def check_server(agent: Agent, phases: Phases) -> None:
+    """Reach the model's server, and see that it does what is needed of it."""
+    with phases.phase("Server check", "thinking and fast turns must both work on it") as on_progress:
+        on_progress("trying both modes, once after each start of the server", None)
+        await agent.engine.connect()
+        on_progress(f"{agent.engine.model}, profile {agent.engine.profile.name}", None)
 
 
 def _cancel_on_signals() -> None:

@@ -35,6 +35,37 @@ PATHS = Annotated[
     typer.Argument(metavar="[PATH]...", help="Files or folders of the change only.", show_default=False),
 ]
 
+TEST = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND",
+        help='The command that proves the work, as "pytest -q"; by default the usual one, "" for none.',
+        show_default=False,
+    ),
+]
+PROTECT = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        help="Files that are put back as they were while the test runs; by default the tests that are there. Give "
+        'the option again for more, "" for none.',
+        show_default=False,
+    ),
+]
+PACKAGES = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME[==V]",
+        help="A Python package that the project needs, in an image of its own; give the option again for more, or "
+        "several in quotes.",
+        show_default=False,
+    ),
+]
+IMAGE = Annotated[
+    str | None,
+    typer.Option(metavar="IMAGE", help="Run in this image; it must have python3 >= 3.11 and bash.", show_default=False),
+]
+
 
 @app.command()
 def code(
@@ -42,45 +73,16 @@ def code(
     folder: Annotated[
         Path, typer.Option("--dir", "-d", metavar="DIR", help="The project.", file_okay=False, show_default=False)
     ] = Path(),
-    test: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COMMAND",
-            help='The command that proves the work, as "pytest -q"; by default the usual one, "" for none.',
-            show_default=False,
-        ),
-    ] = None,
-    protect: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="GLOB",
-            help="Files that are put back as they were while the test runs; by default the tests that are there. Give "
-            'the option again for more, "" for none.',
-            show_default=False,
-        ),
-    ] = None,
+    test: TEST = None,
+    protect: PROTECT = None,
     apply: Annotated[
         bool, typer.Option("--apply", help="Apply the change where the test is green, or there is none.")
     ] = False,
     plan: Annotated[
-        bool,
-        typer.Option("--plan", help="Plan first, changing nothing; you edit the plan ($EDITOR) before it is done."),
+        bool, typer.Option("--plan", help="Plan first, changing nothing; you may edit the plan before it is done.")
     ] = False,
-    packages: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[==V]",
-            help="A Python package that the project needs, in an image of its own; give the option again for more, or "
-            "several in quotes.",
-            show_default=False,
-        ),
-    ] = None,
-    image: Annotated[
-        str | None,
-        typer.Option(
-            metavar="IMAGE", help="Run in this image; it must have python3 >= 3.11 and bash.", show_default=False
-        ),
-    ] = None,
+    packages: PACKAGES = None,
+    image: IMAGE = None,
     file: FILES = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Tell the model what the project tells agents (AGENTS.md, skills), unasked.")
