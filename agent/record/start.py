@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from fastslow.agent.check import Check
+from fastslow.agent.compaction import compact
 from fastslow.agent.engine.profiles import Profile, find_profile
 from fastslow.agent.engine.scripted import ScriptedModel
 from fastslow.agent.engine.types import Engine
+from fastslow.agent.engine.wire import size
 from fastslow.agent.errors import ConfigurationError, JournalBroken, RunUnknown
-from fastslow.agent.events import CallFinished, CallStarted, Event, Exit, RunResumed, RunStarted, TurnFinished
+from fastslow.agent.events import CallFinished, CallStarted, Event, Exit, Result, RunResumed, RunStarted, TurnFinished
 from fastslow.agent.plan import ANSWER, PLAN
 from fastslow.agent.record.carry import carried
 from fastslow.agent.record.journal import Journal, Written
@@ -30,6 +32,8 @@ from fastslow.agent.tree.taking import Taken
 from fastslow.agent.tree.tree import Tree
 from fastslow.agent.workspace import Given, Record, Restored, described
 from fastslow.tools.fenced import unfenced_python
+
+UNANSWERED = "(I did not finish this: {}.)"  # what a model has said last in a run without an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def begin(
     notices: tuple[str, ...] = (),
     tree: Taken | None = None,
 ) -> Iterator[Start]:
-    """A new run. after: one in the journal that was answered; the new one goes on from there. history: what was said
+    """A new run. after: one in the journal that came to an end; the new one goes on from there. history: what was said
     before, where the journal does not know. tree: what it gets of a folder of the user's."""
     run, given = new_id(), tuple(Given(path.name, path) for path in files)
     if journal is None:
@@ -198,23 +202,38 @@ def asked(task: str, files: tuple[Given, ...], outline: str = "") -> User:
 def _left(journal: Journal, run: str, *, replaying: bool = False) -> tuple[tuple[Message, ...], tuple[Given, ...]]:
     """What a run and those before it leave to one that follows: what was said, and the files.
 
-    Raises ConfigurationError where it was not answered, RunUnknown.
+    Raises ConfigurationError where it was ended in the middle, RunUnknown.
     """
     if not run:
         return (), ()
     written = journal.read(run)
-    if written.finished is None or written.finished.result.exit is not Exit.ANSWERED:
+    if written.finished is None:
         raise ConfigurationError(
-            f"run {run} has no answer that a task could follow; go on with it: fastslow resume {run}"
+            f"run {run} did not come to an end that a task could follow; go on with it: fastslow resume {run}"
         )
     earlier, there = _left(journal, written.started.after, replaying=replaying)
     earlier = _history(written.started) or earlier
     given = _given(written, replaying=replaying)
-    answer = Assistant(written.finished.result.answer)
-    said = (*earlier, asked(written.started.task, given), *_said(written.events), answer)
+    said = (*earlier, asked(written.started.task, given), *_said(written.events), _last_words(written.finished.result))
     if written.workspace is None or written.started.tree:
         return said, tuple({file.name: file for file in (*there, *given)}.values())
     return said, tuple(Given(path, content) for path, content in written.workspace.items() if content is not None)
+
+
+def shorter(journal: Journal, run: str) -> tuple[Message, ...]:
+    """What a run and those before it said, in about half the room."""
+    earlier, _ = _left(journal, run)
+    room = sum(map(size, earlier))
+    return tuple(
+        ToolResult(m.call_id, m.name, m.content, m.ok) if isinstance(m, ToolResult) else m
+        for m in compact(earlier, room // 2, room)
+    )
+
+
+def _last_words(result: Result) -> Assistant:
+    """How a run ended, as what the model said last."""
+    ended = "" if result.exit is Exit.ANSWERED else UNANSWERED.format(result.reason.rstrip("."))
+    return Assistant("\n\n".join(filter(None, [result.answer, ended])))
 
 
 def _said(events: tuple[Event, ...]) -> Iterator[Message]:

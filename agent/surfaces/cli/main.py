@@ -10,14 +10,14 @@ import typer
 from typer.core import TyperGroup
 
 from fastslow.agent.errors import AgentError, EngineDied
-from fastslow.agent.surfaces.cli.commands import code, job, measure, runs, sandbox, server
+from fastslow.agent.surfaces.cli.commands import code, editor, job, measure, runs, sandbox, server
 from fastslow.agent.surfaces.cli.options import DEBUG, debug_wanted
 from fastslow.agent.surfaces.cli.status import CANCELLED, status_of
 from fastslow.sandbox import SandboxError
 from fastslow.tools.errors import ToolError
 
 GROUPS = {
-    "Do a job": ("run", "code"),
+    "Do a job": ("run", "code", "acp"),
     "Look at changes": ("diff", "apply", "undo"),
     "Look at runs": ("runs", "show", "resume", "fork", "replay"),
     "Models and server": ("setup", "up", "down", "status", "models", "doctor"),
@@ -61,7 +61,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for group in (job, code, runs, server, sandbox, measure):
+for group in (job, code, editor, runs, server, sandbox, measure):
     app.add_typer(group.app)
 
 
