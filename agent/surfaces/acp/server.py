@@ -192,7 +192,7 @@ class EditorAgent:
             return None
         try:
             async with asyncio.timeout(BUFFER_SECONDS):
-                held = (await self._editor.read_text_file(path, session_id)).content
+                held = (await self._editor.read_text_file(session_id=session_id, path=path)).content
             saved = await asyncio.to_thread(_saved, path)
         except (TimeoutError, RequestError, OSError, ValueError):
             return None

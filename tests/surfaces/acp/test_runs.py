@@ -141,7 +141,7 @@ async def test_a_conversation_is_listed_loaded_and_gone_on_with(root: Path, tmp_
         assert await opened.prompt("And now?")
         assert [part in told(fake) for part in ("What does a.txt say?", "It says one.", "Sure?")] == [True] * 3
         [listed] = (await opened.agent.list_sessions()).sessions
-        assert (listed.session_id, listed.cwd) == (session, str(root.resolve()))
+        assert (listed.session_id, listed.cwd) == (session, str(root))
         resumed = await opened.agent.resume_session(cwd=str(root), session_id=session, mcp_servers=[])
         assert resumed.config_options[0].id == "speed"
         with pytest.raises(RequestError, match="is about"):
