@@ -329,16 +329,19 @@ def _finished(event: CallFinished, state: State) -> Iterator[Update]:
     key = state.key(event.branch, event.call_id)
     if (call := state.open.pop(key, None)) is None:
         return
-    whole = call.arguments.get("content")
-    if event.ok and call.has_diff and isinstance(whole, str) and (path := place(state.root, call.arguments["path"])):
-        state.written[path.removeprefix(f"{state.root}/")] = whole
-    # What is given here takes the place of all that was shown: an edit that went well stays the diff that it is.
+    # What is given here takes the place of all that was shown. An edit that went well stays its diff, and what the file
+    # held may only be known by now.
+    changed = diffs(call.name, state.root, call.arguments, state.content) if event.ok else []
     yield ToolCallProgress(
         session_update="tool_call_update",
         tool_call_id=key,
         status="completed" if event.ok and not event.exit_code else "failed",
-        content=None if event.ok and call.has_diff else printed(event.content) or None,
+        content=changed or printed(event.content) or None,
+        locations=locations(state.root, call.arguments, state.content) if changed else None,
     )
+    whole, path = call.arguments.get("content"), place(state.root, call.arguments.get("path"))
+    if changed and path and isinstance(whole, str):
+        state.written[path.removeprefix(f"{state.root}/")] = whole
 
 
 # --- the end ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from os.path import normpath
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -64,10 +65,13 @@ def _attachment(name: str, text: str) -> str:
 
 def _named(uri: str, root: str) -> tuple[str, str | None]:
     """How a model is told of a resource, and its path where that is a file of the project."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return one_line(uri, 500), None
     if parts.scheme != "file":
         return one_line(uri, 500), None
-    path = unquote(parts.path)
+    path = normpath(unquote(parts.path))
     try:
         return Path(path).relative_to(root).as_posix(), path
     except ValueError:

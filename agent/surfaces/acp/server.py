@@ -150,8 +150,9 @@ class EditorAgent:
 
     # --- how -------------------------------------------------------------------------------------
 
-    def _open(self, session_id: str, root: str, follows: str = "", told: str = "") -> Session:
-        session = self._sessions[session_id] = Session(session_id, root, self._agent, self._editor, follows, told)
+    def _open(self, session_id: str, root: str, follows: str = "", runs: int = 0, told: str = "") -> Session:
+        session = Session(session_id, root, self._agent, self._editor, follows, runs, told)
+        self._sessions[session_id] = session
         return session
 
     def _session(self, session_id: str) -> Session:
@@ -171,7 +172,7 @@ class EditorAgent:
         if known:
             await known.aclose()
         follows, runs = (kept.follows, tuple(kept.runs)) if kept else ("", ())
-        return runs, self._open(session_id, root, follows, _about_mcp(mcp_servers))
+        return runs, self._open(session_id, root, follows, len(runs), _about_mcp(mcp_servers))
 
     async def _kept(self) -> dict[str, KeptSession]:
         assert self._agent.journal is not None  # noqa: S101 - a run on a folder has one

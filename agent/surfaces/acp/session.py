@@ -28,7 +28,7 @@ from fastslow.agent.quoting import without_controls
 from fastslow.agent.surfaces.acp.offer import offered
 from fastslow.agent.surfaces.acp.parts import Before, content, fenced, one_line, title
 from fastslow.agent.surfaces.acp.projection import State, Update, message, pending, updates
-from fastslow.agent.surfaces.acp.sessions import text_before
+from fastslow.agent.surfaces.acp.sessions import session_key, text_before
 from fastslow.agent.tree.tree import Tree
 from fastslow.sandbox import SandboxError
 
@@ -48,10 +48,18 @@ UNABLE = "The editor could not put the question, which counts as a no: {}."
 
 class Session:
     """session_id: what the editor calls it. root: the project, absolute. follows: the run that the next prompt goes on
-    from, `""` for none. speed: of `SPEEDS`. told: what the user should know before anything else."""
+    from, `""` for none. runs: how many were begun. speed: of `SPEEDS`. told: what the user should know before
+    anything else."""
 
     def __init__(
-        self, session_id: str, root: str, agent: Agent, editor: Client, follows: str = "", told: str = ""
+        self,
+        session_id: str,
+        root: str,
+        agent: Agent,
+        editor: Client,
+        follows: str = "",
+        runs: int = 0,
+        told: str = "",
     ) -> None:
         self.id = session_id
         self.root = root
@@ -59,6 +67,7 @@ class Session:
         self._agent = agent
         self._editor = editor
         self._follows = follows
+        self._runs = runs
         self._told = told
         self._state = State(root)
         self._talk: Conversation | None = None
@@ -118,10 +127,11 @@ class Session:
         if self._talk is None:
             follows = self._follows or None
             self._talk = self._agent.conversation(tree=Tree(self.root), after=follows, ask=self._ask)
-        key = "" if self._follows else self.id
+        key = "" if self._follows else session_key(self.id, self._runs)
         async with aclosing(self._talk.stream(task, think=SPEEDS[self.speed], key=key)) as events:
             async for event in events:
                 if isinstance(event, RunStarted):
+                    self._runs += 1
                     self._state = State(self.root, self._agent.engine.context, self._text_before(event.run))
                 self._put(*updates(event, self._state))
                 if isinstance(event, RunFinished):
@@ -213,7 +223,8 @@ class Session:
         else:
             why = "It is not proven to be right."
         if why is not None:
-            self._put(message(f"\n\nNothing was written to the project. {why}\n\n{later}", f"{result.run}-changes"))
+            told = "\n\n".join(filter(None, ["", "Nothing was written to the project.", why, later]))
+            self._put(message(f"\n\n{told}", f"{result.run}-changes"))
 
     async def _applied(self, changes: ChangeSet) -> str | None:
         """Ask, and apply; what kept the changes out, None where they are in."""
@@ -234,7 +245,7 @@ class Session:
                 await asyncio.wait([applying])
                 status = "failed" if applying.exception() else "completed"
         except (AgentError, OSError) as error:
-            return f"\n\n{fenced(without_controls(str(error)))}"
+            return fenced(without_controls(str(error)))
         finally:
             self._put(_ended(start.tool_call_id, status))
         return None

@@ -36,6 +36,11 @@ def new_session_id() -> str:
     return f"{OURS}{new_id()}"
 
 
+def session_key(session_id: str, runs: int) -> str:
+    """The key of a run that follows none: the first one, or one after others that were ended in the middle."""
+    return f"{session_id}/{runs + 1}" if runs else session_id
+
+
 def kept_sessions(path: Path) -> dict[str, KeptSession]:
     """The sessions of a journal by id, oldest first. Runs in a thread of its own. JournalBroken."""
     sessions: dict[str, KeptSession] = {}
@@ -44,8 +49,7 @@ def kept_sessions(path: Path) -> dict[str, KeptSession]:
         for info in reversed(journal.runs()[:LOOKED_AT]):
             if info.parent:
                 continue
-            if (session := session_of.get(info.after)) is None:
-                session = _begun(journal, info)
+            session = session_of.get(info.after) or _begun(journal, info, sessions)
             if session is None:
                 continue
             sessions[session.id] = session_of[info.run] = session
@@ -55,13 +59,13 @@ def kept_sessions(path: Path) -> dict[str, KeptSession]:
     return sessions
 
 
-def _begun(journal: Journal, info: RunInfo) -> KeptSession | None:
-    """A session by its first run; None for one without a folder."""
+def _begun(journal: Journal, info: RunInfo, sessions: dict[str, KeptSession]) -> KeptSession | None:
+    """The session of a run that follows none; None for one without a folder."""
     started = journal.started(info.run)
     if started.tree is None:
         return None
-    named = started.key if started.key.startswith(OURS) else info.run
-    return KeptSession(named, str(started.tree.root), one_line(started.task), info.started)
+    named = started.key.partition("/")[0] if started.key.startswith(OURS) else info.run
+    return sessions.get(named) or KeptSession(named, str(started.tree.root), one_line(started.task), info.started)
 
 
 def events_of(path: Path, run: str) -> tuple[str, tuple[Event, ...]]:

@@ -94,8 +94,8 @@ class Opened:
     root: Path
     session: str = ""
 
-    async def new(self, **fields: Any) -> Any:
-        response = await self.agent.new_session(cwd=str(self.root), mcp_servers=[], **fields)
+    async def new(self, *mcp_servers: Any) -> Any:
+        response = await self.agent.new_session(cwd=str(self.root), mcp_servers=list(mcp_servers))
         self.session = response.session_id
         return response
 

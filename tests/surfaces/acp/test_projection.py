@@ -151,7 +151,8 @@ def test_an_edit_is_its_diff_and_a_failed_one_its_error() -> None:
     known, edit = state(), {"path": "app.py", "edits": [{"old_text": "x = 1", "new_text": "x = 2"}]}
     begun, done = shown(known, started("edit_file", **edit), ended("Edited app.py.", name="edit_file"))
     assert begun["content"] == [{"type": "diff", "path": f"{ROOT}/app.py", "oldText": "x = 1", "newText": "x = 2"}]
-    assert "content" not in done  # which would take the diff's place
+    assert done["content"] == begun["content"]  # its text would take the diff's place
+    assert done["locations"] == [{"path": f"{ROOT}/app.py", "line": 3}]
     assert done["status"] == "completed"
     _, failed = shown(known, started("edit_file", **edit), ended("old_text fits nowhere", "error", "edit_file"))
     assert failed["status"] == "failed"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from acp import RequestError
-from acp.schema import AgentMessageChunk, ResourceContentBlock, UserMessageChunk
+from acp.schema import AgentMessageChunk, McpServerStdio, ResourceContentBlock, UserMessageChunk
 
 from fastslow.agent.changes import ChangeSet
 from tests.engine.fake_server import Answer, FakeServer, delta, said, serving
-from tests.surfaces.acp.helpers import Editor, calls_tool, editing, thinks
+from tests.surfaces.acp.helpers import COMMAND, Editor, calls_tool, editing, environment, thinks
 
 pytestmark = pytest.mark.docker
 can_apply = pytest.mark.skipif(not hasattr(ChangeSet, "apply"), reason="needs ChangeSet.apply")
@@ -40,9 +44,10 @@ def told(fake: FakeServer, number: int = -1) -> str:
 async def test_a_prompt_is_a_run_and_its_changes_are_asked_about(root: Path, tmp_path: Path, fake: FakeServer) -> None:
     fake.answers += [calls_tool("shell", **APPEND), thinks("All is well.", "Added a line.")]
     async with editing(root, tmp_path, fake.url, Editor("reject_once")) as opened:
-        await opened.new()
+        await opened.new(McpServerStdio(name="docs", command="x", args=[], env=[]))
         assert (await opened.prompt("Add a line")).stop_reason == "end_turn"
         editor = opened.editor
+        assert editor.said().startswith("(The editor names MCP servers: docs. They are not used yet.)")
         run, apply = editor.calls().values()
         assert (run["kind"], run["status"], run["title"]) == ("execute", "completed", f"Run {APPEND['command']}")
         assert "one\ntwo" in run["content"][0]["content"]["text"]
@@ -146,6 +151,61 @@ async def test_a_conversation_is_listed_loaded_and_gone_on_with(root: Path, tmp_
         assert resumed.config_options[0].id == "speed"
         with pytest.raises(RequestError, match="is about"):
             await opened.agent.load_session(cwd=str(tmp_path), session_id=session, mcp_servers=[])
+
+
+async def test_a_process_that_was_killed_loses_no_conversation(root: Path, tmp_path: Path, fake: FakeServer) -> None:
+    fake.answers += [Answer([delta(role="assistant", content="")], hold=True), said("A line.")]
+    async with editing(root, tmp_path, fake.url) as opened:
+        session = (await opened.new()).session_id
+        prompt = asyncio.create_task(opened.prompt("Add a line"))
+        await asyncio.wait_for(fake.holding.wait(), 120)
+        opened.process.kill()
+        with pytest.raises((ConnectionError, RequestError)):
+            await asyncio.wait_for(prompt, 60)
+    async with editing(root, tmp_path, fake.url) as opened:
+        await opened.agent.load_session(cwd=str(root), session_id=session, mcp_servers=[])
+        assert opened.editor.said(UserMessageChunk) == "Add a line"
+        opened.session = session
+        await opened.prompt("What did you add?")
+        assert "What did you add?" in fake.chats[-1]["messages"][-1]["content"]
+        assert [one.session_id for one in (await opened.agent.list_sessions()).sessions] == [session]
+
+
+async def test_stdout_carries_lines_of_json_alone_while_a_prompt_is_carried_out(
+    root: Path, tmp_path: Path, fake: FakeServer
+) -> None:
+    fake.answers += [
+        calls_tool("shell", command="echo '{' >> a.txt; printf '\\r\\n\\000' ; cat a.txt"),
+        said("a\nb\u2028c\r\n"),
+    ]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *(*COMMAND, "acp", "--base-url", fake.url),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(tmp_path),
+        limit=50 << 20,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def say(**message: Any) -> None:
+        process.stdin.write(json.dumps({"jsonrpc": "2.0"} | message).encode() + b"\n")  # type: ignore[union-attr]
+
+    say(id=0, method="initialize", params={"protocolVersion": 1})
+    say(id=1, method="session/new", params={"cwd": str(root), "mcpServers": []})
+    lines = []
+    while not lines or "stopReason" not in lines[-1].get("result", {}):
+        lines.append(json.loads(await asyncio.wait_for(process.stdout.readline(), 120)))
+        if "sessionId" in lines[-1].get("result", {}):
+            task = [{"type": "text", "text": "Add"}]
+            say(id=2, method="session/prompt", params={"sessionId": lines[-1]["result"]["sessionId"], "prompt": task})
+        if lines[-1].get("method") == "session/request_permission":
+            say(id=lines[-1]["id"], result={"outcome": {"outcome": "cancelled"}})
+    process.stdin.close()
+    assert await process.stdout.read() == b""
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+    assert {line["jsonrpc"] for line in lines} == {"2.0"}
 
 
 async def test_files_that_a_prompt_mentions_come_as_the_editor_holds_them(
