@@ -22,8 +22,8 @@ class RunOptions:
     """Options of one run; what is None is as the agent has it.
 
     files: copied into the sandbox's workspace. output: the type that the answer must fit: a pydantic model or whatever
-    else pydantic can describe, such as a dataclass or `list[int]`. after: id of a run in the journal that was answered,
-    or `"last"`: the task follows it in one conversation, with its files and variables. history: what was said before,
+    else pydantic can describe, such as a dataclass or `list[int]`. after: id of a run in the journal that ended, or
+    `"last"`: the task follows it in one conversation, with its files and variables. history: what was said before,
     where somebody else holds the conversation (a chat client); not with `after`. out: folder for the files that the run
     makes. ask, think, policy, budget, instructions: see `Agent`. key: names the run for whoever may ask twice: the same
     key again goes on with the run that has it, and one that was answered is only told again. tree: a folder that the

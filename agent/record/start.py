@@ -12,11 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from fastslow.agent.check import Check
-from fastslow.agent.compaction import compact
 from fastslow.agent.engine.profiles import Profile, find_profile
 from fastslow.agent.engine.scripted import ScriptedModel
 from fastslow.agent.engine.types import Engine
-from fastslow.agent.engine.wire import size
 from fastslow.agent.errors import ConfigurationError, JournalBroken, RunUnknown
 from fastslow.agent.events import CallFinished, CallStarted, Event, Exit, Result, RunResumed, RunStarted, TurnFinished
 from fastslow.agent.plan import ANSWER, PLAN
@@ -218,16 +216,6 @@ def _left(journal: Journal, run: str, *, replaying: bool = False) -> tuple[tuple
     if written.workspace is None or written.started.tree:
         return said, tuple({file.name: file for file in (*there, *given)}.values())
     return said, tuple(Given(path, content) for path, content in written.workspace.items() if content is not None)
-
-
-def shorter(journal: Journal, run: str) -> tuple[Message, ...]:
-    """What a run and those before it said, in about half the room."""
-    earlier, _ = _left(journal, run)
-    room = sum(map(size, earlier))
-    return tuple(
-        ToolResult(m.call_id, m.name, m.content, m.ok) if isinstance(m, ToolResult) else m
-        for m in compact(earlier, room // 2, room)
-    )
 
 
 def _last_words(result: Result) -> Assistant:
