@@ -29,9 +29,11 @@ from fastslow.agent.tree.select import select
 from fastslow.agent.tree.taking import Taken
 from fastslow.agent.tree.tree import Tree
 from fastslow.agent.workspace import Given, Record, Restored, described
+from fastslow.tools import clip
 from fastslow.tools.fenced import unfenced_python
 
 UNANSWERED = "(I did not finish this: {}.)"  # what a model has said last in a run without an answer
+REASON = 300  # characters of why
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,8 @@ def _left(journal: Journal, run: str, *, replaying: bool = False) -> tuple[tuple
 
 def _last_words(result: Result) -> Assistant:
     """How a run ended, as what the model said last."""
-    ended = "" if result.exit is Exit.ANSWERED else UNANSWERED.format(result.reason.rstrip("."))
+    reason = clip(result.reason.partition("\n")[0], REASON).rstrip(".")
+    ended = "" if result.exit is Exit.ANSWERED else UNANSWERED.format(reason)
     return Assistant("\n\n".join(filter(None, [result.answer, ended])))
 
 

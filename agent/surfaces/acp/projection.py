@@ -347,11 +347,16 @@ def _finished(event: CallFinished, state: State) -> Iterator[Update]:
 # --- the end ---------------------------------------------------------------------------------------
 
 
+def unfinished(state: State) -> list[Update]:
+    """Calls and checks that will not end any more are told as failed."""
+    keys = list(state.open)
+    state.open.clear()
+    return [ToolCallProgress(session_update="tool_call_update", tool_call_id=key, status="failed") for key in keys]
+
+
 def _over(result: Result, state: State) -> Iterator[Update]:
     """Nothing stays open; what of the answer was not said yet; and why there is none."""
-    for key in list(state.open):
-        del state.open[key]
-        yield ToolCallProgress(session_update="tool_call_update", tool_call_id=key, status="failed")
+    yield from unfinished(state)
     said, answer = state.said.strip(), result.answer.strip()
     if answer != said and answer:
         rest = answer.removeprefix(said) if said else answer

@@ -34,7 +34,7 @@ from fastslow.agent.errors import AgentError
 from fastslow.agent.managed_server import running_server
 from fastslow.agent.surfaces.acp.greeting import Greeting, can_read, capabilities
 from fastslow.agent.surfaces.acp.parts import one_line
-from fastslow.agent.surfaces.acp.projection import State, updates, user_message
+from fastslow.agent.surfaces.acp.projection import State, unfinished, updates, user_message
 from fastslow.agent.surfaces.acp.prompts import INVALID, Block, task_of
 from fastslow.agent.surfaces.acp.session import FAILED, SPEEDS, Session
 from fastslow.agent.surfaces.acp.sessions import LISTED, KeptSession, events_of, kept_sessions, new_session_id
@@ -182,10 +182,9 @@ class EditorAgent:
         assert self._agent.journal is not None  # noqa: S101 - a run on a folder has one
         task, events = await _told(asyncio.to_thread(events_of, self._agent.journal.path, run))
         state = State(session.root)
-        await self._editor.session_update(session.id, user_message(task, run))
-        for event in events:
-            for update in updates(event, state):
-                await self._editor.session_update(session.id, update)
+        told = [user_message(task, run), *(update for event in events for update in updates(event, state))]
+        for update in (*told, *unfinished(state)):  # of a run that was killed
+            await self._editor.session_update(session.id, update)
 
     async def _unsaved(self, session_id: str, path: str) -> str | None:
         """What the editor holds of a file, where that is not what the disk holds."""

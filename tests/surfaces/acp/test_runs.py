@@ -115,10 +115,11 @@ async def test_a_cancelled_prompt_is_answered_and_the_conversation_goes_on(
         with pytest.raises(RequestError, match="being carried out"):
             await opened.prompt("And another")
         await opened.agent.cancel(session_id=opened.session)
+        goes_on = asyncio.create_task(opened.prompt("What is in it?"))  # editors do not wait for the first answer
         assert (await asyncio.wait_for(prompt, 60)).stop_reason == "cancelled"
-        await asyncio.wait_for(fake.client_closed.wait(), 10)
         assert all(call["status"] in ("completed", "failed") for call in opened.editor.calls().values())
-        assert (await opened.prompt("What is in it?")).stop_reason == "end_turn"
+        assert (await asyncio.wait_for(goes_on, 120)).stop_reason == "end_turn"
+        assert fake.client_closed.is_set()
         shown = told(fake)
         for part in ("Add a line", "I did not finish this", "What is in it?", "one\\ntwo"):
             assert part in shown
@@ -154,17 +155,20 @@ async def test_a_conversation_is_listed_loaded_and_gone_on_with(root: Path, tmp_
 
 
 async def test_a_process_that_was_killed_loses_no_conversation(root: Path, tmp_path: Path, fake: FakeServer) -> None:
-    fake.answers += [Answer([delta(role="assistant", content="")], hold=True), said("A line.")]
+    fake.answers += [calls_tool("shell", command="sleep 600"), said("A line.")]
     async with editing(root, tmp_path, fake.url) as opened:
         session = (await opened.new()).session_id
+        runs = asyncio.Event()
+        opened.editor.on_update = lambda update: getattr(update, "status", "") == "in_progress" and runs.set()
         prompt = asyncio.create_task(opened.prompt("Add a line"))
-        await asyncio.wait_for(fake.holding.wait(), 120)
+        await asyncio.wait_for(runs.wait(), 120)
         opened.process.kill()
         with pytest.raises((ConnectionError, RequestError)):
             await asyncio.wait_for(prompt, 60)
     async with editing(root, tmp_path, fake.url) as opened:
         await opened.agent.load_session(cwd=str(root), session_id=session, mcp_servers=[])
         assert opened.editor.said(UserMessageChunk) == "Add a line"
+        assert [call["status"] for call in opened.editor.calls().values()] == ["failed"]
         opened.session = session
         await opened.prompt("What did you add?")
         assert "What did you add?" in fake.chats[-1]["messages"][-1]["content"]
