@@ -20,3 +20,8 @@ else:
         if name != "__all__" and name not in public.__all__:
             raise AttributeError(f"module 'fastslow' has no attribute {name!r}")
         return getattr(public, name)
+
+    def __dir__() -> list[str]:
+        from fastslow.agent import public
+
+        return sorted(public.__all__)

@@ -55,11 +55,12 @@ T = TypeVar("T")
 
 
 class EditorAgent:
-    """Implements what we have of `acp.Agent`. managed: the model's server is that of `fastslow up`, which must run.
-    can_read: the editor gives the texts that it holds."""
+    """Implements what we have of `acp.Agent`. test: the command that proves the work, see `Tree`. managed: the model's
+    server is that of `fastslow up`, which must run. can_read: the editor gives the texts that it holds."""
 
-    def __init__(self, agent: Agent, *, managed: bool, can_read: bool) -> None:
+    def __init__(self, agent: Agent, test: str | None, *, managed: bool, can_read: bool) -> None:
         self._agent = agent
+        self._test = test
         self._managed = managed
         self._can_read = can_read
         self._sessions: dict[str, Session] = {}
@@ -151,7 +152,7 @@ class EditorAgent:
     # --- how -------------------------------------------------------------------------------------
 
     def _open(self, session_id: str, root: str, follows: str = "", runs: int = 0, told: str = "") -> Session:
-        session = Session(session_id, root, self._agent, self._editor, follows, runs, told)
+        session = Session(session_id, root, self._agent, self._editor, self._test, follows, runs, told)
         self._sessions[session_id] = session
         return session
 
@@ -209,10 +210,10 @@ class EditorAgent:
         self._is_ready = True
 
 
-def serve(agent: Agent, greeting: Greeting, *, managed: bool) -> None:
+def serve(agent: Agent, greeting: Greeting, *, test: str | None, managed: bool) -> None:
     """Answer an editor until it hangs up."""
     with suppress(asyncio.CancelledError):
-        asyncio.run(_serve(EditorAgent(agent, managed=managed, can_read=greeting.can_read), greeting))
+        asyncio.run(_serve(EditorAgent(agent, test, managed=managed, can_read=greeting.can_read), greeting))
 
 
 async def _serve(editor_agent: EditorAgent, greeting: Greeting) -> None:

@@ -29,6 +29,7 @@ from fastslow.agent.surfaces.acp.offer import offered
 from fastslow.agent.surfaces.acp.parts import Before, content, fenced, one_line, title
 from fastslow.agent.surfaces.acp.projection import State, Update, message, pending, updates
 from fastslow.agent.surfaces.acp.sessions import session_key, text_before
+from fastslow.agent.tree.changes import Change
 from fastslow.agent.tree.tree import Tree
 from fastslow.sandbox import SandboxError
 
@@ -47,9 +48,9 @@ UNABLE = "The editor could not put the question, which counts as a no: {}."
 
 
 class Session:
-    """session_id: what the editor calls it. root: the project, absolute. follows: the run that the next prompt goes on
-    from, `""` for none. runs: how many were begun. speed: of `SPEEDS`. told: what the user should know before
-    anything else."""
+    """session_id: what the editor calls it. root: the project, absolute. test: see `Tree`. follows: the run that the
+    next prompt goes on from, `""` for none. runs: how many were begun. speed: of `SPEEDS`. told: what the user should
+    know before anything else."""
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Session:
         root: str,
         agent: Agent,
         editor: Client,
+        test: str | None = None,
         follows: str = "",
         runs: int = 0,
         told: str = "",
@@ -66,6 +68,7 @@ class Session:
         self.speed = "auto"
         self._agent = agent
         self._editor = editor
+        self._tree = Tree(root, test)
         self._follows = follows
         self._runs = runs
         self._told = told
@@ -74,6 +77,7 @@ class Session:
         self._turn: asyncio.Task[StopReason] | None = None
         self._waiting: asyncio.Queue[Update | None] = asyncio.Queue()
         self._applies = False  # without a question, as the user wants it
+        self._refused: tuple[Change, ...] = ()  # not asked about again before there are others
         self._questions = 0
 
     # --- what the editor asks for ----------------------------------------------------------------
@@ -126,7 +130,7 @@ class Session:
             await self._end_talk()
         if self._talk is None:
             follows = self._follows or None
-            self._talk = self._agent.conversation(tree=Tree(self.root), after=follows, ask=self._ask)
+            self._talk = self._agent.conversation(tree=self._tree, after=follows, ask=self._ask)
         key = "" if self._follows else session_key(self.id, self._runs)
         async with aclosing(self._talk.stream(task, think=SPEEDS[self.speed], key=key)) as events:
             async for event in events:
@@ -205,7 +209,7 @@ class Session:
                 response = await self._editor.request_permission(self.id, about, options)
         except TimeoutError:
             return NO, NOBODY
-        except (RequestError, ConnectionError) as error:
+        except (RequestError, ConnectionError, ValueError) as error:  # the last one: of an answer that is none
             return NO, UNABLE.format(one_line(str(error)))
         if isinstance(response.outcome, AllowedOutcome):
             return response.outcome.option_id, ""
@@ -215,7 +219,7 @@ class Session:
 
     async def _offer(self, result: Result) -> None:
         """What the run changed goes into the user's folder, if the user wants it, in one piece."""
-        if not result.changes:
+        if not result.changes or result.changes.changes == self._refused:
             return
         later = f"Look at it: `fastslow diff {result.run}`. Take it: `fastslow apply {result.run}`."
         if result.exit is Exit.ANSWERED and (result.check is None or result.check.verdict == "green"):
@@ -223,7 +227,7 @@ class Session:
         else:
             why = "It is not proven to be right."
         if why is not None:
-            told = "\n\n".join(filter(None, ["", "Nothing was written to the project.", why, later]))
+            told = "\n\n".join(filter(None, ["Nothing was written to the project.", why, later]))
             self._put(message(f"\n\n{told}", f"{result.run}-changes"))
 
     async def _applied(self, changes: ChangeSet) -> str | None:
@@ -236,6 +240,7 @@ class Session:
                 about = ToolCallUpdate(**{name: value for name, value in start if name != "session_update"})
                 choice, note = await self._choice(about, "Apply, and all later changes of this session")
                 if choice not in (ONCE, ALWAYS):
+                    self._refused = changes.changes
                     return note
                 self._applies = choice == ALWAYS
             applying = asyncio.ensure_future(asyncio.to_thread(changes.apply))

@@ -59,7 +59,22 @@ async def test_a_prompt_is_a_run_and_its_changes_are_asked_about(root: Path, tmp
         assert "Added a line." in editor.said()
         assert "Nothing was written" in editor.said()
         assert "All is well." in editor.thoughts
+        fake.answers.append(said("It is one line more."))
+        await opened.prompt("What did you do?")
+        assert len(editor.asked) == 1  # what was refused is not asked about again
     assert (root / "a.txt").read_text() == "one\n"
+
+
+async def test_what_a_check_does_not_prove_is_not_offered(root: Path, tmp_path: Path, fake: FakeServer) -> None:
+    fake.answers += [calls_tool("shell", **APPEND), *[said(f"Done {number}.") for number in range(9)]]
+    async with editing(root, tmp_path, fake.url, Editor(), "--test", "grep three a.txt") as opened:
+        await opened.new()
+        await opened.prompt("Add a line")
+        first, *_, last = [call for key, call in opened.editor.calls().items() if "check" in key]
+        assert (first["title"], last["status"]) == ("Check: grep three a.txt (red)", "failed")
+        assert opened.editor.asked == []
+        assert "It is not proven to be right." in opened.editor.said()
+        assert "Not done (failed)" in opened.editor.said()
 
 
 @can_apply

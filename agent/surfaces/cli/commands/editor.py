@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Annotated
 
 import typer
 
@@ -28,6 +29,15 @@ app = typer.Typer()
 
 @app.command()
 def acp(
+    test: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND",
+            help='The command that proves the work, as "pytest -q"; by default the usual one of each project, "" for '
+            "none.",
+            show_default=False,
+        ),
+    ] = None,
     model: MODEL = None,
     base_url: BASE_URL = None,
     allow: ALLOW = None,
@@ -57,4 +67,4 @@ def acp(
         budget=changed_budget(Budget(), budget),
         approval=Approval.load(approval) if approval else default_rules(),
     )
-    serve(agent, greeting, managed=base_url is None)
+    serve(agent, greeting, test=test, managed=base_url is None)
