@@ -13,7 +13,9 @@ from pathlib import Path
 from fastslow.agent.agent import Agent
 from fastslow.agent.budget import Budget
 from fastslow.agent.engine.types import Engine
+from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.evals.case import Case
+from fastslow.agent.evals.repository import Changed, Repository, verdict
 from fastslow.agent.evals.rows import Key, Row, measured
 from fastslow.agent.events import Event, Exit, Result, RunFinished
 from fastslow.agent.many import as_they_come
@@ -63,9 +65,29 @@ async def evaluate(
 
 async def _measure(setting: Setting, case: Case, arm: Arm, repeat: int) -> Row:
     with tempfile.TemporaryDirectory(prefix="fastslow-eval-") as folder:
-        result = await _run_case(setting, case, arm, Path(folder))
-        wrong = await asyncio.to_thread(case.judge, result)  # one of them asks a program
+        if case.repository:
+            result, wrong = await _run_repository(setting, case, case.repository, arm, Path(folder))
+        else:
+            result = await _run_case(setting, case, arm, Path(folder))
+            wrong = await asyncio.to_thread(case.judge, result)  # one of them asks a program
     return measured(case, arm.name, repeat, setting.seed, setting.engine.model, result, wrong)
+
+
+async def _run_repository(
+    setting: Setting, case: Case, repository: Repository, arm: Arm, folder: Path
+) -> tuple[Result, str]:
+    """The result, and what the repository's tests say of it, whatever the run's end."""
+    if setting.sandbox is None:
+        raise ConfigurationError(f"{case.suite} needs a sandbox: what a run wrote is run nowhere else")
+    result, changed = await run_in_tree(setting, case, repository, arm, folder)
+    return result, await verdict(setting.sandbox, repository, changed)
+
+
+async def run_in_tree(
+    setting: Setting, case: Case, repository: Repository, arm: Arm, folder: Path
+) -> tuple[Result, Changed]:
+    """A run on the files of a repository, and what it made of them. ConfigurationError: no run has a folder yet."""
+    raise ConfigurationError(f"a run is given no folder yet, so that {case.id} of {case.suite} cannot be measured")
 
 
 async def _run_case(setting: Setting, case: Case, arm: Arm, folder: Path) -> Result:

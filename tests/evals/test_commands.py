@@ -64,7 +64,7 @@ def test_tune_tries_its_candidates_and_says_what_came_of_each(vllm_url: str, tmp
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("eval", "poems"), "expected workflows, single, chat, bfcl, got 'poems'"),
+        (("eval", "poems"), "expected workflows, single, chat, bfcl, edits, quixbugs, polyglot-python, got 'poems'"),
         (("eval", "chat", "--policy", "often"), "expected auto, never, always or a number of tokens above 0"),
         (("eval", "chat", "--policy", "none.toml"), "none.toml cannot be read: No such file or directory"),
         (("tune", "chat", "--n", "0"), "greater than or equal to 1"),
@@ -72,3 +72,14 @@ def test_tune_tries_its_candidates_and_says_what_came_of_each(vllm_url: str, tmp
 )
 def test_a_slip_is_told_before_anything_is_set_up(arguments: tuple[str, ...], told: str) -> None:
     assert told in fastslow(*arguments, status=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("suite", "told"),
+    [
+        ("edits", "edits is made here and read from no folder; leave out --from ."),
+        ("quixbugs", "skipped: expected a copy of https://github.com/jkoppel/QuixBugs, and '.' has no folder"),
+    ],
+)
+def test_a_suite_that_is_not_to_be_had_is_told_before_anything_is_set_up(suite: str, told: str) -> None:
+    assert told in fastslow("eval", suite, "--from", ".", status=1).stderr

@@ -11,6 +11,7 @@ import pytest
 from fastslow import Exit, Result
 from fastslow.agent.evals.case import Case
 from fastslow.agent.evals.suites.chat import chat
+from fastslow.agent.evals.suites.edits import edits
 from fastslow.agent.evals.suites.judges import all_of, draws, names, numbers_in, says, writes_fields, writes_rows
 from fastslow.agent.evals.suites.single import FAMILIES, calls, single
 from fastslow.agent.evals.suites.workflows import FAMILIES as WORKFLOWS
@@ -27,14 +28,18 @@ def called(name: str, **arguments: object) -> CallStarted:
     return CallStarted("", ToolCall("c", name, json.dumps(arguments)), arguments)
 
 
-@pytest.mark.parametrize("suite", [workflows, single, chat])
+def given(case: Case) -> tuple[object, ...]:
+    return case.id, case.task, case.files, case.repository
+
+
+@pytest.mark.parametrize("suite", [workflows, single, chat, edits])
 def test_a_seed_makes_the_same_cases_and_another_fresh_ones(suite: object) -> None:
     made: list[tuple[Case, ...]] = [suite(seed) for seed in (1, 1, 2)]  # type: ignore[operator]
     first, again, other = made
-    assert [(case.id, case.task, case.files) for case in first] == [(case.id, case.task, case.files) for case in again]
+    assert [given(case) for case in first] == [given(case) for case in again]
     assert len({case.id for case in first}) == len(first)
     assert not {case.id for case in first} & {case.id for case in other}
-    assert sum(a.files != b.files or a.task != b.task for a, b in zip(first, other, strict=True)) > len(first) // 2
+    assert sum(given(a)[1:] != given(b)[1:] for a, b in zip(first, other, strict=True)) > len(first) // 2
 
 
 def test_there_are_enough_and_the_first_are_a_fair_sample() -> None:

@@ -24,7 +24,7 @@ from fastslow.agent.evals.case import Case
 from fastslow.agent.evals.evaluate import Arm, Setting, evaluate
 from fastslow.agent.evals.report import HEAD, line, page, picture, summaries
 from fastslow.agent.evals.rows import Row, append, read
-from fastslow.agent.evals.suites import SUITES
+from fastslow.agent.evals.suites import cases_of
 from fastslow.agent.folders import no_link
 from fastslow.agent.modes import ModePolicy
 from fastslow.agent.surfaces.cli.options import changed_budget, parse_think
@@ -41,7 +41,7 @@ ROWS, PAGE, PICTURE = "rows.jsonl", "report.md", "report.svg"
 @dataclass(frozen=True, slots=True)
 class EvalArguments:
     """The command line of an evaluation. n: cases; None takes all. budget: limits of each run that are not the usual
-    ones."""
+    ones. folder: what a suite of others is read from."""
 
     suite: str
     n: int | None
@@ -53,6 +53,7 @@ class EvalArguments:
     base_url: str | None
     as_json: bool
     budget: Mapping[str, float] | None = None
+    folder: Path | None = None
 
 
 def compare(arguments: EvalArguments, policies: Sequence[str]) -> int:
@@ -100,7 +101,7 @@ def shipped(profile: Profile) -> Profile:
 
 def _run(arguments: EvalArguments, arms: Callable[[Profile], Sequence[Arm]]) -> list[Row] | None:
     """Set up what is missing, and run the cases that are not done yet; None when it was stopped."""
-    cases = SUITES[arguments.suite](arguments.seed)[: arguments.n]
+    cases = cases_of(arguments.suite, arguments.seed, arguments.folder)[: arguments.n]
     _check_folder(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     phases = Phases(terminal(stderr=True))
@@ -155,6 +156,7 @@ def _rerun_options(arguments: EvalArguments) -> list[str]:
     """What makes the same command measure the same again."""
     options = ["--seed", str(arguments.seed), "--repeat", str(arguments.repeat), "--at-once", str(arguments.at_once)]
     options += ["--n", str(arguments.n)] if arguments.n else []
+    options += ["--from", arguments.folder.name] if arguments.folder else []
     limits = ",".join(f"{name}={value}" for name, value in (arguments.budget or {}).items())
     return [*options, "--budget", limits] if limits else options
 

@@ -237,7 +237,24 @@ THINK = Annotated[
     ),
 ]
 JSON_LINES = Annotated[bool, typer.Option("--json", help="Print one event a line, as JSON.")]
-SUITE = Annotated[str, typer.Argument(parser=parse_suite, metavar="SUITE", help="workflows, single, chat or bfcl.")]
+SUITE = Annotated[
+    str,
+    typer.Argument(
+        parser=parse_suite,
+        metavar="SUITE",
+        help="workflows, single, chat, bfcl, edits, quixbugs or polyglot-python.",
+    ),
+]
+SUITE_FOLDER = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="FOLDER",
+        file_okay=False,
+        help="For quixbugs and polyglot-python: your copy of their repository.",
+        show_default=False,
+    ),
+]
 AT_ONCE = Annotated[
     int,
     typer.Option(

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from fastslow.agent.surfaces.cli.options import AT_ONCE, BASE_URL, BUDGET, DEBUG, EVAL_OUT, JSON, MODEL, SUITE
+from fastslow.agent.surfaces.cli.options import (
+    AT_ONCE,
+    BASE_URL,
+    BUDGET,
+    DEBUG,
+    EVAL_OUT,
+    JSON,
+    MODEL,
+    SUITE,
+    SUITE_FOLDER,
+)
 
 app = typer.Typer()
 
@@ -33,6 +43,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(metavar="N", help="Another seed makes other cases of the same kinds.")] = 2,
     repeat: Annotated[int, typer.Option(min=1, metavar="N", help="How often each case is run.")] = 1,
     at_once: AT_ONCE = 1,
+    folder: SUITE_FOLDER = None,
     out: EVAL_OUT = None,
     model: MODEL = None,
     base_url: BASE_URL = None,
@@ -49,8 +60,10 @@ def evaluate(
     """
     from fastslow.agent.surfaces.cli import evaluate as command
 
-    folder = out or Path("fastslow-eval") / f"{suite}-{seed}"
-    arguments = command.EvalArguments(suite, n, seed, repeat, at_once, folder, model, base_url, json_output, budget)
+    out = out or Path("fastslow-eval") / f"{suite}-{seed}"
+    arguments = command.EvalArguments(
+        suite, n, seed, repeat, at_once, out, model, base_url, json_output, budget, folder
+    )
     raise typer.Exit(command.compare(arguments, policy or ["auto"]))
 
 
