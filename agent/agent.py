@@ -40,7 +40,7 @@ from fastslow.agent.record.changed import changes_of
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.start import Start, begin, replayed, resumed
 from fastslow.agent.run import Run
-from fastslow.agent.strategy import STRATEGIES, State, Strategy
+from fastslow.agent.strategy import State, Strategy, strategy_of
 from fastslow.agent.texts import check_out, check_text, check_tool
 from fastslow.agent.toolsets import opened
 from fastslow.agent.transcript import System, Transcript, to_dict
@@ -352,7 +352,8 @@ class Agent:
         form: Form | None,
         parent: Parent | None,
     ) -> Run:
-        strategy = self.strategy or STRATEGIES[engine.profile.strategy]
+        shown = begun.tree is not None and bool(begun.texts) and form is None
+        strategy = self.strategy or strategy_of(engine.profile.strategy, shown=shown)
         builtin = self._builtin[engine.profile.edit]
         alone = not (builtin or self.tools.tools or self.toolsets)  # a plan without tools has nothing to do
         offered = () if alone else strategy.tools(builtin)
@@ -437,7 +438,7 @@ class Agent:
         network = "" if allow else " without network"
         edit = run.engine.profile.edit
         parts = [fill(run.strategy.system(bool(self._builtin[edit])), packages=installed, network=network)]
-        if run.changed:
+        if run.changed and "read_file" in run.toolbox:
             parts.append(prompt("tree", edit=EDITING[edit]))
         if allow:
             parts.append(prompt("network", hosts=allow))

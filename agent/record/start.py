@@ -24,7 +24,7 @@ from fastslow.agent.record.kept import KeptWorkspace
 from fastslow.agent.record.recorder import Recorder
 from fastslow.agent.record.trees import KeptTree, has_changes, is_kept
 from fastslow.agent.transcript import Assistant, Message, ToolResult, User, from_dict
-from fastslow.agent.tree.outline import outline
+from fastslow.agent.tree.outline import outline, whole
 from fastslow.agent.tree.select import select
 from fastslow.agent.tree.taking import Taken
 from fastslow.agent.tree.tree import Tree
@@ -67,9 +67,16 @@ class Start:
         return Check(self.folder.test, self.folder.protect) if self.folder and self.folder.test else None
 
     @property
+    def texts(self) -> dict[str, str]:
+        """The files of a small project, which the model is shown. Not of a run that follows another one: what that has
+        changed is not in the folder."""
+        return self.tree.texts if self.tree and not self.after else {}
+
+    @property
     def asked(self) -> User:
         """The task as the model is told it."""
-        return asked(self.task, self.files, outline(self.tree.paths()) if self.tree else "")
+        project = (outline(self.tree.paths()), whole(self.texts)) if self.tree else ()
+        return asked(self.task, self.files, *project)
 
 
 def new_id() -> str:
@@ -189,9 +196,9 @@ def _tree(journal: Journal, started: RunStarted, there: tuple[Given, ...]) -> Ke
     return KeptTree(journal, started.run, selection, names)
 
 
-def asked(task: str, files: tuple[Given, ...], outline: str = "") -> User:
-    """A task as the model is told it."""
-    parts = [task, f"Files:\n{described(files)}" if files else "", outline]
+def asked(task: str, files: tuple[Given, ...], *project: str) -> User:
+    """A task as the model is told it. project: what it is told of the folder."""
+    parts = [task, f"Files:\n{described(files)}" if files else "", *project]
     return User("\n\n".join(filter(None, parts)))
 
 
