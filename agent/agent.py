@@ -25,31 +25,35 @@ from fastslow.agent.check import checked
 from fastslow.agent.child import Parent, agent_tool
 from fastslow.agent.conversation import Conversation
 from fastslow.agent.engine.client import VLLM
-from fastslow.agent.engine.types import Engine
+from fastslow.agent.engine.types import Engine, Reply
 from fastslow.agent.errors import ConfigurationError, JournalError, ToolsetFailed
 from fastslow.agent.events import Event, Exit, Notice, Result, RunFinished, RunStarted
 from fastslow.agent.gate import Gate
+from fastslow.agent.given import checked_files
 from fastslow.agent.life import Life
 from fastslow.agent.loop import Branch
 from fastslow.agent.many import Task, run_many
 from fastslow.agent.modes import ModePolicy, Think
 from fastslow.agent.options import OptionFields, RunOptions, merged
 from fastslow.agent.output import Form
+from fastslow.agent.plan import PLAN, Plan
+from fastslow.agent.project import skill_tool
 from fastslow.agent.prompts import fill, prompt
 from fastslow.agent.record.changed import changes_of
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.start import Start, begin, replayed, resumed
 from fastslow.agent.run import Run
-from fastslow.agent.strategy import State, Strategy, strategy_of
+from fastslow.agent.strategy import SHOWN, STRATEGIES, State, Strategy
 from fastslow.agent.texts import check_out, check_text, check_tool
 from fastslow.agent.toolsets import opened
-from fastslow.agent.transcript import System, Transcript, to_dict
-from fastslow.agent.tree.taking import Taken, take
+from fastslow.agent.transcript import System, ToolCall, Transcript, to_dict
+from fastslow.agent.tree.taking import Taken, skill_files, take
 from fastslow.agent.tree.tree import Tree
-from fastslow.agent.workspace import Workspace, checked_files
+from fastslow.agent.workspace import Workspace
 from fastslow.sandbox import DockerSandbox, Installed, Limits, Sandbox
 from fastslow.tools import Tool, Toolbox, ToolDefinitionError, Toolset
 from fastslow.tools.builtin import BUILTIN, Editing, builtin_tools, host_functions
+from fastslow.tools.seen import Seen
 
 Opened: TypeAlias = Callable[[Workspace], AbstractAsyncContextManager[Workspace]]
 """Gives the open workspace of a run."""
@@ -329,7 +333,8 @@ class Agent:
         if self.sandbox is None:
             return None
         files = (*begun.there, *begun.files)
-        return Workspace(self.sandbox, files, begun.record, begun.history, self._functions, begun.tree)
+        skills = skill_files(begun.project) if begun.project else ()
+        return Workspace(self.sandbox, files, begun.record, begun.history, self._functions, begun.tree, skills)
 
     async def _take(self, tree: Tree) -> Taken:
         """Look which files of a folder go in, and how the work is proven. ConfigurationError."""
@@ -352,11 +357,13 @@ class Agent:
         form: Form | None,
         parent: Parent | None,
     ) -> Run:
-        shown = begun.tree is not None and bool(begun.texts) and form is None
-        strategy = self.strategy or strategy_of(engine.profile.strategy, shown=shown)
+        plan = begun.written.plan if begun.written else options.plan
+        shown = begun.tree and begun.check and not (form or plan or self.tools.tools or self.toolsets) and begun.texts
+        strategy = self.strategy or (SHOWN if shown else STRATEGIES)[engine.profile.strategy]
         builtin = self._builtin[engine.profile.edit]
         alone = not (builtin or self.tools.tools or self.toolsets)  # a plan without tools has nothing to do
         offered = () if alone else strategy.tools(builtin)
+        skill = filter(None, [skill_tool(begun.project.skills) if begun.project else None])
         think = self.think if options.think is None else options.think
         policy = options.policy or (self.policy if options.think is None else None)
         return Run(
@@ -365,16 +372,19 @@ class Agent:
             files=tuple(file.name for file in (*begun.there, *begun.files)),
             engine=engine,
             strategy=strategy,
-            fixed=(*offered, *([form.tool] if form else ()), *self.tools.tools),
+            fixed=(*offered, *([form.tool] if form else ()), *skill, *self.tools.tools),
             functions=self.tools,
             policy=policy or ModePolicy(engine.profile.rules, think),
             ledger=self._ledger(begun, options.budget or self.budget, parent),
             recorder=begun.recorder,
             gate=Gate(self.approval, options.ask or self.ask, begun.recorder),
             workspace=workspace,
+            seen=workspace.seen if workspace else Seen(),
             form=form,
             spent_within=partial(self.journal.replies_within, begun.run) if self.journal else None,
             changed=partial(changes_of, self.journal, begun.run) if self.journal and begun.tree else None,
+            project=begun.project,
+            given=_given(plan) if plan and not (begun.resumed and begun.resumed[0].turns) else None,
         )
 
     def _ledger(self, begun: Start, budget: Budget, parent: Parent | None) -> Ledger:
@@ -412,6 +422,7 @@ class Agent:
             options.key,
             parent.run if parent else "",
             begun.folder,
+            begun.written.plan if begun.written else options.plan,
         )
 
     async def _state(self, run: Run, begun: Start, options: RunOptions) -> State:
@@ -440,6 +451,8 @@ class Agent:
         parts = [fill(run.strategy.system(bool(self._builtin[edit])), packages=installed, network=network)]
         if run.changed and "read_file" in run.toolbox:
             parts.append(prompt("tree", edit=EDITING[edit]))
+        if run.project and run.project.instructions.text:
+            parts.append(run.project.instructions.text)
         if allow:
             parts.append(prompt("network", hosts=allow))
         return parts
@@ -460,6 +473,11 @@ def _retold(result: Result, written: Result, form: Form | None) -> Result:
         return replace(result, reason=why)
     output = result.output if written.exit is Exit.ANSWERED else None
     return replace(written, output=output, events=result.events)
+
+
+def _given(plan: Plan) -> Reply:
+    """A plan as though the model had made it."""
+    return Reply(calls=(ToolCall("plan-given", PLAN.name, plan.model_dump_json()),))
 
 
 def _recorded_form(written: RunStarted) -> Form | None:

@@ -18,7 +18,7 @@ from fastslow.agent.events import CallDisplay, CallFinished, CallOutput, CallSta
 from fastslow.agent.gate import Stopped, refusal
 from fastslow.agent.run import Run
 from fastslow.agent.transcript import ToolCall
-from fastslow.agent.workspace import shown
+from fastslow.agent.workspace import Workspace, shown
 from fastslow.sandbox import CallFailed, Display, SandboxError, Session
 from fastslow.tools import ArgumentError, Caller, Outcome, Tool, Toolbox, ToolError, caller, parse_arguments
 from fastslow.tools.foreign import described, text_of
@@ -106,6 +106,8 @@ class Calls:
         if recorded := recorder.result(self.branch, call.id):
             for reply in self.run.spent_within(call.id) if self.run.spent_within else ():
                 self.ledger.add(reply.mode, reply.reply)
+            if recorded[1].ok:
+                self.run.seen.recall(tool.name, received, recorded[1].written)
             return _told_again(*recorded)
         if not tool.repeatable and recorder.in_doubt(self.branch, call.id):
             return self._run_if_confirmed(tool, call, received)
@@ -147,21 +149,19 @@ class Calls:
         except ToolError as error:
             outcome = Outcome(text_of(error), error.status)
         except SandboxError as error:
-            if workspace and used:
-                if not await workspace.renew():
-                    raise
-                outcome = Outcome(DIED, "died", variables="restored")
-            else:  # of a sandbox of its own
-                outcome = Outcome(f"{tool.name} failed: {described(error)}", "error")
+            outcome = await _after_death(workspace if used else None, tool, error)
         finally:
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
+        told = ""
         if workspace and tool.effect != "read":
             if workspace.record:
                 await self.ledger.in_time(workspace.save())
-            outcome = replace(outcome, text=outcome.text + workspace.told())
-        yield outcome
+            told = workspace.told()
+        if self.run.project and tool.place == "sandbox":
+            told += self.run.instructions_at(self.run.project, received.get("path"))
+        yield replace(outcome, text=outcome.text + told) if told else outcome
 
     def _caller(self, call: ToolCall, say: Say, used: list[str]) -> Caller:
         """What a tool's body may ask and tell while it runs. used: gets what it used of the run's."""
@@ -207,6 +207,15 @@ class Calls:
         if not outcome.ok:
             raise CallFailed(outcome.text)
         return outcome.data
+
+
+async def _after_death(workspace: Workspace | None, tool: Tool, error: SandboxError) -> Outcome:
+    """What a call gave whose sandbox failed. workspace: the run's, None for a sandbox of the tool's own."""
+    if workspace is None:
+        return Outcome(f"{tool.name} failed: {described(error)}", "error")
+    if not await workspace.renew():
+        raise error
+    return Outcome(DIED, "died", variables="restored")
 
 
 async def _told_again(within: Sequence[Event], finished: CallFinished) -> Items:

@@ -17,6 +17,7 @@ from fastslow.agent.loop import Branch
 from fastslow.agent.prompts import prompt
 from fastslow.agent.run import Run
 from fastslow.agent.strategy import Done
+from fastslow.agent.transcript import with_hint
 from fastslow.agent.tree.protect import is_protected
 from fastslow.agent.workspace import Workspace
 from fastslow.sandbox import Execution, SandboxError
@@ -49,7 +50,8 @@ async def checked(trunk: Branch, check: Check) -> AsyncGenerator[Event, None]:
         async for event in events:
             yield event
     told = prompt("check", command=check.command, outcome=outcome_of(done[0]))
-    trunk.begin_with(told)
+    trunk.start = with_hint(trunk.start, told)
+    trunk.state = replace(trunk.state, transcript=trunk.start)
     while True:
         async with aclosing(trunk.loop()) as events:
             async for event in events:
@@ -64,6 +66,7 @@ async def checked(trunk: Branch, check: Check) -> AsyncGenerator[Event, None]:
                 trunk.done = replace(trunk.done, answer=trunk.done.answer + ALTERED.format(restored))
             return
         move = run.strategy.after_check(trunk.state, trunk.done, tuple(done[1:]))
+        trunk.done = None
         trunk.follow(move)
         if isinstance(move, Done):
             return

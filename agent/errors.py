@@ -12,6 +12,8 @@
     ├── GaveUp                     every call of many turns failed
     ├── AskFailed                  a person could not be asked about a call
     ├── ToolsetFailed              a toolset could not be opened, asked for its tools, or closed
+    ├── ApplyFailed                changes could not be written to a user's folder: none of them was
+    │   └── Conflicted             the user changed the same files meanwhile; names each of them
     └── JournalError               the record of runs
         ├── JournalBroken          its file cannot be read or written; what was written before is kept
         ├── JournalEnded           a replayed run wants more than was recorded
@@ -76,6 +78,18 @@ class AskFailed(AgentError):
 
 class ToolsetFailed(AgentError):
     """A toolset could not be opened, asked for its tools, or closed."""
+
+
+class ApplyFailed(AgentError):
+    """Changes could not be written to a user's folder. It is as it was before, unless the message says otherwise."""
+
+
+class Conflicted(ApplyFailed):
+    """Changes of a run and of the user are in each other's way; nothing was written. conflicts: path and reason."""
+
+    def __init__(self, message: str, *, conflicts: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(message)
+        self.conflicts = conflicts
 
 
 class ModelUnavailable(AgentError, LookupError):

@@ -19,7 +19,7 @@ from fastslow.agent.compaction import ShorterHistory, stream_fitting
 from fastslow.agent.engine.types import Delta, Reply, Request
 from fastslow.agent.errors import GaveUp
 from fastslow.agent.events import CallFinished, Compacted, Event, Notice, TurnDelta, TurnFinished, TurnStarted
-from fastslow.agent.modes import Evidence, Kind, Mode
+from fastslow.agent.modes import FAST, Evidence, Kind, Mode
 from fastslow.agent.output import Form
 from fastslow.agent.plan import GIVE_UP, PLAN, Plan, run_ready
 from fastslow.agent.replies import as_run, not_run
@@ -63,11 +63,6 @@ class Branch:
         self.ledger = self.run.ledger.step() if self.name else self.run.ledger
         self.calls = Calls(self.run, self.name, self.ledger)
 
-    def begin_with(self, hint: str) -> None:
-        """Tell the model something before its first turn."""
-        self.start = with_hint(self.start, hint)
-        self.state = replace(self.state, transcript=self.start)
-
     async def loop(self) -> AsyncGenerator[Event, None]:
         """Run turns until the branch is done. Raises `BudgetSpent`, `StepSpent`, and what the engine raises."""
         while self.done is None:
@@ -107,6 +102,8 @@ class Branch:
 
     def _mode(self) -> tuple[Mode, str]:
         """How much the turn that begins may think, and why."""
+        if self.run.given:
+            return FAST, "the plan is given"
         run, state, usage, why = self.run, self.state, self.reply.usage, self.coming.why
         tokens = usage.prompt + usage.thinking + usage.answer
         evidence = Evidence(
@@ -128,8 +125,11 @@ class Branch:
     async def _ask(self, started: TurnStarted) -> AsyncGenerator[TurnDelta | Compacted, None]:
         """Have the model continue, on a shorter history where this one is too long; `reply` is then what it said."""
         run, coming, toolbox = self.run, self.coming, self.run.toolbox
+        if run.given:
+            self.reply, run.given = run.given, None
+            return
         request = Request(
-            self.state.transcript.messages,
+            (run.with_skills(self.state.transcript, started.mode) if run.project else self.state.transcript).messages,
             toolbox.tools,
             started.mode,
             answer_tokens=coming.room * run.engine.profile.answer_tokens if coming.room > 1 else None,
@@ -161,8 +161,8 @@ class Branch:
 
     def follow(self, move: Move, *, asked: bool = False) -> None:
         """Do what the strategy says. asked: the turn that ended called nothing, so another one asks once more."""
-        self.done = replace(move, answer=move.answer or self.partial) if isinstance(move, Done) else None
         if isinstance(move, Done):
+            self.done = replace(move, answer=move.answer or self.partial)
             return
         state, history = self.state, self.start if move.restart else self.state.transcript
         self.state = replace(
@@ -181,10 +181,7 @@ class Branch:
         """Carry out the reply's calls side by side, and append their results in the order of the calls. A plan stands
         alone, since its steps branch off right behind it."""
         reply, calls = self.reply, self.reply.calls
-        for call in calls:
-            if call.name == PLAN.name:
-                calls = (call,)
-                break
+        calls = tuple([call for call in calls if call.name == PLAN.name][:1]) or calls
         history = self.state.transcript.append(Assistant(reply.content, calls, reply.reasoning))
         self.state = replace(self.state, transcript=history)
         finished: dict[str, CallFinished] = {}

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from fastslow.agent.tree.tree import Tree
-
 from fastslow.agent.approval import Ask
 from fastslow.agent.budget import Budget
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.modes import ModePolicy, Think
+from fastslow.agent.plan import Plan
 from fastslow.agent.texts import check_history, check_out, check_text
 from fastslow.agent.transcript import Message
+from fastslow.agent.tree.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class RunOptions:
     makes. ask, think, policy, budget, instructions: see `Agent`. key: names the run for whoever may ask twice: the same
     key again goes on with the run that has it, and one that was answered is only told again. tree: a folder that the
     run works on a copy of; what it changed there is in `Result.changes`.
+    plan: what the run begins with, in the place of a plan of the model's.
     """
 
     files: Iterable[str | Path] = ()
@@ -42,6 +43,7 @@ class RunOptions:
     instructions: str | None = None
     key: str = ""
     tree: Tree | None = None
+    plan: Plan | None = None
 
     def __post_init__(self) -> None:
         if self.after and self.history:
@@ -73,6 +75,7 @@ class OptionFields(TypedDict, total=False):
     instructions: str | None
     key: str
     tree: Tree | None
+    plan: Plan | None
 
 
 def merged(options: RunOptions | None, fields: OptionFields) -> RunOptions:

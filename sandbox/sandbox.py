@@ -16,9 +16,9 @@ class Limits:
     output: kept of each of stdout and stderr (head and tail stay, the whole goes to a file of the workspace).
     displays: rich output (figures, tables) of one execution. disk: size of the workspace `/work`, in memory, part
     of `memory`, and of the sum of what its files say of their size. upload: largest file taken in or given out.
-    files: how many of the workspace are looked at. out: of files that an agent's run takes out for its record, and as
-    much again at its end. calls: calls of host functions in one execution. traffic: arguments and results of these
-    calls, and displays, in one session: as they come, and 64 for each value in them.
+    files: how many of the workspace are looked at, and may be put there as one tree. out: of files that an agent's run
+    takes out for its record, and as much again at its end. calls: calls of host functions in one execution. traffic:
+    arguments and results of these calls, and displays, in one session: as they come, and 64 for each value in them.
     """
 
     memory: int = 1 << 30

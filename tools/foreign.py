@@ -7,17 +7,22 @@ import asyncio
 import concurrent.futures
 import contextvars
 import dis
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from queue import SimpleQueue
 from types import CodeType
 from typing import Any, Generic, TypeVar
 
 from fastslow.tools.lenient import without_surrogates
 
 T = TypeVar("T")
+IDLE = 64  # threads that wait for work, at most
 GRACE = 5.0  # seconds to clean up for code that is cancelled; what takes longer is left behind
 _RAISE = bytes([dis.opmap["RAISE_VARARGS"]])
+_idle: list[SimpleQueue[Any]] = []  # of each thread that waits for work, where it takes it from
+os.register_at_fork(after_in_child=_idle.clear)  # threads stay in the parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +77,27 @@ def tried(function: Callable[..., T], *arguments: Any) -> Ended[T]:
 
 
 async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Run a blocking function in a daemon thread of its own; raises what it raises.
+    """Run a blocking function in a daemon thread that does nothing else meanwhile; raises what it raises.
 
-    A thread cannot be stopped: in a pool, tools that hang would take one worker each until nothing runs any
-    more, and the interpreter would wait for them at its exit.
+    A thread cannot be stopped: in a pool of so many, tools that hang would take one each until nothing runs any more,
+    and the interpreter would wait for them at its exit. One that has ended takes the next function: to start another
+    costs more than the rest of a call, and the event loop waits for it.
     """
     future: concurrent.futures.Future[T] = concurrent.futures.Future()
-    work = (future, contextvars.copy_context(), function, *arguments)
-    threading.Thread(target=_work, args=work, name="tool", daemon=True).start()
+    try:
+        inbox = _idle.pop()
+    except IndexError:
+        inbox = SimpleQueue()
+        threading.Thread(target=_serve, args=(inbox,), name="tool", daemon=True).start()
+    inbox.put((future, contextvars.copy_context(), function, *arguments))
     return await asyncio.wrap_future(future)
+
+
+def _serve(inbox: SimpleQueue[Any]) -> None:
+    _work(*inbox.get())
+    while len(_idle) < IDLE:
+        _idle.append(inbox)
+        _work(*inbox.get())
 
 
 def _work(

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from fastslow.sandbox.paths import workspace_path
+
+ANY = ""  # in the place of a digest: whatever the file is
+LOOKING = {"read_file", "write_file", "edit_file"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +52,11 @@ class Seen:
 
     def knows(self, path: str, digest: str) -> bool:
         """Whether the file is as the tools last read or wrote it."""
-        return self.digests.get(path) == digest
+        return self.digests.get(path) in (ANY, digest)
+
+    def recall(self, tool: str, received: Mapping[str, Any], written: Iterable[str]) -> None:
+        """Note a call that succeeded in an earlier life of the run, whose file is as it was left then."""
+        for path in written:
+            self.digests.pop(path, None)
+        if tool in LOOKING:
+            self.digests[workspace_path(received["path"])] = ANY

@@ -39,7 +39,12 @@ class Repository:
 
     def _protected(self, path: str) -> bool:
         parts = PurePosixPath(path).parts
-        return path in self.tests or parts[-1] in _STEERS or parts[0].removesuffix(".py") in _SHADOWS
+        return (
+            path in self.tests
+            or parts[-1] in _STEERS
+            or "__pycache__" in parts
+            or parts[0].removesuffix(".py") in _SHADOWS
+        )
 
 
 async def verdict(sandbox: Sandbox, repository: Repository, changed: Changed) -> str:

@@ -1,7 +1,8 @@
 """Runs on disk: every event, the files that came in, and the workspace as each call left it. One SQLite file for all.
 
 The file is in write-ahead mode, so several processes write their runs side by side and readers never wait, and each
-commit is on the disk before it counts (https://www.sqlite.org/wal.html, `synchronous=FULL`).
+commit is on the disk before it counts (https://www.sqlite.org/wal.html, `synchronous=FULL`). Only events of `LATER` do
+not wait for the disk: they outlive our process, and get there with the next event.
 """
 
 from __future__ import annotations
@@ -21,13 +22,24 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fastslow.agent.errors import JournalBroken, RunBusy, RunFollowed, RunUnknown
-from fastslow.agent.events import Event, Exit, RunFinished, RunResumed, RunStarted, TurnFinished, TurnStarted
+from fastslow.agent.events import (
+    Event,
+    Exit,
+    PlanMade,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    StepStarted,
+    TurnFinished,
+    TurnStarted,
+)
 from fastslow.agent.folders import no_link, state_folder
 from fastslow.agent.record.contents import REGULAR, STOPPED, Contents, given, latest, read_content, store
 from fastslow.agent.record.jsonl import from_json, to_json
 from fastslow.agent.texts import check_path
 
 SCHEMA = 5  # of the tables and of the events in them; raised with each change that older code cannot read
+LATER = (TurnStarted, PlanMade, StepStarted)  # of no effect, and said again by a run that is resumed
 INCREMENTAL = 2  # SQLite's number of the mode in which free pages go back to the disk without a copy of the file
 BUSY_SECONDS = 30.0  # how long to wait for another process that writes
 _TABLES = """
@@ -45,13 +57,22 @@ CREATE TABLE files (
     PRIMARY KEY (run, number, path)
 ) WITHOUT ROWID;
 CREATE TABLE contents (digest TEXT NOT NULL, part INTEGER NOT NULL, content BLOB NOT NULL, PRIMARY KEY (digest, part));
+CREATE TABLE applied (
+    run TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, root BLOB NOT NULL, path TEXT NOT NULL,
+    before TEXT, before_size INTEGER, before_mode TEXT, permissions INTEGER,
+    after TEXT, after_size INTEGER, after_mode TEXT, undone REAL, PRIMARY KEY (run, number, path)
+) WITHOUT ROWID;
 """
 _DELETE_RUN = (
     "DELETE FROM events WHERE run = ?",
     "DELETE FROM files WHERE run = ?",
+    "DELETE FROM applied WHERE run = ?",
     "DELETE FROM runs WHERE run = ?",
 )
-_DELETE_UNUSED_CONTENTS = "DELETE FROM contents WHERE digest NOT IN (SELECT digest FROM files WHERE digest IS NOT NULL)"
+_DELETE_UNUSED_CONTENTS = (
+    "DELETE FROM contents WHERE digest NOT IN (SELECT digest FROM files WHERE digest IS NOT NULL "
+    "UNION SELECT before FROM applied WHERE before IS NOT NULL UNION SELECT after FROM applied WHERE after IS NOT NULL)"
+)
 
 
 def child_key(run: str, call: str) -> str:
@@ -150,14 +171,15 @@ class Journal:
             yield
 
     def writer(self, run: str, inputs: Sequence[Path] = ()) -> Callable[[Event], None]:
-        """What appends events to a run; each is on the disk when it returns. inputs: the user's files, of a new run."""
+        """What appends events to a run; each but those of `LATER` is on the disk when it returns. inputs: the user's
+        files, of a new run."""
         [[last]] = self.rows("SELECT coalesce(max(number), 0) FROM events WHERE run = ?", run)
         number = int(last)
 
         def write(event: Event) -> None:
             nonlocal number
             row = (run, number + 1, time.time(), _encoded(event))
-            with self.transaction() as database:
+            with self.transaction(waits=not isinstance(event, LATER)) as database:
                 database.execute("INSERT INTO events VALUES (?, ?, ?, ?)", row)
                 match event:
                     case RunStarted():
@@ -389,10 +411,11 @@ class Journal:
             raise self._broken(error) from error
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is written in it, or nothing; for the modules of this room."""
+    def transaction(self, *, waits: bool = True) -> Iterator[sqlite3.Connection]:
+        """All that is written in it, or nothing; for the modules of this room. waits: until the disk has it."""
         try:
             database = self._open()
+            database.execute(f"PRAGMA synchronous = {'FULL' if waits else 'NORMAL'}")
             database.execute("BEGIN IMMEDIATE")
             try:
                 yield database
@@ -431,7 +454,6 @@ class Journal:
         database.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")  # of a new file, and of an older one at its next VACUUM
         database.execute("PRAGMA secure_delete = FAST")  # removed rows are overwritten; free pages go with `shrink`
         database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
         database.execute("BEGIN IMMEDIATE")
         [version] = database.execute("PRAGMA user_version").fetchone()
         if version == 0:

@@ -62,6 +62,7 @@ def event_name(event: Event) -> str:
     return _snake(type(event).__name__)
 
 
+@cache
 def _snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
@@ -79,18 +80,27 @@ def _adapter(kind: str) -> TypeAdapter[Any]:
     return TypeAdapter(_KINDS[kind])
 
 
-_TOLD: Mapping[type, str] = {Mode: "name", Change: "kind"}  # what follows from the fields of these
+_TOLD: Mapping[type, tuple[str, ...]] = {Mode: ("name",), Change: ("kind",)}  # what follows from the fields of these
+
+
+_AS_IT_IS = (type(None), bool, int, float)
 
 
 def _fields(value: Any) -> dict[str, Any]:
     hidden = set()
     if isinstance(value, Result):
         value, hidden = replace(value, output=_output(value.output)), {"events"}  # each has been told already
-    plain = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in hidden}
-    for kind, name in _TOLD.items():
-        if isinstance(value, kind):
-            plain[name] = getattr(value, name)
-    return plain
+    told = {}
+    for name in _names(value.__class__):
+        if name not in hidden:
+            item = getattr(value, name)
+            told[name] = item if item.__class__ in _AS_IT_IS else _plain(item)
+    return told
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return (*(field.name for field in fields(kind)), *_TOLD.get(kind, ()))
 
 
 def _output(value: Any) -> Any:
@@ -101,19 +111,25 @@ def _output(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+    if isinstance(value, str):  # first what is cheap to tell and comes often
+        return _text(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     if is_dataclass(value):
         return _fields(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, str | Path):
-        text = str(value)
-        return text if text.isascii() else without_surrogates(text)  # half a pair is JSON for Python alone
+    if isinstance(value, Path):
+        return _text(value)
     return to_jsonable_python(value, fallback=str)
+
+
+def _text(value: str | Path) -> str:
+    text = str(value)
+    return text if text.isascii() else without_surrogates(text)  # half a pair is JSON for Python alone

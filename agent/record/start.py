@@ -17,7 +17,9 @@ from fastslow.agent.engine.scripted import ScriptedModel
 from fastslow.agent.engine.types import Engine
 from fastslow.agent.errors import ConfigurationError, JournalBroken, RunUnknown
 from fastslow.agent.events import CallFinished, CallStarted, Event, Exit, RunResumed, RunStarted, TurnFinished
+from fastslow.agent.given import Given, described
 from fastslow.agent.plan import ANSWER, PLAN
+from fastslow.agent.project import Project
 from fastslow.agent.record.carry import carried
 from fastslow.agent.record.journal import Journal, Written
 from fastslow.agent.record.kept import KeptWorkspace
@@ -26,9 +28,9 @@ from fastslow.agent.record.trees import KeptTree, has_changes, is_kept
 from fastslow.agent.transcript import Assistant, Message, ToolResult, User, from_dict
 from fastslow.agent.tree.outline import outline, whole
 from fastslow.agent.tree.select import select
-from fastslow.agent.tree.taking import Taken
+from fastslow.agent.tree.taking import Taken, trusted_project
 from fastslow.agent.tree.tree import Tree
-from fastslow.agent.workspace import Given, Record, Restored, described
+from fastslow.agent.workspace import Record, Restored
 from fastslow.tools.fenced import unfenced_python
 
 
@@ -40,7 +42,8 @@ class Start:
     it, and there: the files that they leave it. record, history: of its workspace. resumed: what to say first of a run
     that goes on, at most one event. seconds: for which it was carried out before. spent: the replies that used its
     budget up: it gets that once more. written: how it began, of a run that goes on. engine: takes the place of the
-    agent's. notices: what the user should know of the start. folder: what it works on a copy of; tree: the copy.
+    agent's. notices: what the user should know of the start. folder: what it works on a copy of; tree: the copy;
+    project: what that tells agents.
     """
 
     run: str
@@ -60,6 +63,7 @@ class Start:
     notices: tuple[str, ...] = ()
     folder: Tree | None = None
     tree: KeptTree | None = None
+    project: Project | None = None
 
     @property
     def check(self) -> Check | None:
@@ -108,8 +112,8 @@ def begin(
         names = frozenset(file.name for file in (*there, *given))
         start = Start(run, task, given, recorder, after, earlier, there, kept, restored)
         if tree:
-            copy = KeptTree(journal, run, tree.selection, names)
-            start = replace(start, folder=tree.tree, tree=copy, notices=tree.notices)
+            start = _on_folder(start, tree.tree, KeptTree(journal, run, tree.selection, names))
+            start = replace(start, notices=(*tree.notices, *start.notices))
         yield start
 
 
@@ -125,7 +129,7 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
         turns = sum(isinstance(event, TurnFinished) for event in written.events)
         given, after = _given(written), written.started.after
         earlier, there = _left(journal, after)
-        yield Start(
+        start = Start(
             run,
             written.started.task,
             given,
@@ -139,9 +143,9 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
             written.seconds,
             written.spent,
             written.started,
-            folder=written.started.tree,
-            tree=_tree(journal, written.started, there),
         )
+        folder, copy = written.started.tree, _tree(journal, written.started, there)
+        yield replace(_on_folder(start, folder, copy), notices=()) if folder and copy else start
 
 
 @contextmanager
@@ -185,6 +189,12 @@ def _given(written: Written, *, replaying: bool = False) -> tuple[Given, ...]:
         [told] = lost_files(written)
         raise JournalBroken(f"{told}, which run {written.started.run} needs to go on; start the task anew")
     return tuple(Given(name, written.inputs.get(name, b"")) for name in written.started.files)
+
+
+def _on_folder(start: Start, folder: Tree, copy: KeptTree) -> Start:
+    """A run on a copy of a folder, with what the project tells agents."""
+    project = trusted_project(folder, copy.paths())
+    return replace(start, folder=folder, tree=copy, project=project, notices=project.notices)
 
 
 def _tree(journal: Journal, started: RunStarted, there: tuple[Given, ...]) -> KeptTree | None:

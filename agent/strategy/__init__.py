@@ -10,13 +10,7 @@ from fastslow.agent.strategy.strategy import Done, Move, Next, State, Strategy
 from fastslow.agent.strategy.whole import Whole
 
 STRATEGIES: Mapping[str, Strategy] = {"free": Free(), "guided": Guided()}
-_WHOLE = Whole()
+SHOWN: Mapping[str, Strategy] = {**STRATEGIES, "guided": Whole()}
+"""The same for runs on a project that is shown whole."""
 
-
-def strategy_of(name: str, *, shown: bool) -> Strategy:
-    """The strategy that a profile names. shown: the run is about a small project, whose files the model is shown: very
-    small models write them whole then."""
-    return _WHOLE if shown and name == "guided" else STRATEGIES[name]
-
-
-__all__ = ["STRATEGIES", "Done", "Free", "Guided", "Move", "Next", "State", "Strategy", "strategy_of"]
+__all__ = ["SHOWN", "STRATEGIES", "Done", "Free", "Guided", "Move", "Next", "State", "Strategy"]

@@ -19,6 +19,7 @@ from fastslow.agent.strategy.strategy import Done, Move, Next, State
 from fastslow.agent.transcript import Assistant
 from fastslow.tools import Tool
 
+OPENING = "The file to change is `"  # without it, the first file that was named was the test
 ROOM = 6  # times the usual tokens for an answer: a file may be as long as the project
 PATH = "Write the path of the file on the line above the block."
 
@@ -61,4 +62,4 @@ class Whole:
 
 
 def _next(why: str, hint: str = "") -> Next:
-    return Next(Kind.CALL, why, hint=hint, room=ROOM)
+    return Next(Kind.CALL, why, hint=hint, room=ROOM, opening=OPENING)

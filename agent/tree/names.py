@@ -25,7 +25,7 @@ def odd(name: str, path: str) -> str:
     """Why neither the sandbox nor `apply` takes a path; nothing where both do. name: the last of its parts."""
     if ODD.search(name):
         return "its name is no Unicode, or has control characters"
-    if _is_git(name):
+    if is_git(name):
         return "its name is Git's"
     if len(name) * 4 > NAME_BYTES and len(name.encode()) > NAME_BYTES:
         return f"its name has more than {NAME_BYTES} bytes"
@@ -44,10 +44,12 @@ def refusal(path: str) -> str:
     return next((why for part in parts if (why := odd(part, path))), "")
 
 
-def _is_git(name: str) -> bool:
+def is_git(name: str) -> bool:
     """Whether it is `.git` on any file system: Windows and macOS have more spellings of it (CVE-2014-9390)."""
     if name[:1] != "." and name[:3].lower() != "git" and name.isascii():
         return False
+    if ODD.search(name):
+        return name.lower() == ".git"
     from dulwich.index import validate_path_element_hfs, validate_path_element_ntfs  # 60 ms
 
     bare = name.encode()

@@ -12,9 +12,9 @@ from fnmatch import translate
 from pathlib import Path
 
 from fastslow.agent.errors import ConfigurationError
-from fastslow.agent.tree.names import STAGING, odd, shown, some
+from fastslow.agent.tree.names import STAGING, is_git, odd, shown, some
 from fastslow.agent.tree.repository import Tracked, find_repository, tracked
-from fastslow.agent.tree.rules import CACHES, USUAL, Rules
+from fastslow.agent.tree.rules import CACHES, MOST_SECONDS, USUAL, Rules
 from fastslow.agent.tree.tree import Tree
 from fastslow.sandbox import Mode
 
@@ -48,12 +48,22 @@ class Selection:
 
 
 def select(tree: Tree) -> Selection:
-    """The files to copy in. Reads no content of them, follows no link. ConfigurationError for more than the limits."""
+    """The files to copy in. Reads no content of them, follows no link. ConfigurationError for more than the limits,
+    and for a folder that cannot be read, or is Git's."""
     root = _folder(tree.root)
+    if any(is_git(part) for part in root.parts):
+        raise ConfigurationError(f"{root} is a folder of Git's own; name the project's folder")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise ConfigurationError(f"the folder {root} cannot be read; name one that you may read")
     rules, known, notices = _rules(root)
     walk = _Walk(tree, root, rules, known)
     walk.folder("", tracked_only=False)
     walk.check_limits()
+    if rules.exhausted:
+        raise ConfigurationError(
+            f"the rules of the .gitignore files in {root} took more than {MOST_SECONDS:.0f} s, and not all files were "
+            "asked about; simplify them, or name a smaller folder with --dir"
+        )
     files = tuple(sorted(walk.files, key=lambda entry: entry.path))
     return Selection(root, files, (*notices, *rules.notices, *walk.notices(files)), rules)
 
@@ -102,7 +112,7 @@ class _Walk:
     def folder(self, path: str, *, tracked_only: bool) -> None:
         """path: "" or one that ends with a slash. tracked_only: rules ignore the folder, so only what is tracked."""
         waiting = [(path, tracked_only)]
-        while waiting and not self._stopped:
+        while waiting and not (self._stopped or self._rules.exhausted):
             path, tracked_only = waiting.pop()
             try:
                 with os.scandir(self._root / path) as found:
@@ -144,8 +154,9 @@ class _Walk:
             facts = entry.stat(follow_symlinks=False)
         except OSError:  # it went while we looked
             return
+        mode: Mode = "120000"
         if stat.S_ISLNK(facts.st_mode):
-            mode = "120000"
+            pass
         elif not stat.S_ISREG(facts.st_mode):
             self._leave(path, "it is no regular file")
             return

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.project import Project, Trust, contents, project_of
 from fastslow.agent.tree.runner import usual_test
 from fastslow.agent.tree.select import Selection, select
 from fastslow.agent.tree.tree import Tree
-from fastslow.sandbox import Limits
+from fastslow.sandbox import Limits, TreeFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +37,15 @@ def take(tree: Tree, limits: Limits, commands: Sequence[str]) -> Taken:
         test, told = usual_test(selection, commands)
         notices.append(told)
     return Taken(replace(tree, root=str(selection.root), test=test), selection, tuple(notices))
+
+
+def trusted_project(tree: Tree, paths: Sequence[str]) -> Project:
+    """What the project tells agents, as far as the user trusts it."""
+    project = project_of(Path(tree.root), paths=paths)
+    trusted = tree.trust or (tree.trust is None and Trust().is_trusted(project.root, project.digest))
+    return project if trusted else project.untrusted()
+
+
+def skill_files(project: Project) -> list[TreeFile]:
+    """The files of its skills, for the sandbox."""
+    return [TreeFile(path, content) for skill in project.skills for path, content in contents(skill).items()]

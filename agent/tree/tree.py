@@ -15,13 +15,15 @@ class Tree:
 
     test: the command that proves the work; None looks for the usual runner, "" means that there is none.
     protect: globs of the files that are put back as they were before the test runs; None: the tests that existed.
-    max_bytes, max_files: of what is copied in, at most. Raises ConfigurationError for what makes no sense;
+    trust: whether the model is told what the project tells agents (AGENTS.md, skills); None: where a person trusted it
+    as it is. max_bytes, max_files: of what is copied in, at most. Raises ConfigurationError for what makes no sense;
     whether the folder is there is looked at when a run begins.
     """
 
     root: str | Path = "."
     test: str | None = None
     protect: tuple[str, ...] | None = None
+    trust: bool | None = None
     max_bytes: int = 512 << 20
     max_files: int = 20_000
 

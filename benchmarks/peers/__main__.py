@@ -1,12 +1,16 @@
 """Run a suite's cases through other frameworks, a bare loop and ours, and write one table.
 
-    python -m benchmarks.peers [--suite workflows|bfcl|single|chat] [--n N] [--seed S] [--only NAME,NAME…]
+    python -m benchmarks.peers [--suite workflows|bfcl|edits|…] [--n N] [--seed S] [--only NAME,NAME…]
                                [--at-once K] [--seconds S] [--temperature T] [--base-url URL]
                                [--out FOLDER]
 
-Needs the server of `fastslow up`, or one at --base-url, and for `workflows` the image of `fastslow sandbox build`. The
+Needs the server of `fastslow up`, or one at --base-url, and where code runs the image of `fastslow sandbox build`. The
 first run makes an environment for each peer (2 minutes, 0.5 GB). Every run is a line of rows.jsonl in the folder; the
 same command goes on from there, and more cases or contenders only add lines. What peers print is in their .log files.
+
+Of a case about a repository (`edits`, `quixbugs`, `polyglot-python`) a peer has one tool, `bash`, in the sandbox; the
+repository's tests decide, whatever the run's end. Two contenders only mend repositories: mini-swe-agent, and a bare
+loop that answers with whole files.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from benchmarks.peers.contender import CONTENDERS, OURS, Contender, Worker
 from benchmarks.peers.loopback import Loopback
 from benchmarks.peers.measure import Bench, Limits
 from fastslow import VLLM
-from fastslow.agent.errors import EngineError
+from fastslow.agent.errors import ConfigurationError, EngineError
 from fastslow.agent.evals.case import Case
 from fastslow.agent.evals.report import page, picture, summaries
 from fastslow.agent.evals.rows import Row, append, grouped, read
@@ -35,8 +39,10 @@ from fastslow.agent.surfaces.cli.text import clean, one_line
 from fastslow.sandbox import DockerSandbox, SandboxError
 
 
-def chosen(names: str | None) -> tuple[Contender, ...]:
-    known = {contender.name.replace(", ", "-").replace(" ", "-"): contender for contender in CONTENDERS}
+def chosen(names: str | None, coding: bool = False) -> tuple[Contender, ...]:
+    """Those that are named, of those that can take part. coding: whether the cases are about repositories."""
+    able = [contender for contender in CONTENDERS if coding or not contender.coding]
+    known = {contender.name.replace(", ", "-").replace(" ", "-"): contender for contender in able}
     wanted = names.split(",") if names else list(known)
     if unknown := [name for name in wanted if name not in known]:
         raise SystemExit(f"expected some of {','.join(known)}; got {','.join(unknown)}")
@@ -130,12 +136,16 @@ def main() -> None:
         if (server := running_server()) is None:
             raise SystemExit("no model server is known: start one with `fastslow up`, or pass --base-url")
         options.base_url = server.base_url
-    cases = [case for case in SUITES[options.suite](options.seed) if not case.follow_ups][: options.n]  # one task each
-    contenders = chosen(options.only)
+    try:
+        all_ = SUITES[options.suite](options.seed)
+    except ConfigurationError as error:
+        raise SystemExit(str(error)) from error
+    cases = [case for case in all_ if not case.follow_ups][: options.n]  # one task each
+    contenders = chosen(options.only, coding=any(case.repository for case in cases))
     stopped: BaseExceptionGroup[BaseException] | None = None
     try:
         asyncio.run(measure(options, cases, contenders))
-    except* (KeyboardInterrupt, EngineError, SandboxError) as group:
+    except* (KeyboardInterrupt, ConfigurationError, EngineError, SandboxError) as group:
         stopped = group
     if stopped:
         why = str(stopped.exceptions[0]) or "stopped"

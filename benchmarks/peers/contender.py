@@ -27,12 +27,13 @@ MOST_BYTES = 16 << 20  # of one answer
 @dataclass(frozen=True, slots=True)
 class Contender:
     """place: file and function under contenders/. requirements: of its environment, the file's stem, in this folder or
-    in the loop benchmark's; empty for the project's own."""
+    in the loop benchmark's; empty for the project's own. coding: mends repositories, and can do nothing else."""
 
     name: str
     place: str
     requirements: str = ""
     distribution: str = ""
+    coding: bool = False
 
     def python(self) -> str:
         """Its interpreter; made if need be. Raises `NotInstalled`."""
@@ -61,6 +62,8 @@ CONTENDERS = (
     OURS,
     Contender("bare loop", "bare.py:run"),
     Contender("bare loop, required", "bare.py:required"),
+    Contender("bare loop, whole files", "whole_files.py:run", coding=True),
+    Contender("mini-swe-agent", "mini_swe_agent.py:run", "mini_swe_agent", "mini-swe-agent", coding=True),
     Contender("smolagents, calls", "smolagents.py:tool_calling", "smolagents", "smolagents"),
     Contender("smolagents, code", "smolagents.py:code", "smolagents", "smolagents"),
     Contender("openai-agents", "openai_agents.py:run", "openai_agents", "openai-agents"),

@@ -18,7 +18,7 @@ import traceback
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ MOST_AT_ONCE = 64
 @dataclass(frozen=True)
 class Job:
     """One case. base_url: of the model's server. tools: name, description and parameters (JSON schema) of each.
-    in_sandbox: the tool `python` is all there is, and runs code where the case's files are."""
+    in_sandbox: the tool `python` is all there is, and runs code where the case's files are.
+    files, test: of a case that is about a repository, whose one tool is `bash`: its files that are text, by path, and
+    the command that tests it."""
 
     id: str
     address: str
@@ -37,6 +39,8 @@ class Job:
     system: str
     tools: list[dict[str, Any]]
     in_sandbox: bool
+    files: dict[str, str] = field(default_factory=dict)
+    test: str = ""
 
     @property
     def base_url(self) -> str:
@@ -55,6 +59,12 @@ class Job:
     def call(self, name: str, arguments: dict[str, Any] | str) -> str:
         """Run a tool; what it says, or what went wrong, for the model to see."""
         return self.ask(name, arguments)[1]
+
+    def bash(self, command: str) -> tuple[int, str]:
+        """Run a command in the repository; its exit code, and what it printed."""
+        ok, text = self.ask("bash", {"command": command})
+        first, _, output = text.partition("\n")
+        return (int(first.removeprefix("exit code ")), output) if ok else (-1, text)
 
     async def call_async(self, name: str, arguments: dict[str, Any] | str) -> str:
         return await asyncio.to_thread(self.call, name, arguments)

@@ -262,8 +262,9 @@ class Upload:
             self.abandon()
             raise
         self.close()
-        same = key_of(before)[:3] == key_of(after)[:3]  # the time of the change is that of the name
-        return key_of(after) if same and before.st_size == self.size else None
+        (*written, _), key = key_of(before), key_of(after)  # the name has changed the last, st_ctime
+        same = written == [*key[:3]] and after.st_size == self.size and mode_of(after) == self.mode
+        return key if same else None
 
     def abandon(self):
         with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fastslow import Agent, Approval, ApprovalRule, DummySandbox, Journal, Result, ScriptedModel
+from fastslow import Agent, Approval, ApprovalRule, Budget, DummySandbox, Exit, Journal, Result, ScriptedModel
 from fastslow.agent.engine.profiles.instruct import INSTRUCT
 from fastslow.agent.engine.scripted import SCRIPTED
 from fastslow.agent.events import CallFinished
@@ -76,3 +76,18 @@ async def test_long_files_are_shown_as_the_tool_cuts_them(long: Path, tmp_path: 
     assert "cut" not in read.content
     again = [event.content async for event in agent.replay(result.run) if isinstance(event, CallFinished)]
     assert again == [read.content]
+
+
+async def test_a_run_that_goes_on_knows_what_it_has_read(notes: Path, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "runs.db")
+    other = tmp_path / "other.txt"
+    other.write_text("one")
+    looks = calls(("read_file", {"path": "./notes.txt"}), ("write_file", {"path": "new.txt", "content": "1"}))
+    first = Agent(engine=ScriptedModel([looks]), sandbox=DummySandbox(), journal=journal, budget=Budget(turns=1))
+    assert (await first.run("the task", files=[notes, other])).exit is Exit.BUDGET
+    writes = calls(*(("write_file", {"path": path, "content": "2"}) for path in ("notes.txt", "new.txt", "other.txt")))
+    again = Agent(engine=ScriptedModel([writes, says("done")]), sandbox=DummySandbox(), journal=journal)
+    result = await again.resume("last")
+    refused = [event.content for event in result.events if isinstance(event, CallFinished) and not event.ok]
+    assert len(refused) == 1
+    assert refused[0].startswith("other.txt was not written")

@@ -485,3 +485,17 @@ async def test_notices_are_said_once(journal: Journal) -> None:
     result = await agent(journal, reply).resume(run)
     assert [e.text for e in result.events if isinstance(e, Notice)] == ["mended", "mended"]
     assert sum(isinstance(e, Notice) for e in journal.read(run).events) == 2
+
+
+async def test_only_what_begins_a_turn_does_not_wait_for_the_disk(journal: Journal) -> None:
+    said: list[str] = []
+    with journal.transaction() as database:
+        database.set_trace_callback(said.append)
+    await agent(journal, calls(("add", {"a": 1, "b": 2})), says("3")).run("add")
+    waits, late = False, Counter[str]()
+    for statement in said:
+        if statement.startswith("PRAGMA synchronous"):
+            waits = statement.endswith("FULL")
+        elif statement.startswith("INSERT INTO events") and not waits:
+            late[statement.partition('"event": "')[2].partition('"')[0]] += 1
+    assert late == {"turn_started": 2}

@@ -51,6 +51,10 @@ def agent(journal: Journal, *replies: Reply) -> Agent:
     return Agent(engine=ScriptedModel(replies), sandbox=DockerSandbox(Limits(seconds=60)), journal=journal)
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 async def events_of(agent: Agent, task: str, tree: Tree) -> list[Event]:
     try:
         return [event async for event in agent.stream(task, tree=tree)]
@@ -59,14 +63,14 @@ async def events_of(agent: Agent, task: str, tree: Tree) -> list[Event]:
 
 
 async def test_a_fix_is_proven_and_nothing_of_the_users_changes(journal: Journal, project: Path) -> None:
-    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    before = contents(project)
     coder = agent(journal, FIX, says("Fixed the division."))
     events = await events_of(coder, "Fix the failing test", Tree(project, test=TEST))
     result = events[-1].result  # type: ignore[union-attr]
     assert (result.exit, result.check.verdict) == (Exit.ANSWERED, "green")
     assert [(change.path, change.kind) for change in result.changes] == [("calc.py", "modified")]
     assert b"-    return sum(values) // len(values)\n+    return sum(values) / len(values)\n" in result.changes.diff()
-    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
+    assert contents(project) == before
     checks = [event for event in events if isinstance(event, CheckFinished)]
     assert [check.verdict for check in checks] == ["red", "green"]
 

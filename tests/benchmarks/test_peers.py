@@ -34,6 +34,7 @@ REQUEST = {
     "tools": [{"type": "function", "function": {"name": "double", "parameters": SCHEMA}}],
 }
 BARE = next(each for each in CONTENDERS if each.name == "bare loop")
+WHOLE_FILES = next(each for each in CONTENDERS if each.name == "bare loop, whole files")
 REQUIRED = next(each for each in CONTENDERS if each.name == "bare loop, required")
 
 
@@ -225,3 +226,49 @@ def test_names_that_are_not_known_are_told() -> None:
     assert [each.name for each in peers.chosen("langgraph,smolagents-code")] == ["smolagents, code", "langgraph"]
     with pytest.raises(SystemExit, match=r"expected some of fastslow,bare-loop,.*; got nobody"):
         peers.chosen("nobody")
+
+
+def test_those_that_mend_repositories_take_part_where_there_are_some() -> None:
+    with pytest.raises(SystemExit, match="got mini-swe-agent"):
+        peers.chosen("mini-swe-agent")
+    assert [each.name for each in peers.chosen("mini-swe-agent", coding=True)] == ["mini-swe-agent"]
+    assert set(peers.chosen(None, coding=True)) > set(peers.chosen(None))
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("_unconnected")
+async def test_whole_files_are_written_tested_and_judged(tmp_path: Path) -> None:
+    one, other, *_ = SUITES["edits"](2)
+    assert one.repository
+    [(path, content)] = one.repository.solution.items()
+    assert content
+    mended = f"**{path}**\n```python\n{content.decode()}```\n"
+    won_over = "tests/test_slugs.py\n```\n```\ntests/test_names.py\n```\n```\ntests/test_table.py\n```\n```\n"
+    async with upstream([says("It is mended."), says(mended), *[says(won_over)] * 5]) as (url, asked):
+        await peers.measure(told(tmp_path, url), [one], [WHOLE_FILES])
+        await peers.measure(told(tmp_path, url), [other], [WHOLE_FILES])
+    first, second = read(tmp_path / "rows.jsonl")
+    assert (first.right, first.exit, first.turns) == (True, "answered", 2)
+    assert "There was no file in your answer." in asked[1]["messages"][-1]["content"]
+    prompt = asked[0]["messages"][1]["content"]
+    assert prompt.startswith(one.task)
+    assert "1 failed" in prompt
+    assert all(name in prompt for name in one.repository.files)
+    assert (second.right, second.turns) == (False, 5)  # tests that were emptied are put back
+    assert "the tests end with error 1" in second.wrong
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("_unconnected")
+async def test_a_repository_is_mended_with_bash_alone(tmp_path: Path) -> None:
+    [one] = SUITES["edits"](2)[:1]
+    assert one.repository
+    [(path, content)] = one.repository.solution.items()
+    assert content
+    command = f"cat > {path} <<'END'\n{content.decode()}END\nrm README.md"
+    async with upstream([says("", ("bash", json.dumps({"command": command}))), says("Done.")]) as (url, asked):
+        await peers.measure(told(tmp_path, url), [one], [BARE])
+    [row] = read(tmp_path / "rows.jsonl")
+    assert (row.right, row.calls, row.valid) == (True, 1, 1)
+    assert [tool["function"]["name"] for tool in asked[0]["tools"]] == ["bash"]
+    assert asked[1]["messages"][-1]["content"] == "exit code 0\n"

@@ -13,7 +13,7 @@ import pytest
 from fastslow import Agent, DummySandbox, Exit, Journal, RunBusy, RunFollowed, RunUnknown, ScriptedModel
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import RunResumed
-from fastslow.agent.record.contents import Contents
+from fastslow.agent.record.contents import Contents, Kept
 from fastslow.agent.record.kept import KeptWorkspace
 from tests.agent.helpers import add, calls, says
 
@@ -102,7 +102,7 @@ async def test_a_content_on_its_way_in_stays_when_others_go(journal: Journal, tm
     content.close()
     other = Journal(journal.path)
     other.remove(gone)
-    kept.save({"large.bin": digest}, (), whole=True)
+    kept.save({"large.bin": Kept(digest)}, (), whole=True)
     assert Contents(journal.rows, {"large.bin": digest}) == {"large.bin": large}
     assert (stored(journal, "contents"), stored(journal, "files")) == (13, 2)
 

@@ -14,6 +14,7 @@ from fastslow.sandbox import (
     OutOfScript,
     Sandbox,
     Session,
+    TreeFile,
 )
 from fastslow.sandbox.dummy import DummySession
 from fastslow.sandbox.sandbox import Display, HostFunction
@@ -45,6 +46,27 @@ async def test_files(tmp_path: Path) -> None:
         await session.put("c", b"x" * 11)
     with pytest.raises(ValueError, match="path"):
         await session.put("../c", b"")
+
+
+async def test_a_tree_with_modes_and_links(tmp_path: Path) -> None:
+    session = await DummySandbox(limits=Limits(files=3)).session()
+    (tmp_path / "run.sh").write_bytes(b"#!/bin/sh\n")
+    tree = [TreeFile("run.sh", tmp_path / "run.sh", "100755"), TreeFile("link", b"run.sh", "120000")]
+    infos = await session.put_tree(iter(tree))
+    assert [(info.path, info.mode) for info in infos] == [("run.sh", "100755"), ("link", "120000")]
+    assert {info.path: info for info in await session.files()} == {info.path: info for info in infos}
+    assert await session.get("link") == b"run.sh"
+    assert (await session.put("run.sh", b"another")).mode == "100755"
+    assert (await session.put("run.sh", b"another", "100644")).mode == "100644"
+    assert (await session.put("link", b"a file now")).mode == "100644"
+    await session.put(".git/config", b"[core]")
+    assert [info.path for info in await session.files()] == ["link", "run.sh"]
+    with pytest.raises(ValueError, match="comes twice"):
+        await session.put_tree([TreeFile("a"), TreeFile("a")])
+    with pytest.raises(ValueError, match="file number 4"):
+        await session.put_tree(TreeFile(str(n)) for n in range(10))
+    with pytest.raises(ValueError, match="leads through a file or a link"):
+        await session.put("link/below", b"")
 
 
 async def test_displays_are_handed_on() -> None:

@@ -380,3 +380,21 @@ def test_arguments_come_out_of_what_they_are_wrapped_in(text: str) -> None:
 def test_what_may_be_meant_as_it_stands_stays(properties: list[str], text: str) -> None:
     schema = {"type": "object", "properties": {name: {} for name in properties}}
     assert parse_arguments(schema, text) == json.loads(text)
+
+
+def test_arguments_that_do_not_fit_are_rewritten_before_they_are_mended() -> None:
+    counted = schema("count", count={"type": "integer"})
+    seen: list[dict[str, Any]] = []
+
+    def rewrite(sent: dict[str, Any]) -> dict[str, Any]:
+        seen.append(dict(sent))
+        return {"count": sent.pop("number"), **sent} if "number" in sent else sent
+
+    assert parse_arguments(counted, '{"count": 3}', rewrite) == {"count": 3}
+    assert seen == []
+    assert parse_arguments(counted, '{"number": "3"}', rewrite) == {"count": 3}
+    assert parse_arguments(counted, '{"name": "tool", "arguments": {"number": 3}}', rewrite) == {"count": 3}
+    with pytest.raises(ArgumentError, match="no property 'size'"):
+        parse_arguments(counted, '{"number": 3, "size": 1}', rewrite)
+    with pytest.raises(ArgumentError, match="not one JSON object"):
+        parse_arguments(counted, "number 3", rewrite)

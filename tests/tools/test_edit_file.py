@@ -103,12 +103,15 @@ async def test_latin_1_is_edited_as_it_was_shown() -> None:
 
 
 async def test_what_cannot_be_edited_says_why() -> None:
-    session = await with_files({"calc.txt": CALC, "x.bin": b"a - b\0"})
+    session = await with_files({"calc.txt": CALC, "x.bin": b"a - b\0"}, upload=20_000_000)
     call = calling(session)
     with pytest.raises(ToolError, match=r"no file 'calk\.txt'. There is: calc\.txt"):
         await call("edit_file", path="calk.txt", edits=MEANT["edits"])
     with pytest.raises(ToolError, match=r"x\.bin is no text"):
         await call("edit_file", path="x.bin", edits=MEANT["edits"])
+    await session.put("long", b"a - b\n" * 2_000_000)
+    with pytest.raises(ToolError, match="long has 12,000,000 bytes, and edit_file takes 10,000,000"):
+        await call("edit_file", path="long", edits=MEANT["edits"])
     with pytest.raises(ToolError, match="leads out of the workspace"):
         await call("edit_file", path="/etc/passwd", edits=MEANT["edits"])
 
@@ -120,7 +123,7 @@ async def test_one_edit_that_fails_leaves_all_undone() -> None:
         await calling(session)("edit_file", path="calc.txt", edits=edits)
     assert str(error.value).startswith(
         "calc.txt was not changed. None of the edits was made. The old_text of edit 2 is not in the file.\n"
-        "The most like it are lines 1 to 1:\n1\tdef add(a, b):\n"
+        "What is most like it begins at line 1:\n1\tdef add(a, b):\n"
     )
     assert await session.get("calc.txt") == CALC
 

@@ -67,6 +67,26 @@ def test_many_edits_are_made_at_once_in_any_order(lines: list[int], rng: random.
         assert after[first - 1 : last] == new[number].split("\n")[:-1]
 
 
+@given(
+    st.lists(st.sampled_from(["", "  ", "    ", "      "]), min_size=3, max_size=12),
+    st.integers(0, 11),
+    st.integers(1, 5),
+    st.sampled_from(["", "  ", "      "]),
+    st.sampled_from(["", " ", "\t"]),
+)
+def test_a_block_with_other_white_space_is_edited_all_the_same(
+    indents: list[str], first: int, count: int, more: str, behind: str
+) -> None:
+    first %= len(indents)
+    lines = [f"{indent}line_{number}." for number, indent in enumerate(indents)]
+    old = [f"{more}{line}{behind}\n" for line in lines[first : first + count]]
+    new = [line.replace("line", "row") for line in old]
+    after = [line.replace("line", "row") if first <= at < first + count else line for at, line in enumerate(lines)]
+    done = edited("\n".join(lines) + "\n", [Edit("".join(old), "".join(new))])
+    assert [line.rstrip() for line in done.text.split("\n")] == [*after, ""]
+    assert bool(done.loose) == bool(more or behind)
+
+
 def test_each_edit_sees_the_file_as_it_was() -> None:
     assert edited("a b", [Edit("a", "b"), Edit("b", "a")]).text == "b a"
     told = refusal("a = 1\n", Edit("a = 1", "a = 2\nc = 3"), Edit("c = 3", "c = 4"))
@@ -89,10 +109,13 @@ def test_several_places_are_shown_with_what_is_around() -> None:
         "that you mean:\n3\t\n4\tdef add(a, b):\n5\t    return a - b\n6\t\n7\t\n…\n"
         "7\t\n8\tdef sub(a, b):\n9\t    return a - b"
     )
-    many = refusal("x\n" * 1000, Edit("x", "y"))
-    assert "fits 1,000 places, at lines 1, 2, 3, 4, 5 and 995 more" in many
+    many = refusal("x\n" * 5000, Edit("x", "y"))
+    assert "fits 1,000 or more places, at lines 1, 2, 3, 4, 5 and more" in many
     assert len(many) < 400
     assert "fits 3 places" in refusal("aaaa", Edit("aa", "b"))  # they overlap, and any could be meant
+    depths = "".join(f"{' ' * depth}if x:\n{' ' * depth * 2}y()\n" for depth in range(1, 30))
+    sixth = Edit(f"{' ' * 50}if x:\n{' ' * 56}y()\n", "z()\n")
+    assert "is not in the file" in refusal(depths, sixth)  # it fits one of those looked at; and others?
     assert "fits 2 places" in refusal("a  \nb\na\t\nb\n", Edit("a\nb\n", "c\n"))
 
 
@@ -133,8 +156,8 @@ def test_line_numbers_of_read_file_are_taken_off() -> None:
 
 def test_what_is_nearest_is_shown_with_what_differs() -> None:
     assert refusal(CALC, Edit("def add(a,b):\n    return a - b", "pass")) == (
-        "The old_text of edit 1 is not in the file.\nThe most like it are lines 4 to 5:\n"
-        "4\tdef add(a, b):\n5\t    return a - b\nThey differ first at line 4:\n"
+        "The old_text of edit 1 is not in the file.\nWhat is most like it begins at line 4:\n"
+        "4\tdef add(a, b):\n5\t    return a - b\n6\t\n7\t\nThey differ first at line 4:\n"
         "  your old_text: def add(a,b):\n  the file:      def add(a, b):\n"
         "Copy old_text from the file exactly, with its white space and without line numbers."
     )
@@ -145,10 +168,22 @@ def test_what_is_nearest_is_shown_with_what_differs() -> None:
     assert "The file ends before line 3 of your old_text: c" in refusal("one\ntwo\n", Edit("one\ntwo\nc", "x"))
 
 
+def test_blank_lines_are_called_so() -> None:
+    told = refusal(CALC, Edit("import os\n\ndef add(a, b):", "pass"))
+    assert "at line 3:\n  your old_text: def add(a, b):\n  the file:      (an empty line)" in told
+
+
+def test_too_many_backslashes_are_said() -> None:
+    told = refusal(CALC, Edit("def sub(a, b):\\n    return a - b\\n", "pass"))
+    assert "It would be without its backslashes" in told
+    assert "begins at line 8:" in told
+    assert "backslashes" not in refusal(CALC, Edit("a\\nb", "pass"))
+
+
 def test_a_line_that_is_missing_is_the_difference() -> None:
     text = "".join(f"step_{number}()\n" for number in range(40))
     told = refusal(text, Edit("step_10()\nstep_11()\nstep_13()\nstep_14()\nstep_15()\n", "pass"))
-    assert "are lines 11 to 15" in told
+    assert "begins at line 11:\n11\tstep_10()\n" in told
     assert "They differ first at line 13:\n  your old_text: step_13()\n  the file:      step_12()" in told
 
 

@@ -389,6 +389,27 @@ async def test_a_hung_body_does_not_keep_the_process() -> None:
     assert b"stopped after" in output
 
 
+async def test_a_thread_that_has_ended_takes_the_next_body() -> None:
+    threads = set[threading.Thread]()
+    for _ in range(50):
+        await made(lambda: threads.add(threading.current_thread())).run({})
+    assert len(threads) < 10
+
+
+async def test_a_process_that_was_forked_starts_threads_of_its_own() -> None:
+    code = (
+        "import asyncio, os; from fastslow.tools import Tool\n"
+        "f = Tool.from_schema('f', 'x', {'type': 'object'}, lambda: 'ran', timeout=5)\n"
+        "asyncio.run(f.run({}))\n"
+        "child = os.fork()\n"
+        "print(asyncio.run(f.run({})), flush=True)\n"
+        "if child: os.waitpid(child, 0)"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    output, _ = await asyncio.wait_for(process.communicate(), 20)
+    assert output.count(b"ran") == 2
+
+
 async def test_cancelling_goes_through() -> None:
     task = asyncio.create_task(made(lambda: asyncio.sleep(10)).run({}))
     await asyncio.sleep(0.05)

@@ -61,6 +61,8 @@ CASES: dict[str, tuple[State, State]] = {
         {"a\tb": (FILE, b"2\n"), "\n": (FILE, b"2")},
     ),
     "folder for a file": ({"a": (FILE, b"1\n")}, {"a/b": (FILE, b"2\n")}),
+    "moved into a folder of its name": ({"a": (FILE, b"1\n")}, {"a/b": (FILE, b"1\n")}),
+    "moved out of one": ({"a/b": (FILE, b"1\n")}, {"a": (FILE, b"1\n")}),
     "file for a folder": ({"a/b": (FILE, b"2\n")}, {"a": (FILE, b"1\n")}),
     "name of blanks": ({" a ": (FILE, b"")}, {" a ": (PROGRAM, b""), "-- ": (FILE, b"1\n")}),
     "lines like headers": ({"a": (FILE, b"-- a\n++ b\n")}, {"a": (FILE, b"-- a/c\n+++ b\n@@ -1 +1 @@\n\\ x\n")}),

@@ -118,6 +118,20 @@ def test_a_rule_cannot_take_for_ever() -> None:
     assert time.process_time() - begun < 1
 
 
+def test_rules_that_take_long_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastslow.agent.tree.rules.MOST_SECONDS", 0.2)
+    (tmp_path / ".gitignore").write_text("\n".join(f"*a{n}*b*c" for n in range(5000)))
+    for n in range(300):
+        (tmp_path / f"a{n}{'x' * 100}").touch()
+    begun = time.process_time()
+    with pytest.raises(ConfigurationError, match=r"rules of the \.gitignore files"):
+        select(Tree(tmp_path))
+    assert time.process_time() - begun < 10
+    rules = rules_of(tmp_path)
+    assert not any(rules.ignores(f"new/{n}{'a' * 200}") for n in range(1000))
+    assert rules.exhausted
+
+
 def test_a_folder_within_a_repository(tmp_path: Path) -> None:
     repository(tmp_path, {".gitignore": "*.log\n/sub/out\n", "a": "", "sub/b": "", "sub/kept.log": ""})
     git(tmp_path, "add", "-f", "sub/kept.log")
@@ -294,8 +308,20 @@ def test_names_are_those_that_the_sandbox_takes(name: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/a", "a//b", "../a", "a/../b", "./a", "", ".git/config", "a/.GIT/hooks/x", ".fastslow-apply-1/x", ".git ", "a\n"]
-    + ["GIT~1/x", ".g\u200cit/x"],
+    [
+        "/a",
+        "a//b",
+        "../a",
+        "a/../b",
+        "./a",
+        "",
+        ".git/config",
+        "a/.GIT/hooks/x",
+        ".git ",
+        "GIT~1/x",
+        ".g\u200cit/x",
+        "a\n",
+    ],
 )
 def test_paths_that_nothing_is_written_to(path: str) -> None:
     assert refusal(path)
@@ -304,6 +330,13 @@ def test_paths_that_nothing_is_written_to(path: str) -> None:
 @pytest.mark.parametrize("path", [".gitignore", ".github/x", "git", "a/.gitkeep", "gitlab.py", "..a", "é/.é"])
 def test_paths_that_are_like_others(path: str) -> None:
     assert not refusal(path)
+
+
+def test_a_folder_of_gits_own_is_no_tree(tmp_path: Path) -> None:
+    repository(tmp_path, {"a": ""})
+    for folder in (".git", ".git/hooks"):
+        with pytest.raises(ConfigurationError, match="Git's own"):
+            select(Tree(tmp_path / folder))
 
 
 def test_a_tree_is_a_folder(tmp_path: Path) -> None:

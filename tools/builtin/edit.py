@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from fastslow.tools.function import tool
 from fastslow.tools.result import Outcome
 from fastslow.tools.tool import caller
 
+LARGEST = 10_000_000  # bytes of a file
 CONTEXT = 2  # lines shown around a changed place
 PLACES = 5  # changed places that are shown
 LINES = 20  # of one that are shown
@@ -32,12 +34,15 @@ async def edit_file(path: str, edits: Annotated[list[Edit], Field(min_length=1)]
     """
     session, name = await caller.get().open_session(), name_of(path)
     before = await content(session, name)
+    if len(before) > LARGEST:
+        raise ToolError(f"{name} has {len(before):,} bytes, and edit_file takes {LARGEST:,}. Change it with code.")
     try:
         text = Text.of(before)
     except ValueError as error:
         raise no_text(name, before) from error
+    plain = [Edit(text.plain(edit.old_text), text.plain(edit.new_text)) for edit in edits]
     try:
-        done = edited(text.text, [Edit(text.plain(edit.old_text), text.plain(edit.new_text)) for edit in edits])
+        done = await asyncio.to_thread(edited, text.text, plain)
     except EditError as error:
         raise ToolError(_failed(name, len(edits), error)) from error
     try:
@@ -61,7 +66,7 @@ def _failed(name: str, count: int, error: EditError) -> str:
         return told
     return (
         f"{told}\nEdits of {name} have failed {caller.get().seen.failed[name]} times. Do not try the same again: write "
-        "the whole file with write_file, which may replace it now."
+        "the whole file with write_file, which may replace it now. If it is long, read it with read_file first."
     )
 
 

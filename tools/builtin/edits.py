@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Annotated
 
 from pydantic import Field
@@ -15,6 +15,7 @@ from fastslow.tools.builtin.nearest import around, difference, places
 from fastslow.tools.builtin.text import common
 
 PLACES = 20  # where an old text is looked for with its white space normalised
+MANY = 1000  # places of one old text that are counted
 TOLD = 5  # of the places where an old text stands
 TABS = (4, 2, 8, 3)  # widths that a tab may have been taken for
 _NUMBER = re.compile(r"^ *\d+\t", re.MULTILINE)
@@ -116,7 +117,7 @@ def _match(source: Source, edits: Sequence[Edit], index: int) -> Match:
         raise EditError(f"Edit {number} changes nothing: its old_text and new_text are the same.")
     ways = [edit, *_without_numbers(edit)]
     for way in ways:
-        if found := list(places(source.text, way.old_text)):
+        if found := list(islice(places(source.text, way.old_text), MANY)):
             if len(found) > 1:
                 raise EditError(_ambiguous(source, number, found))
             return Match(found[0], found[0] + len(way.old_text), way.new_text, number)
@@ -152,12 +153,12 @@ def _loose(source: Source, edit: Edit) -> list[tuple[int, int, str]]:
     if not longest or longest not in source.text:
         return []
     for key, moved in ((str.rstrip, _as_it_is), (str.strip, _reindented)):
-        found = []
-        for first in _lines_like(source.lines, old, key):
+        found, firsts = [], _lines_like(source.lines, old, key)
+        for first in firsts:
             new = moved(source.lines[first : first + len(old)], old, edit.new_text)
             if new is not None:
                 found.append(_placed(source, first, len(old), new, through))
-        if found:
+        if len(found) > 1 or (found and len(firsts) < PLACES):  # else the next place might fit as well
             return found
     return []
 
@@ -246,18 +247,19 @@ def _retab(pairs: Sequence[tuple[str, str]]) -> Callable[[str], str | None] | No
 def _ambiguous(source: Source, number: int, starts: Sequence[int]) -> str:
     lines = [source.line_at(start) for start in starts[:TOLD]]
     told = ", ".join(str(line + 1) for line in lines)
-    more = f" and {len(starts) - TOLD:,} more" if len(starts) > TOLD else ""
+    more = " and more" if len(starts) > TOLD else ""
+    count = f"{len(starts):,}{' or more' if len(starts) == MANY else ''}"
     shown = "\n…\n".join(around(source.lines, line, line + 1, 2) for line in lines[:3])
     return (
-        f"Edit {number} fits {len(starts):,} places, at lines {told}{more}. Add lines from above or below to its "
-        f"old_text, until it fits the one that you mean:\n{shown}"
+        f"Edit {number} fits {count} places, at lines {told}{more}. Add lines from above or below to its old_text, "
+        f"until it fits the one that you mean:\n{shown}"
     )
 
 
 def _not_found(source: Source, edits: Sequence[Edit], index: int, edit: Edit) -> str:
     head = f"The old_text of edit {index + 1} is not in the file."
     new = edit.new_text.strip("\n")
-    if len(new.strip()) > 3 and new in source.text:
+    if len(new) > 10 and new not in edit.old_text and new in source.text:
         line = source.line_at(source.text.find(new)) + 1
         head += f" Its new_text is, at line {line}: the change seems to be made already."
     for number, other in enumerate(edits, 1):
@@ -267,4 +269,11 @@ def _not_found(source: Source, edits: Sequence[Edit], index: int, edit: Edit) ->
                 "make one edit of the two."
             )
             break
-    return f"{head}\n{difference(source.text, source.lines, edit.old_text.split(chr(10)))}"
+    old = _unescaped(edit.old_text)
+    if old != edit.old_text and old in source.text:
+        head += " It would be without its backslashes: escape line breaks, tabs and quotes once, as JSON does."
+    return f"{head}\n{difference(source.text, source.lines, old.split(chr(10)))}"
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("\\n", "\n").replace("\\t", "\t").replace('\\"', '"')

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import accumulate, islice
+from itertools import islice
 
 from fastslow.tools.builtin.text import common, cut, numbered
 
@@ -16,6 +15,7 @@ CLUES = 48  # lines and words of a text, each, that are looked for
 FOUND = 50  # places of one clue
 TRIED = 30  # regions that are compared
 SHOWN = 30  # lines of a region
+BEHIND = 2  # lines shown behind it
 COMPARED = 200  # characters of a line
 LIKE = 0.6  # lines that must be the same, at least, one that is but half the same counting half
 _WORD = re.compile(r"\w+")
@@ -42,7 +42,8 @@ def difference(text: str, lines: Sequence[str], wanted: Sequence[str]) -> str:
     start, end = region.start, min(region.start + len(wanted), len(lines))
     at = _first_difference(lines[start:end], wanted)
     first = start if end - start <= SHOWN else max(start, min(start + at - SHOWN // 2, end - SHOWN))
-    said = [f"The most like it are lines {start + 1} to {end}:", around(lines, first, min(end, first + SHOWN), 0)]
+    shown = around(lines, first, min(end, first + SHOWN) + BEHIND, 0)
+    said = [f"What is most like it begins at line {start + 1}:", shown]
     theirs = lines[start + at] if start + at < len(lines) else None
     if theirs is None:
         said.append(f"The file ends before line {at + 1} of your old_text: {_quoted(wanted[at], '')}")
@@ -58,9 +59,13 @@ def nearest(text: str, lines: Sequence[str], wanted: Sequence[str]) -> Region | 
     In time that grows with the text alone: some lines and words are looked for in it as a whole, and say where it could
     be; only those regions are compared line by line.
     """
-    found = [(index, place) for index, clue in _clues(wanted) for place in islice(places(text, clue), FOUND)]
-    starts = [0, *accumulate(len(line) + 1 for line in lines)] if found else []
-    votes = Counter(max(bisect_right(starts, place) - 1 - index, 0) for index, place in found)
+    found = [(place, index) for index, clue in _clues(wanted) for place in islice(places(text, clue), FOUND)]
+    votes: Counter[int] = Counter()
+    line = position = 0
+    for place, index in sorted(found):
+        line += text.count("\n", position, place)
+        position = place
+        votes[max(line - index, 0)] += 1
     regions = [_compared(lines, wanted, start) for start, _ in votes.most_common(TRIED)]
     best = max(regions, key=lambda region: region.same, default=None)
     if best is None or best.same < max(LIKE, len(wanted) / 8):
@@ -135,4 +140,4 @@ def _told(number: int, wanted: str, found: str) -> list[str]:
 def _quoted(line: str, same: str) -> str:
     """A line, from near to where it differs if that is far inside."""
     hidden = max(len(same) - COMPARED // 2, 0)
-    return ("…" if hidden else "") + cut(line[hidden:], COMPARED)
+    return ("…" if hidden else "") + cut(line[hidden:], COMPARED) or "(an empty line)"

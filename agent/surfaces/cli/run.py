@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeAlias
 
-from fastslow import VLLM, Agent, Approval, Budget
+from fastslow import VLLM, Agent, Approval, Budget, Plan, RunOptions
 from fastslow.agent.events import Event, Exit, Result, RunFinished
 from fastslow.agent.folders import config_folder
+from fastslow.agent.given import checked_files
 from fastslow.agent.modes import Think
 from fastslow.agent.record.jsonl import to_line
+from fastslow.agent.strategy.planning import LOOKING, Planning
 from fastslow.agent.surfaces.cli.asking import Asker, attended
 from fastslow.agent.surfaces.cli.live import RunView, View
 from fastslow.agent.surfaces.cli.phases import Phases
@@ -26,8 +28,8 @@ from fastslow.agent.surfaces.cli.status import CANCELLED, STATUS
 from fastslow.agent.surfaces.cli.text import seconds, terminal
 from fastslow.agent.texts import check_out, check_text
 from fastslow.agent.tree.tree import Tree
-from fastslow.agent.workspace import checked_files
 from fastslow.sandbox import DockerSandbox, Limits, Network
+from fastslow.tools.builtin import BUILTIN
 
 Finished: TypeAlias = Callable[[Result], int]
 
@@ -37,7 +39,7 @@ class RunArguments:
     """The command line of one run. base_url: a server that already runs; None uses the managed one. limits: of the
     sandbox. after: the answered run that the task follows. resume: the run that goes on, instead of a task. rules: a
     file of them. tree: the folder that it works on a copy of. packages: of Python, in the sandbox's image;
-    image: another one than ours."""
+    image: another one than ours. only_plan: look, and answer with a plan. plan: what the run begins with."""
 
     task: str | None
     files: tuple[Path, ...]
@@ -57,6 +59,8 @@ class RunArguments:
     tree: Tree | None = None
     packages: tuple[str, ...] = ()
     image: str | None = None
+    only_plan: bool = False
+    plan: Plan | None = None
 
 
 class JsonLines:
@@ -92,6 +96,8 @@ def run(arguments: RunArguments, finished: Finished | None = None) -> int:
     view = make_view(as_json=arguments.json_lines, show_thinking=arguments.show_thinking)
     agent = Agent(
         engine=engine,
+        builtin=LOOKING if arguments.only_plan else BUILTIN,
+        strategy=Planning() if arguments.only_plan else None,
         sandbox=sandbox,
         think=arguments.think,
         budget=arguments.budget,
@@ -103,7 +109,8 @@ def run(arguments: RunArguments, finished: Finished | None = None) -> int:
     if arguments.resume:
         events = agent.resume_stream(arguments.resume)
     else:
-        events = agent.stream(arguments.task or "", files=files, after=arguments.after, tree=arguments.tree)
+        how = RunOptions(files, Plan if arguments.only_plan else None, arguments.after)
+        events = agent.stream(arguments.task or "", how, tree=arguments.tree, plan=arguments.plan)
     return asyncio.run(carry_out(agent, events, view, phases, finished))
 
 

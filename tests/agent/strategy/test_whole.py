@@ -9,7 +9,7 @@ import pytest
 from fastslow import Kind
 from fastslow.agent.engine.types import Reply
 from fastslow.agent.events import CheckFinished
-from fastslow.agent.strategy import STRATEGIES, Done, Next, State, strategy_of
+from fastslow.agent.strategy import SHOWN, STRATEGIES, Done, Next, State
 from fastslow.agent.strategy.whole import OPENING, ROOM, Whole
 from fastslow.agent.transcript import Assistant, ToolCall, ToolResult
 from fastslow.tools.builtin import builtin_tools
@@ -34,9 +34,8 @@ def after(*turns: object) -> State:
 
 
 def test_only_very_small_models_in_projects_that_they_see_write_whole_files() -> None:
-    assert isinstance(strategy_of("guided", shown=True), Whole)
-    assert strategy_of("guided", shown=False) is STRATEGIES["guided"]
-    assert strategy_of("free", shown=True) is STRATEGIES["free"]
+    assert isinstance(SHOWN["guided"], Whole)
+    assert SHOWN["free"] is STRATEGIES["free"]
 
 
 def test_it_offers_one_tool_which_is_told_in_words() -> None:

@@ -62,6 +62,10 @@ def code(
     apply: Annotated[
         bool, typer.Option("--apply", help="Apply the change where the test is green, or there is none.")
     ] = False,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Plan first, changing nothing; you edit the plan ($EDITOR) before it is done."),
+    ] = False,
     packages: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,6 +82,9 @@ def code(
         ),
     ] = None,
     file: FILES = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Tell the model what the project tells agents (AGENTS.md, skills), unasked.")
+    ] = False,
     after: Annotated[
         str | None,
         typer.Option(metavar="RUN", help="Go on from this run on the same project, or `last`.", show_default=False),
@@ -103,10 +110,9 @@ def code(
 
     Example: fastslow code "Fix the failing test" --test "pytest -q"
     """
-    from fastslow.agent.tree.tree import Tree
-
     from fastslow.agent.surfaces.cli import code as command
     from fastslow.agent.surfaces.cli.run import RunArguments
+    from fastslow.agent.tree.tree import Tree
 
     if not task.strip():
         raise typer.BadParameter("expected a task in words, got nothing", param_hint="TASK")
@@ -125,11 +131,11 @@ def code(
         budget=changed_budget(Budget(), budget),
         after=after,
         rules=approval,
-        tree=Tree(folder, test, kept),
+        tree=Tree(folder, test, kept, trust=True if trust else None),
         packages=tuple(name for text in packages or () for name in text.split()),
         image=image,
     )
-    raise typer.Exit(command.code(arguments, apply=apply))
+    raise typer.Exit(command.code(arguments, apply=apply, plan_first=plan))
 
 
 @app.command()

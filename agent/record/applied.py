@@ -1,0 +1,109 @@
+"""What of a run's changes was written to the user's folders: in the journal, so that it can be taken back."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fastslow.agent.errors import ApplyFailed, RunUnknown
+from fastslow.agent.record.contents import CLAIMED, PART, packed, read_content
+from fastslow.agent.record.journal import Journal
+from fastslow.agent.tree.changes import Version, digest_of
+from fastslow.agent.tree.plan import Applied
+
+AT_ONCE = 4  # parts in a transaction: others write to the journal, too
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """One time that changes were written. number: of those of its run, from 1 on."""
+
+    number: int
+    at: datetime
+    root: Path
+    files: tuple[Applied, ...]
+
+
+class AppliedChanges:
+    """Those of one run. Its methods are what `carry_out` and `plan_undo` ask for.
+
+    A content that is kept is held by a row of `CLAIMED` until `record` or `undone` says what it was kept for.
+    """
+
+    def __init__(self, journal: Journal, run: str) -> None:
+        self._journal = journal
+        self._run = run
+
+    def keep(self, content: bytes) -> str:
+        """Store a content. Its digest."""
+        digest = digest_of(content)
+        parts = [
+            (digest, number, packed(content[start : start + PART]))
+            for number, start in enumerate(range(0, len(content) or 1, PART))
+        ]
+        for start in range(0, len(parts), AT_ONCE):
+            with self._journal.transaction() as database:
+                claim = (self._run, CLAIMED, time.time(), b"", digest, digest)
+                database.execute(
+                    "INSERT OR IGNORE INTO applied (run, number, at, root, path, before) VALUES (?, ?, ?, ?, ?, ?)",
+                    claim,
+                )
+                database.executemany("INSERT OR IGNORE INTO contents VALUES (?, ?, ?)", parts[start : start + AT_ONCE])
+        return digest
+
+    def content(self, digest: str) -> bytes:
+        """A content by its digest. ApplyFailed where the journal does not have it, or not as it was."""
+        content = read_content(self._journal.rows, digest)
+        if content is None or digest_of(content) != digest:
+            what = "is not" if content is None else "is damaged"
+            raise ApplyFailed(f"a content {what} in the journal {self._journal.path}; nothing was changed")
+        return content
+
+    def record(self, root: Path, applied: Sequence[Applied]) -> None:
+        """Write down what was written, unless that is nothing. RunUnknown where the run was removed meanwhile."""
+        with self._journal.transaction() as database:
+            if not database.execute("SELECT 1 FROM runs WHERE run = ?", (self._run,)).fetchone():
+                raise RunUnknown(f"run {self._run} was removed from the journal meanwhile; nothing was changed")
+            highest = "SELECT coalesce(max(number), 0) FROM applied WHERE run = ? AND number > 0"
+            [[number]] = database.execute(highest, (self._run,))
+            first = (self._run, number + 1, time.time(), os.fsencode(root))
+            rows = [(*first, *_row(file), None) for file in applied]
+            database.executemany("INSERT INTO applied VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            database.execute("DELETE FROM applied WHERE run = ? AND number = ?", (self._run, CLAIMED))
+
+    def last(self) -> Application | None:
+        """The last time that was not undone."""
+        rows = self._journal.rows(
+            "SELECT number, at, root, path, before, before_size, before_mode, permissions, after, after_size, "
+            "after_mode FROM applied WHERE run = ?1 AND number = "
+            "(SELECT max(number) FROM applied WHERE run = ?1 AND number > 0 AND undone IS NULL) ORDER BY path",
+            self._run,
+        )
+        if not rows:
+            return None
+        number, at, root, *_ = rows[0]
+        files = tuple(_applied(*row[3:]) for row in rows)
+        return Application(number, datetime.fromtimestamp(at, UTC), Path(os.fsdecode(root)), files)
+
+    def undone(self, number: int) -> None:
+        """Write down that it was taken back."""
+        with self._journal.transaction() as database:
+            undone = "UPDATE applied SET undone = ? WHERE run = ? AND number = ?"
+            database.execute(undone, (time.time(), self._run, number))
+            database.execute("DELETE FROM applied WHERE run = ? AND number = ?", (self._run, CLAIMED))
+
+
+def _row(file: Applied) -> tuple[Any, ...]:
+    before = (file.before.digest, file.before.size, file.before.mode) if file.before else (None, None, None)
+    after = (file.after.digest, file.after.size, file.after.mode) if file.after else (None, None, None)
+    return (file.path, *before, file.permissions, *after)
+
+
+def _applied(path: str, before: str, size: int, mode: str, permissions: int | None, *after: Any) -> Applied:
+    version = Version(before, size, mode) if before else None
+    return Applied(path, version, Version(*after) if after[0] else None, permissions)
