@@ -70,10 +70,10 @@ class KeptTree:
     @cached_property
     def texts(self) -> dict[str, str]:
         """All texts of a project that is small enough to be shown whole, by path; else none."""
-        texts, size = dict[str, str](), 0
-        if len(self.paths()) > LINES or (self._selection and sum(each.size for each in self._selection.files) > WHOLE):
+        texts, size, selection = dict[str, str](), 0, self._selection
+        if len(self.paths()) > LINES or (selection and sum(entry.size for entry in selection.files) > WHOLE):
             return {}
-        for path, content in self._contents():
+        for path, content in self._contents(selection):
             size += len(content)
             if size > WHOLE:
                 return {}
@@ -82,16 +82,16 @@ class KeptTree:
                     texts[path] = content.decode()
         return texts
 
-    def _contents(self) -> Iterator[tuple[str, bytes]]:
-        """Files that are no links, as far as they can be read."""
-        if self._selection is None:
-            for path, kept in self.base().items():
+    def _contents(self, selection: Selection | None) -> Iterator[tuple[str, bytes]]:
+        """Files that are no links, as far as they can be read, by path."""
+        if selection is None:
+            for path, kept in sorted(self.base().items()):
                 content = read_content(self._journal.rows, kept.digest) if kept.digest and kept.mode != LINK else None
                 if content is not None:
                     yield path, content
             return
-        with Reader(self._selection.root) as reader:
-            for entry in self._selection.files:
+        with Reader(selection.root) as reader:
+            for entry in selection.files:
                 with suppress(OSError):
                     content = reader.read(entry) if entry.mode != LINK else None
                     if content is not None:

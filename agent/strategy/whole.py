@@ -49,6 +49,8 @@ class Whole:
         return Done(reply.content.strip(), is_usable(reply))
 
     def after_calls(self, state: State, results: tuple[CallFinished, ...]) -> Move:
+        if results[0].name != FILE_TOOL:  # a skill was read
+            return _next("go on")
         if not results[0].ok and state.failures < RETRIES:
             return _next("nothing was written", PATH)
         reply = state.transcript.messages[-1 - len(results)]

@@ -226,6 +226,21 @@ async def test_a_very_small_model_writes_whole_files_until_the_check_is_green(jo
     assert replace(told[-1].result, events=()) == replace(result, events=())  # type: ignore[union-attr]
 
 
+async def test_a_run_that_goes_on_is_shown_the_files_of_its_beginning(journal: Journal, project: Path) -> None:
+    wrong = calls(("write_file", {"path": "calc.py", "content": "def mean(values):\n    return 0\n"}))
+    right = calls(("write_file", {"path": "calc.py", "content": FILES["calc.py"].replace("//", "/")}))
+    dies = small(journal, wrong)
+    with pytest.raises(AssertionError):  # its script has ended
+        await events_of(dies, "Fix it", Tree(project, test=TEST))
+    (project / "calc.py").write_text("changed meanwhile\n")
+    coder = small(journal, right)
+    events = [event async for event in coder.resume_stream("last")]
+    await coder.aclose()
+    assert events[-1].result.check.verdict == "green"  # type: ignore[union-attr]
+    told = [agent.engine.requests[0].messages[1] for agent in (dies, coder)]  # type: ignore[attr-defined]
+    assert told[0] == told[1]
+
+
 async def test_what_follows_a_run_is_not_shown_a_folder_that_lacks_its_changes(journal: Journal, project: Path) -> None:
     coder = small(journal, says("Fine."), says("Fine."))
     async with coder.conversation(tree=Tree(project, test="")) as talk:

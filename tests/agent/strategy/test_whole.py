@@ -60,6 +60,11 @@ def test_a_block_without_a_path_is_asked_for_again_once() -> None:
     assert WHOLE.after_calls(after(REFUSED, REFUSED), (REFUSED,)) == Done(SAID)
 
 
+def test_any_other_call_goes_on() -> None:
+    read = result(name="skill")
+    assert bare(WHOLE.after_calls(after(read), (read,))) == ASK
+
+
 @pytest.mark.parametrize(("reply", "ok"), [(Reply(" It adds.\n"), True), (Reply("It", finish="length"), False)])
 def test_words_are_an_answer(reply: Reply, ok: bool) -> None:
     assert WHOLE.after_text(state(asked=2), reply) == Done(reply.content.strip(), ok)
