@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from hashlib import sha256
 
 from fastslow.agent.record.contents import REGULAR, Kept, given, read_content, store
 from fastslow.agent.record.journal import Journal
+from fastslow.agent.tree.outline import LINES, WHOLE
 from fastslow.agent.tree.reading import Reader
 from fastslow.agent.tree.select import Entry, Selection
 from fastslow.sandbox import TreeFile
 
+LINK = "120000"
 AT_ONCE = 4 << 20  # bytes in one transaction
 _INSERT = "INSERT OR REPLACE INTO files VALUES (?, 0, ?, ?, ?)"
 _COMPLETE = "INSERT OR REPLACE INTO files VALUES (?, 0, '', NULL, ?)"
@@ -63,6 +66,36 @@ class KeptTree:
         if self._selection:
             return tuple(sorted(entry.path for entry in self._selection.files))
         return tuple(sorted(base(self._journal, self._run, self._extras)))
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """All texts of a project that is small enough to be shown whole, by path; else none."""
+        texts, size, selection = dict[str, str](), 0, self._selection
+        if len(self.paths()) > LINES or (selection and sum(entry.size for entry in selection.files) > WHOLE):
+            return {}
+        for path, content in self._contents(selection):
+            size += len(content)
+            if size > WHOLE:
+                return {}
+            with suppress(UnicodeDecodeError):
+                if b"\0" not in content:
+                    texts[path] = content.decode()
+        return texts
+
+    def _contents(self, selection: Selection | None) -> Iterator[tuple[str, bytes]]:
+        """Files that are no links, as far as they can be read, by path."""
+        if selection is None:
+            for path, kept in sorted(self.base().items()):
+                content = read_content(self._journal.rows, kept.digest) if kept.digest and kept.mode != LINK else None
+                if content is not None:
+                    yield path, content
+            return
+        with Reader(selection.root) as reader:
+            for entry in selection.files:
+                with suppress(OSError):
+                    content = reader.read(entry) if entry.mode != LINK else None
+                    if content is not None:
+                        yield entry.path, content
 
     def base(self) -> dict[str, Kept]:
         """See `TreeSource.base`."""

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastslow.agent.changes import ChangeSet
+from fastslow.agent.engine.fenced import FILE_TOOL, first_file
 from fastslow.agent.engine.types import Reply, Usage
 from fastslow.agent.events import CallDisplay, CheckFinished, Compacted, Consent, ModeUsage, NetworkUsed, TurnFinished
 from fastslow.agent.modes import Mode
@@ -66,9 +67,9 @@ def turn_heading(event: TurnFinished) -> Text:
 
 
 def visible_text(reply: Reply) -> str:
-    """A turn's visible text without the code block that became a call: that one is shown with its output."""
-    fenced = any(call.form == "fenced" for call in reply.calls)
-    block = first_block(reply.content) if fenced else None
+    """A turn's visible text without the block that became a call: that one is shown with its output."""
+    fenced = next((call.name for call in reply.calls if call.form == "fenced"), "")
+    block = first_file(reply.content) if fenced == FILE_TOOL else first_block(reply.content) if fenced else None
     return clean(reply.content[: block.start] if block else reply.content).strip()
 
 
