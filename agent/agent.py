@@ -25,32 +25,35 @@ from fastslow.agent.check import checked
 from fastslow.agent.child import Parent, agent_tool
 from fastslow.agent.conversation import Conversation
 from fastslow.agent.engine.client import VLLM
-from fastslow.agent.engine.types import Engine
+from fastslow.agent.engine.types import Engine, Reply
 from fastslow.agent.errors import ConfigurationError, JournalError, ToolsetFailed
 from fastslow.agent.events import Event, Exit, Notice, Result, RunFinished, RunStarted
 from fastslow.agent.gate import Gate
+from fastslow.agent.given import checked_files
 from fastslow.agent.life import Life
 from fastslow.agent.loop import Branch
 from fastslow.agent.many import Task, run_many
 from fastslow.agent.modes import ModePolicy, Think
 from fastslow.agent.options import OptionFields, RunOptions, merged
 from fastslow.agent.output import Form
+from fastslow.agent.plan import PLAN, Plan
 from fastslow.agent.project import skill_tool
 from fastslow.agent.prompts import fill, prompt
 from fastslow.agent.record.changed import changes_of
 from fastslow.agent.record.journal import Journal
-from fastslow.agent.record.start import Start, begin, replayed, resumed
+from fastslow.agent.record.start import Start, begin, replayed, resumed, shorter
 from fastslow.agent.run import Run
 from fastslow.agent.strategy import STRATEGIES, State, Strategy
 from fastslow.agent.texts import check_out, check_text, check_tool
 from fastslow.agent.toolsets import opened
-from fastslow.agent.transcript import System, Transcript, to_dict
+from fastslow.agent.transcript import System, ToolCall, Transcript, to_dict
 from fastslow.agent.tree.taking import Taken, skill_files, take
 from fastslow.agent.tree.tree import Tree
-from fastslow.agent.workspace import Workspace, checked_files
+from fastslow.agent.workspace import Workspace
 from fastslow.sandbox import DockerSandbox, Installed, Limits, Sandbox
 from fastslow.tools import Tool, Toolbox, ToolDefinitionError, Toolset
 from fastslow.tools.builtin import BUILTIN, Editing, builtin_tools, host_functions
+from fastslow.tools.seen import Seen
 
 Opened: TypeAlias = Callable[[Workspace], AbstractAsyncContextManager[Workspace]]
 """Gives the open workspace of a run."""
@@ -261,6 +264,8 @@ class Agent:
                 raise
             notice = f"this run is not written down and cannot be resumed: {error}"
             return begin(None, task, files, history=history, notices=(notice,))
+        if options.compact and before:
+            history = shorter(self._kept, before)
         return begin(self.journal, task, files, before, history, tree=taken)
 
     async def _carry_out(
@@ -354,6 +359,7 @@ class Agent:
         form: Form | None,
         parent: Parent | None,
     ) -> Run:
+        plan = begun.written.plan if begun.written else options.plan
         strategy = self.strategy or STRATEGIES[engine.profile.strategy]
         builtin = self._builtin[engine.profile.edit]
         alone = not (builtin or self.tools.tools or self.toolsets)  # a plan without tools has nothing to do
@@ -374,10 +380,12 @@ class Agent:
             recorder=begun.recorder,
             gate=Gate(self.approval, options.ask or self.ask, begun.recorder),
             workspace=workspace,
+            seen=workspace.seen if workspace else Seen(),
             form=form,
             spent_within=partial(self.journal.replies_within, begun.run) if self.journal else None,
             changed=partial(changes_of, self.journal, begun.run) if self.journal and begun.tree else None,
             project=begun.project,
+            given=_given(plan) if plan and not (begun.resumed and begun.resumed[0].turns) else None,
         )
 
     def _ledger(self, begun: Start, budget: Budget, parent: Parent | None) -> Ledger:
@@ -410,11 +418,13 @@ class Agent:
             run.files[len(begun.there) :],
             settings,
             begun.after,
-            tuple(map(to_dict, options.history)),
+            tuple(map(to_dict, begun.earlier if options.compact else options.history)),
             run.form.schema if run.form else None,
             options.key,
             parent.run if parent else "",
             begun.folder,
+            begun.written.plan if begun.written else options.plan,
+            begun.outline,
         )
 
     async def _state(self, run: Run, begun: Start, options: RunOptions) -> State:
@@ -465,6 +475,11 @@ def _retold(result: Result, written: Result, form: Form | None) -> Result:
         return replace(result, reason=why)
     output = result.output if written.exit is Exit.ANSWERED else None
     return replace(written, output=output, events=result.events)
+
+
+def _given(plan: Plan) -> Reply:
+    """A plan as though the model had made it."""
+    return Reply(calls=(ToolCall("plan-given", PLAN.name, plan.model_dump_json()),))
 
 
 def _recorded_form(written: RunStarted) -> Form | None:

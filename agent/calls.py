@@ -159,7 +159,8 @@ class Calls:
             if workspace.record:
                 await self.ledger.in_time(workspace.save())
             told = workspace.told()
-        told += self.run.instructions_at(received.get("path")) if tool.place == "sandbox" else ""
+        if self.run.project and tool.place == "sandbox":
+            told += self.run.instructions_at(self.run.project, received.get("path"))
         yield replace(outcome, text=outcome.text + told) if told else outcome
 
     def _caller(self, call: ToolCall, say: Say, used: list[str]) -> Caller:

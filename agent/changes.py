@@ -42,6 +42,11 @@ class ChangeSet:
         with self._kept() as kept:
             return patch(picked(Path(self.root), self.changes, tuple(paths)), kept.content)
 
+    def contents(self) -> dict[str, bytes | None]:
+        """What each file holds now, by path; None for one that was removed."""
+        with self._kept() as kept:
+            return {change.path: kept.content(change.after.digest) if change.after else None for change in self}
+
     def stat(self) -> Stat:
         """Lines that were added and removed, by file."""
         with self._kept() as kept:

@@ -49,8 +49,7 @@ async def checked(trunk: Branch, check: Check) -> AsyncGenerator[Event, None]:
     async with aclosing(_carry_out(run, check, 0, done)) as events:
         async for event in events:
             yield event
-    told = prompt("check", command=check.command, outcome=outcome_of(done[0]))
-    trunk.start = with_hint(trunk.start, told)
+    trunk.start = with_hint(trunk.start, told_before(done[0]))
     trunk.state = replace(trunk.state, transcript=trunk.start)
     while True:
         async with aclosing(trunk.loop()) as events:
@@ -66,9 +65,15 @@ async def checked(trunk: Branch, check: Check) -> AsyncGenerator[Event, None]:
                 trunk.done = replace(trunk.done, answer=trunk.done.answer + ALTERED.format(restored))
             return
         move = run.strategy.after_check(trunk.state, trunk.done, tuple(done[1:]))
+        trunk.done = None
         trunk.follow(move)
         if isinstance(move, Done):
             return
+
+
+def told_before(check: CheckFinished) -> str:
+    """What the model is told with the task: of the check that was run before it began."""
+    return prompt("check", command=check.command, outcome=outcome_of(check))
 
 
 def outcome_of(check: CheckFinished) -> str:

@@ -87,7 +87,7 @@ class ApplyFailed(AgentError):
 class Conflicted(ApplyFailed):
     """Changes of a run and of the user are in each other's way; nothing was written. conflicts: path and reason."""
 
-    def __init__(self, message: str, *, conflicts: tuple[tuple[str, str], ...]) -> None:
+    def __init__(self, message: str, *, conflicts: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(message)
         self.conflicts = conflicts
 

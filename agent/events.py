@@ -8,13 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from fastslow.agent.tree.tree import Tree
-
 from fastslow.agent.changes import ChangeSet
 from fastslow.agent.engine.types import Reply, Usage
 from fastslow.agent.modes import Kind, Mode
 from fastslow.agent.plan import Plan
 from fastslow.agent.transcript import ToolCall
+from fastslow.agent.tree.tree import Tree
 from fastslow.sandbox import Egress, State
 from fastslow.tools import Status
 
@@ -25,7 +24,8 @@ class RunStarted:
     agent, as JSON can hold them: what it takes to make another one like it. after: the run that it follows, if any.
     history: what was said before, where somebody else holds the conversation; each with its `role`. output: JSON schema
     of the answer that is asked for. key: that of its options. parent: the run in whose call it is carried out. tree:
-    the folder that it works on a copy of, and the command that proves the work."""
+    the folder that it works on a copy of, and the command that proves the work. plan: the one that it began with.
+    outline: what the model was told of the folder."""
 
     run: str
     task: str
@@ -40,6 +40,8 @@ class RunStarted:
     key: str = ""
     parent: str = ""
     tree: Tree | None = None
+    plan: Plan | None = None
+    outline: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from fastslow.agent.compaction import ShorterHistory, stream_fitting
 from fastslow.agent.engine.types import Delta, Reply, Request
 from fastslow.agent.errors import GaveUp
 from fastslow.agent.events import CallFinished, Compacted, Event, Notice, TurnDelta, TurnFinished, TurnStarted
-from fastslow.agent.modes import Evidence, Kind, Mode
+from fastslow.agent.modes import FAST, Evidence, Kind, Mode
 from fastslow.agent.output import Form
 from fastslow.agent.plan import GIVE_UP, PLAN, Plan, run_ready
 from fastslow.agent.replies import as_run, not_run
@@ -102,6 +102,8 @@ class Branch:
 
     def _mode(self) -> tuple[Mode, str]:
         """How much the turn that begins may think, and why."""
+        if self.run.given:
+            return FAST, "the plan is given"
         run, state, usage, why = self.run, self.state, self.reply.usage, self.coming.why
         tokens = usage.prompt + usage.thinking + usage.answer
         evidence = Evidence(
@@ -123,8 +125,11 @@ class Branch:
     async def _ask(self, started: TurnStarted) -> AsyncGenerator[TurnDelta | Compacted, None]:
         """Have the model continue, on a shorter history where this one is too long; `reply` is then what it said."""
         run, coming, toolbox = self.run, self.coming, self.run.toolbox
+        if run.given:
+            self.reply, run.given = run.given, None
+            return
         request = Request(
-            run.with_skills(self.state.transcript, started.mode).messages,
+            (run.with_skills(self.state.transcript, started.mode) if run.project else self.state.transcript).messages,
             toolbox.tools,
             started.mode,
             answer_tokens=coming.room * run.engine.profile.answer_tokens if coming.room > 1 else None,
@@ -156,7 +161,6 @@ class Branch:
 
     def follow(self, move: Move, *, asked: bool = False) -> None:
         """Do what the strategy says. asked: the turn that ended called nothing, so another one asks once more."""
-        self.done = None
         if isinstance(move, Done):
             self.done = replace(move, answer=move.answer or self.partial)
             return
@@ -177,10 +181,7 @@ class Branch:
         """Carry out the reply's calls side by side, and append their results in the order of the calls. A plan stands
         alone, since its steps branch off right behind it."""
         reply, calls = self.reply, self.reply.calls
-        for call in calls:
-            if call.name == PLAN.name:
-                calls = (call,)
-                break
+        calls = tuple([call for call in calls if call.name == PLAN.name][:1]) or calls
         history = self.state.transcript.append(Assistant(reply.content, calls, reply.reasoning))
         self.state = replace(self.state, transcript=history)
         finished: dict[str, CallFinished] = {}

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from fastslow.agent.tree.tree import Tree
-
 from fastslow.agent.approval import Ask
 from fastslow.agent.budget import Budget
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.modes import ModePolicy, Think
+from fastslow.agent.plan import Plan
 from fastslow.agent.texts import check_history, check_out, check_text
 from fastslow.agent.transcript import Message
+from fastslow.agent.tree.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,13 @@ class RunOptions:
     """Options of one run; what is None is as the agent has it.
 
     files: copied into the sandbox's workspace. output: the type that the answer must fit: a pydantic model or whatever
-    else pydantic can describe, such as a dataclass or `list[int]`. after: id of a run in the journal that was answered,
-    or `"last"`: the task follows it in one conversation, with its files and variables. history: what was said before,
+    else pydantic can describe, such as a dataclass or `list[int]`. after: id of a run in the journal that ended, or
+    `"last"`: the task follows it in one conversation, with its files and variables. history: what was said before,
     where somebody else holds the conversation (a chat client); not with `after`. out: folder for the files that the run
     makes. ask, think, policy, budget, instructions: see `Agent`. key: names the run for whoever may ask twice: the same
     key again goes on with the run that has it, and one that was answered is only told again. tree: a folder that the
-    run works on a copy of; what it changed there is in `Result.changes`.
+    run works on a copy of; what it changed there is in `Result.changes`. plan: what the run begins with, in place of a
+    plan of the model's. compact: what the runs before it said is made shorter.
     """
 
     files: Iterable[str | Path] = ()
@@ -42,6 +43,8 @@ class RunOptions:
     instructions: str | None = None
     key: str = ""
     tree: Tree | None = None
+    plan: Plan | None = None
+    compact: bool = False
 
     def __post_init__(self) -> None:
         if self.after and self.history:
@@ -73,6 +76,8 @@ class OptionFields(TypedDict, total=False):
     instructions: str | None
     key: str
     tree: Tree | None
+    plan: Plan | None
+    compact: bool
 
 
 def merged(options: RunOptions | None, fields: OptionFields) -> RunOptions:

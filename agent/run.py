@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fastslow.agent.budget import Ledger
 from fastslow.agent.changes import ChangeSet
-from fastslow.agent.engine.types import Engine
+from fastslow.agent.engine.types import Engine, Reply
 from fastslow.agent.events import CheckFinished, TurnFinished
 from fastslow.agent.gate import Gate
 from fastslow.agent.modes import Mode, ModePolicy
@@ -29,7 +29,8 @@ class Run:
 
     fixed: tools that are offered to the model all the time; toolsets: what lists the others. functions: tools that code
     in the sandbox may call. form: what the answer must be, None for words. changes: how many calls may have changed
-    something so far. made: files that the run made or changed. seen: what its tools saw of them. spent_within: the
+    something so far. given: what stands in the place of the model's first reply: a plan that somebody else made.
+    made: files that the run made or changed. seen: what its tools saw of them. spent_within: the
     model's replies in the runs that a call of this one was carried out by, None where nothing is kept. check: the last
     one. changed: tells what the run has changed so far in its copy of a folder, None where it has none.
     project: what that folder tells agents; read: which of its nested instructions the model was told.
@@ -48,6 +49,7 @@ class Run:
     gate: Gate = field(default_factory=Gate)
     workspace: Workspace | None = None
     form: Form | None = None
+    given: Reply | None = None
     plan: Plan | None = None
     turns: int = 0
     repairs: int = 0
@@ -67,11 +69,9 @@ class Run:
         skills = self.project.skills if self.project and mode.thinks else ()
         return with_hint(history, prompt("skills", skills=catalogue(skills))) if skills else history
 
-    def instructions_at(self, path: object) -> str:
+    def instructions_at(self, project: Project, path: object) -> str:
         """What the project says of work in the folder of a path, where the model was not told of it yet."""
-        if self.project is None or not isinstance(path, str):
-            return ""
-        new = [one for one in self.project.on_the_way(path) if one[0] not in self.read]
+        new = [one for one in project.on_the_way(path) if one[0] not in self.read] if isinstance(path, str) else []
         self.read |= {source for source, _ in new}
         return "".join(f"\n\nProject instructions ({source}):\n{text}" for source, text in new)
 

@@ -9,16 +9,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
-from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.given import Given
 from fastslow.agent.outbox import Outbox
 from fastslow.agent.record.contents import Kept
-from fastslow.agent.texts import as_path, check_name
 from fastslow.sandbox import (
     Changes,
     Egress,
@@ -32,6 +30,7 @@ from fastslow.sandbox import (
 )
 from fastslow.tools.lenient import without_surrogates
 from fastslow.tools.result import LIMIT, clip
+from fastslow.tools.seen import Seen
 
 RENEWALS = 3  # sessions that may take the place of a dead one in a run
 PAUSES = (1.0, 4.0, 15.0)  # seconds between tries to start one: an engine is restarted within some seconds
@@ -47,7 +46,6 @@ printf '%s\\n' __pycache__/ .pytest_cache/ .mypy_cache/ .ruff_cache/ node_module
 git add -A -f . && git commit -q --no-verify --allow-empty -m 'The project as it was given'; } >/dev/null 2>&1 ||
 rm -rf .git"""
 NEW = Kept(None)
-PREVIEW = 3  # first lines of a text file that the model is shown with its name
 LOST_VARIABLES = "\n(The interpreter was started anew: variables and imports are gone, files are as they were.)"
 TAKEN = "the name is taken by what this run did not make"
 MANY_NAMES = "it made and changed too many files (Limits.traffic)"
@@ -101,58 +99,6 @@ class TreeSource(Protocol):
         """One of them, then."""
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A file of the user's, for the workspace: on the disk, or out of the journal."""
-
-    name: str
-    content: Path | bytes
-
-    @property
-    def size(self) -> int:
-        return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
-
-    def head(self, size: int) -> bytes:
-        if isinstance(self.content, bytes):
-            return self.content[:size]
-        with self.content.open("rb") as file:
-            return file.read(size)
-
-
-def checked_files(files: Iterable[str | Path], largest: int) -> tuple[Path, ...]:
-    """The task's files as paths; FileNotFoundError or ConfigurationError before anything was started."""
-    paths = tuple(map(partial(as_path, "a file"), files))
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"no file {str(path)!r}; check the name, or run from the folder that holds it")
-        if not path.is_file():
-            raise ConfigurationError(f"{str(path)!r} is not a regular file; pass each file by its own name")
-        check_name(path)
-        if path.stat().st_size > largest:
-            raise ConfigurationError(
-                f"{str(path)!r} has {path.stat().st_size:,} bytes and at most {largest:,} go into the sandbox; "
-                "pass a smaller extract, or raise Limits(upload=…, disk=…, memory=…)"
-            )
-        with path.open("rb"):  # an unreadable file is a PermissionError here and not in the middle of a run
-            pass
-    names = [path.name for path in paths]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigurationError(f"two files are named {min(twice)!r}; they would overwrite each other, rename one")
-    return paths
-
-
-def described(files: Sequence[Given]) -> str:
-    """Name, size and first lines of each file, for the model."""
-    return "\n".join(f"{file.name} ({file.size} bytes){_preview(file.head(1000))}" for file in files)
-
-
-def _preview(head: bytes) -> str:
-    if b"\0" in head:
-        return ""
-    lines = head.decode("utf-8", "replace").splitlines()[:PREVIEW]
-    return ", first lines:\n" + "\n".join(line[:200] for line in lines)
-
-
 async def shown(text: str, workspace: Workspace | None, limit: int = LIMIT) -> str:
     """A tool's result as the model is shown it: one that is too long as head, tail, and the file that holds it all."""
     if not text.isascii():
@@ -193,8 +139,10 @@ class Workspace:
 
     egress: connections of its code that are over; whoever reads them takes them out.
     record: where the workspace is written down, if anywhere.
-    history: what was written down, for a session that takes the place of an earlier one.
+    history: what was written down, for a session that takes the place of an earlier one; with `warm=True` for one that
+        goes on with its variables.
     functions: what its code may call. tree: a folder of the user's that it holds a copy of. skills: their files.
+    seen: what tools saw of its files, in all runs that it serves.
     """
 
     def __init__(
@@ -202,7 +150,7 @@ class Workspace:
         sandbox: Sandbox,
         files: Sequence[Given],
         record: Record | None = None,
-        history: Callable[[], Restored | None] | None = None,
+        history: Callable[..., Restored | None] | None = None,
         functions: Sequence[HostFunction] = (),
         tree: TreeSource | None = None,
         skills: Sequence[TreeFile] = (),
@@ -214,6 +162,7 @@ class Workspace:
         self._history = history
         self._functions = functions
         self.tree = tree
+        self.seen = Seen()
         self._skills = skills
         self._restored: Restored | None = None
         self._renewals = RENEWALS
@@ -291,7 +240,7 @@ class Workspace:
                 await asyncio.to_thread(deque, self.tree.files(), 0)  # which writes them down
                 self._before = self.tree.base()
             await self._put_files(session)
-            restored = self._history()
+            self._restored = restored = self._history(warm=True)
             if restored:
                 self._told = await self._put_back(session, restored)
                 self._told += CONFLICTS.format(some(restored.conflicts)) if restored.conflicts else ""
@@ -490,6 +439,8 @@ class Workspace:
 
     async def collect(self, folder: Path, below: str = "") -> Brought:
         """Bring out the files that the run made or changed, see `Outbox`; none when no session ever came up."""
+        if self.tree and self._saved is None and self._restored:
+            await self.save()  # what the runs before it changed is its own, also where it has called nothing
         if self.tree or self._opening is None or not (self._is_open or self._restored):
             return Brought(told=tuple(self._notes))
         session = await self.session()

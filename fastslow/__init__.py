@@ -10,6 +10,8 @@ What stands here is public. The code lies in `fastslow.agent`, `fastslow.tools` 
 from fastslow.agent.agent import Agent
 from fastslow.agent.approval import Answer, Approval, ApprovalRule, Question
 from fastslow.agent.budget import Budget, Prices, StepBudget
+from fastslow.agent.changes import ChangeSet
+from fastslow.agent.conversation import Conversation
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.scripted import ReplayModel, ScriptedModel
 from fastslow.agent.errors import (
@@ -26,6 +28,8 @@ from fastslow.agent.events import (
     CallFinished,
     CallOutput,
     CallStarted,
+    CheckFinished,
+    CheckStarted,
     Compacted,
     Consent,
     Event,
@@ -49,6 +53,8 @@ from fastslow.agent.modes import Evidence, Kind, Mode, ModePolicy, ModeRule
 from fastslow.agent.options import RunOptions
 from fastslow.agent.plan import Plan, Step
 from fastslow.agent.record.journal import Journal
+from fastslow.agent.tree.changes import Change
+from fastslow.agent.tree.tree import Tree
 from fastslow.sandbox import DockerSandbox, DummySandbox, Limits, Network, SandboxError
 from fastslow.tools import Outcome, Tool, Toolbox, ToolError, Toolset, tool
 
@@ -64,9 +70,14 @@ __all__ = [
     "CallFinished",
     "CallOutput",
     "CallStarted",
+    "Change",
+    "ChangeSet",
+    "CheckFinished",
+    "CheckStarted",
     "Compacted",
     "ConfigurationError",
     "Consent",
+    "Conversation",
     "DockerSandbox",
     "DummySandbox",
     "Event",
@@ -109,6 +120,7 @@ __all__ = [
     "ToolError",
     "Toolbox",
     "Toolset",
+    "Tree",
     "TurnDelta",
     "TurnFinished",
     "TurnStarted",

@@ -21,6 +21,7 @@ from fastslow.agent.events import Event, Exit, Result, RunFinished
 from fastslow.agent.many import as_they_come
 from fastslow.agent.modes import ModePolicy
 from fastslow.agent.record.journal import Journal
+from fastslow.agent.tree.tree import Tree
 from fastslow.sandbox import Sandbox
 
 ENDED_EARLY = "left as soon as it was decided"
@@ -28,10 +29,12 @@ ENDED_EARLY = "left as soon as it was decided"
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Something to compare: a policy with a name; None is that of the model's profile."""
+    """Something to compare, with a name. policy: None is that of the model's profile. engine: the same model under
+    another profile; None is that of the setting."""
 
     name: str
     policy: ModePolicy | None = None
+    engine: Engine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ async def evaluate(
     setting: Setting, cases: Sequence[Case], arms: Sequence[Arm], repeats: int = 1, done: Collection[Key] = ()
 ) -> AsyncGenerator[Row, None]:
     """A row for each case, arm and repeat that is not done yet, as they come. Raises what `Agent.stream` raises."""
-    await setting.engine.connect()
+    for engine in (setting.engine, *(arm.engine for arm in arms if arm.engine)):
+        await engine.connect()
     work = (
         _measure(setting, case, arm, repeat)
         for repeat in range(repeats)
@@ -86,15 +90,24 @@ async def _run_repository(
 async def run_in_tree(
     setting: Setting, case: Case, repository: Repository, arm: Arm, folder: Path
 ) -> tuple[Result, Changed]:
-    """A run on the files of a repository, and what it made of them. ConfigurationError: no run has a folder yet."""
-    raise ConfigurationError(f"a run is given no folder yet, so that {case.id} of {case.suite} cannot be measured")
+    """A run on the files of a repository, and what it made of them."""
+    for path, content in repository.files.items():
+        (folder / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "tree" / path).write_bytes(content)
+    with closing(Journal(folder / "runs.db")) as journal:
+        agent = Agent(
+            engine=setting.engine, sandbox=setting.sandbox, policy=arm.policy, budget=setting.budget, journal=journal
+        )
+        result = await agent.run(case.task, tree=Tree(folder / "tree", test=repository.test, trust=False))
+        changed = await asyncio.to_thread(result.changes.contents) if result.changes else {}
+    return result, changed
 
 
 async def _run_case(setting: Setting, case: Case, arm: Arm, folder: Path) -> Result:
     files = _write_files(case.files, folder)
     journal = Journal(folder / "runs.db")
     agent = Agent(
-        engine=setting.engine,
+        engine=arm.engine or setting.engine,
         tools=case.tools(),
         sandbox=setting.sandbox if case.sandboxed else None,
         policy=arm.policy,

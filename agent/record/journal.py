@@ -246,8 +246,8 @@ class Journal:
             yield from (event for event in self.read(child).events if isinstance(event, TurnFinished))
             yield from self.replies_within(child)
 
-    def read(self, run: str) -> Written:
-        """All of a run. RunUnknown, JournalBroken."""
+    def read(self, run: str, *, workspace: bool = True) -> Written:
+        """All of a run. workspace: with its files, of which a project has thousands. RunUnknown, JournalBroken."""
         rows = self.rows("SELECT at, event FROM events WHERE run = ? ORDER BY number", run)
         if not rows:
             raise RunUnknown(f"the run {run} was never begun; start it again")
@@ -258,7 +258,7 @@ class Journal:
             events=tuple(event for event in events if not isinstance(event, RunFinished)),
             finished=last if isinstance(last, RunFinished) else None,
             inputs=self._inputs(run, started.files),
-            workspace=self._workspace(run),
+            workspace=self._workspace(run) if workspace else None,
             spent=tuple(event for event in events[: _out_of_budget(events)] if isinstance(event, TurnFinished)),
             seconds=_active([at for at, _ in rows], events),
             stopped=bool(self.rows("SELECT 1 FROM files WHERE run = ? AND path = '' AND digest = ?", run, STOPPED)),
@@ -362,7 +362,7 @@ class Journal:
         return Contents(self.rows, latest(self.rows, run))
 
     def _inputs(self, run: str, names: Sequence[str]) -> Mapping[str, bytes]:
-        files = Contents(self.rows, given(self.rows, run))
+        files = Contents(self.rows, given(self.rows, run) if names else {})
         return {name: content for name in names if name in files and (content := files[name]) is not None}
 
     @contextmanager

@@ -83,11 +83,19 @@ def _adapter(kind: str) -> TypeAdapter[Any]:
 _TOLD: Mapping[type, tuple[str, ...]] = {Mode: ("name",), Change: ("kind",)}  # what follows from the fields of these
 
 
+_AS_IT_IS = (type(None), bool, int, float)
+
+
 def _fields(value: Any) -> dict[str, Any]:
     hidden = set()
     if isinstance(value, Result):
         value, hidden = replace(value, output=_output(value.output)), {"events"}  # each has been told already
-    return {name: _plain(getattr(value, name)) for name in _names(value.__class__) if name not in hidden}
+    told = {}
+    for name in _names(value.__class__):
+        if name not in hidden:
+            item = getattr(value, name)
+            told[name] = item if item.__class__ in _AS_IT_IS else _plain(item)
+    return told
 
 
 @cache

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import secrets
 from collections import ChainMap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from fastslow.agent.check import Check
+from fastslow.agent.check import Check, told_before
+from fastslow.agent.compaction import compact
 from fastslow.agent.engine.profiles import Profile, find_profile
 from fastslow.agent.engine.scripted import ScriptedModel
 from fastslow.agent.engine.types import Engine
+from fastslow.agent.engine.wire import size
 from fastslow.agent.errors import ConfigurationError, JournalBroken, RunUnknown
-from fastslow.agent.events import CallFinished, CallStarted, Event, Exit, RunResumed, RunStarted, TurnFinished
+from fastslow.agent.events import (
+    CallFinished,
+    CallStarted,
+    CheckFinished,
+    Event,
+    Exit,
+    Result,
+    RunResumed,
+    RunStarted,
+    TurnFinished,
+)
+from fastslow.agent.given import Given, described
 from fastslow.agent.plan import ANSWER, PLAN
 from fastslow.agent.project import Project
 from fastslow.agent.record.carry import carried
@@ -29,8 +42,12 @@ from fastslow.agent.tree.outline import outline
 from fastslow.agent.tree.select import select
 from fastslow.agent.tree.taking import Taken, trusted_project
 from fastslow.agent.tree.tree import Tree
-from fastslow.agent.workspace import Given, Record, Restored, described
+from fastslow.agent.workspace import Record, Restored
+from fastslow.tools import clip
 from fastslow.tools.fenced import unfenced_python
+
+UNANSWERED = "(I did not finish this: {}.)"  # what a model has said last in a run without an answer
+REASON = 300  # characters of why
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +59,7 @@ class Start:
     that goes on, at most one event. seconds: for which it was carried out before. spent: the replies that used its
     budget up: it gets that once more. written: how it began, of a run that goes on. engine: takes the place of the
     agent's. notices: what the user should know of the start. folder: what it works on a copy of; tree: the copy;
-    project: what that tells agents.
+    project: what that tells agents; outline: what the model is told of it.
     """
 
     run: str
@@ -53,7 +70,7 @@ class Start:
     earlier: tuple[Message, ...] = ()
     there: tuple[Given, ...] = ()
     record: Record | None = None
-    history: Callable[[], Restored | None] | None = None
+    history: Callable[..., Restored | None] | None = None
     resumed: tuple[RunResumed, ...] = ()
     seconds: float = 0.0
     spent: tuple[TurnFinished, ...] = ()
@@ -63,6 +80,7 @@ class Start:
     folder: Tree | None = None
     tree: KeptTree | None = None
     project: Project | None = None
+    outline: str = ""
 
     @property
     def check(self) -> Check | None:
@@ -72,7 +90,7 @@ class Start:
     @property
     def asked(self) -> User:
         """The task as the model is told it."""
-        return asked(self.task, self.files, outline(self.tree.paths()) if self.tree else "")
+        return User(_asked(self.task, self.files, self.outline))
 
 
 def new_id() -> str:
@@ -90,7 +108,7 @@ def begin(
     notices: tuple[str, ...] = (),
     tree: Taken | None = None,
 ) -> Iterator[Start]:
-    """A new run. after: one in the journal that was answered; the new one goes on from there. history: what was said
+    """A new run. after: one in the journal that came to an end; the new one goes on from there. history: what was said
     before, where the journal does not know. tree: what it gets of a folder of the user's."""
     run, given = new_id(), tuple(Given(path.name, path) for path in files)
     if journal is None:
@@ -104,7 +122,8 @@ def begin(
         names = frozenset(file.name for file in (*there, *given))
         start = Start(run, task, given, recorder, after, earlier, there, kept, restored)
         if tree:
-            start = _on_folder(start, tree.tree, KeptTree(journal, run, tree.selection, names))
+            copy = KeptTree(journal, run, tree.selection, names)
+            start = _on_folder(replace(start, outline=_outline(earlier, copy.paths())), tree.tree, copy)
             start = replace(start, notices=(*tree.notices, *start.notices))
         yield start
 
@@ -135,6 +154,7 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
             written.seconds,
             written.spent,
             written.started,
+            outline=written.started.outline,
         )
         folder, copy = written.started.tree, _tree(journal, written.started, there)
         yield replace(_on_folder(start, folder, copy), notices=()) if folder and copy else start
@@ -198,32 +218,62 @@ def _tree(journal: Journal, started: RunStarted, there: tuple[Given, ...]) -> Ke
     return KeptTree(journal, started.run, selection, names)
 
 
-def asked(task: str, files: tuple[Given, ...], outline: str = "") -> User:
+def _asked(task: str, files: tuple[Given, ...], *told: str) -> str:
     """A task as the model is told it."""
-    parts = [task, f"Files:\n{described(files)}" if files else "", outline]
-    return User("\n\n".join(filter(None, parts)))
+    return "\n\n".join(filter(None, [task, f"Files:\n{described(files)}" if files else "", *told]))
+
+
+def _outline(earlier: tuple[Message, ...], paths: Sequence[str]) -> str:
+    """What a folder holds; nothing where that is what was said of it last."""
+    told = outline(paths)
+    head = told.partition("(")[0]
+    last = next((m.content for m in reversed(earlier) if isinstance(m, User) and head in m.content), "")
+    return "" if told in last else told
+
+
+def _told_with(written: Written) -> Iterator[str]:
+    """What the model was told with the task of a run on a folder, word for word: the server's cache knows it so."""
+    yield written.started.outline
+    yield from (told_before(e) for e in written.events if isinstance(e, CheckFinished) and e.number == 0)
 
 
 def _left(journal: Journal, run: str, *, replaying: bool = False) -> tuple[tuple[Message, ...], tuple[Given, ...]]:
     """What a run and those before it leave to one that follows: what was said, and the files.
 
-    Raises ConfigurationError where it was not answered, RunUnknown.
+    Raises ConfigurationError where it was ended in the middle, RunUnknown.
     """
     if not run:
         return (), ()
-    written = journal.read(run)
-    if written.finished is None or written.finished.result.exit is not Exit.ANSWERED:
+    written = journal.read(run, workspace=not journal.started(run).tree)
+    if written.finished is None:
         raise ConfigurationError(
-            f"run {run} has no answer that a task could follow; go on with it: fastslow resume {run}"
+            f"run {run} did not come to an end that a task could follow; go on with it: fastslow resume {run}"
         )
     earlier, there = _left(journal, written.started.after, replaying=replaying)
     earlier = _history(written.started) or earlier
     given = _given(written, replaying=replaying)
-    answer = Assistant(written.finished.result.answer)
-    said = (*earlier, asked(written.started.task, given), *_said(written.events), answer)
+    first = User(_asked(written.started.task, given, *_told_with(written)))
+    said = (*earlier, first, *_said(written.events), _last_words(written.finished.result))
     if written.workspace is None or written.started.tree:
         return said, tuple({file.name: file for file in (*there, *given)}.values())
     return said, tuple(Given(path, content) for path, content in written.workspace.items() if content is not None)
+
+
+def shorter(journal: Journal, run: str) -> tuple[Message, ...]:
+    """What a run and those before it said, in about half the room."""
+    earlier, _ = _left(journal, run)
+    room = sum(map(size, earlier))
+    return tuple(
+        ToolResult(m.call_id, m.name, m.content, m.ok) if isinstance(m, ToolResult) else m
+        for m in compact(earlier, room // 2, room)
+    )
+
+
+def _last_words(result: Result) -> Assistant:
+    """How a run ended, as what the model said last."""
+    reason = clip(result.reason.partition("\n")[0], REASON).rstrip(".")
+    ended = "" if result.exit is Exit.ANSWERED else UNANSWERED.format(reason)
+    return Assistant("\n\n".join(filter(None, [result.answer, ended])))
 
 
 def _said(events: tuple[Event, ...]) -> Iterator[Message]:
@@ -239,11 +289,16 @@ def _said(events: tuple[Event, ...]) -> Iterator[Message]:
                     yield ToolResult(call.id, call.name, result.content, result.ok)
 
 
-def _restored(journal: Journal, run: str, after: str, given: tuple[Given, ...]) -> Restored | None:
+def _restored(
+    journal: Journal, run: str, after: str, given: tuple[Given, ...], *, warm: bool = False
+) -> Restored | None:
     """What a new session needs to stand where the last one stood, of this run or of that before it; None where nothing
-    ran in any. given: the user's files of this run."""
+    ran in any. given: the user's files of this run. warm: it is the last one's, with its variables."""
     before = None
-    if after:
+    if warm and after and is_kept(journal, run) and has_changes(journal, after):
+        told = carried(journal, after, run)
+        before = Restored(told.files, told.kept, None, conflicts=tuple(told.conflicts))
+    elif after:
         left = journal.read(after)
         before = _restored(journal, after, left.started.after, _given(left))
         if before and is_kept(journal, run) and is_kept(journal, after):

@@ -1,12 +1,17 @@
-"""Two changes of one file made one, or told to be in each other's way."""
+"""Two changes of one file made one, or told to be in each other's way.
+
+Between the lines that all three texts have, each part that one side alone changed is taken from that side: the method
+of diff3 (Khanna, Kunal and Pierce 2007, https://doi.org/10.1007/978-3-540-77050-3_40).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from merge3 import Merge3
+from collections.abc import Iterator, Sequence
 
 from fastslow.agent.tree.lines import matching, split_lines
+
+Part = tuple[Sequence[bytes], Sequence[bytes], Sequence[bytes]]
+"""Lines of the base, of ours and of theirs, between lines that all three have."""
 
 
 def merge(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
@@ -18,11 +23,10 @@ def merge(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     if b"\0" in base or b"\0" in ours or b"\0" in theirs:
         return None
     merged: list[bytes] = []
-    merging = Merge3(split_lines(base), split_lines(ours), split_lines(theirs), sequence_matcher=_Matcher)
-    for kind, lines, *_ in merging.merge_groups():
-        if kind == "conflict":
+    for old, one, other in _parts(split_lines(base), split_lines(ours), split_lines(theirs)):
+        if one not in (old, other) and other != old:
             return None
-        merged += lines
+        merged += other if one == old else one
     if any(not line.endswith(b"\n") for line in merged[:-1]):
         return None  # a last line, and something behind it
     return b"".join(merged)
@@ -33,13 +37,17 @@ def merge_mode(base: str, ours: str, theirs: str) -> str:
     return theirs if ours == base else ours
 
 
-class _Matcher:
-    """In the place of difflib's, which takes hours for what somebody made to take hours."""
+def _parts(base: Sequence[bytes], ours: Sequence[bytes], theirs: Sequence[bytes]) -> Iterator[Part]:
+    """All lines in their order: those that all three have, one by one, and what lies between them."""
+    in_ours, in_theirs = _places(base, ours), _places(base, theirs)
+    i = j = k = 0
+    for at in sorted(in_ours.keys() & in_theirs.keys()):
+        yield base[i:at], ours[j : in_ours[at]], theirs[k : in_theirs[at]]
+        i, j, k = at + 1, in_ours[at] + 1, in_theirs[at] + 1
+        yield base[at:i], ours[j - 1 : j], theirs[k - 1 : k]
+    yield base[i:], ours[j:], theirs[k:]
 
-    def __init__(
-        self, isjunk: None = None, a: Sequence[bytes] = (), b: Sequence[bytes] = (), autojunk: bool = True
-    ) -> None:
-        self._a, self._b = a, b
 
-    def get_matching_blocks(self) -> list[tuple[int, int, int]]:
-        return [*matching(self._a, self._b), (len(self._a), len(self._b), 0)]
+def _places(base: Sequence[bytes], other: Sequence[bytes]) -> dict[int, int]:
+    """Where lines of the base stand in the other text."""
+    return {i + n: j + n for i, j, count in matching(base, other) for n in range(count)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from dulwich.wildmatch import MalformedPattern, translate_bracket_expression
 
 from fastslow.agent.tree.names import shown
 
-LARGEST = 256 << 10  # bytes of a file of rules
-MOST = 1 << 20  # bytes of all of them: each is read, made into an expression, and asked about each path
+LARGEST = 64 << 10  # bytes of a file of rules
+MOST = 256 << 10  # bytes of all of them: each is made into an expression, and asked about each path
+MOST_SECONDS = (
+    10.0  # for all answers: a repository can come with thousands of rules that are slow for thousands of names
+)
 # What programs leave behind: nobody would track it, whether or not a rule says so.
 CACHES = b"__pycache__/\n*.py[cod]\n.pytest_cache/\n.mypy_cache/\n.ruff_cache/\n.hypothesis/\n.DS_Store\n"
 # And what is usually ignored, where no Git says what is.
@@ -36,6 +40,7 @@ class Rules:
         self._more = [decide for text in more if (decide := compiled(text))]
         self._files: dict[str, Decide | None] = {}
         self._left = MOST
+        self._spent = 0.0
         self.notices: list[str] = []
 
     def ignores(self, path: str) -> bool:
@@ -46,6 +51,20 @@ class Rules:
 
     def decides(self, path: str, *, folder: bool) -> bool:
         """Whether a path is ignored by a rule for itself: the folders that it lies in are another question."""
+        if self.exhausted:
+            return False
+        begun = time.perf_counter()
+        try:
+            return self._decides(path, folder)
+        finally:
+            self._spent += time.perf_counter() - begun
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the rules took too long, so that they are not asked any more: nothing counts as ignored then."""
+        return self._spent > MOST_SECONDS
+
+    def _decides(self, path: str, folder: bool) -> bool:
         whole = self._inside + path
         for base in _bases(whole):
             decide = self._file(base)

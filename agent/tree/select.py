@@ -14,7 +14,7 @@ from pathlib import Path
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.tree.names import STAGING, is_git, odd, shown, some
 from fastslow.agent.tree.repository import Tracked, find_repository, tracked
-from fastslow.agent.tree.rules import CACHES, USUAL, Rules
+from fastslow.agent.tree.rules import CACHES, MOST_SECONDS, USUAL, Rules
 from fastslow.agent.tree.tree import Tree
 from fastslow.sandbox import Mode
 
@@ -59,6 +59,11 @@ def select(tree: Tree) -> Selection:
     walk = _Walk(tree, root, rules, known)
     walk.folder("", tracked_only=False)
     walk.check_limits()
+    if rules.exhausted:
+        raise ConfigurationError(
+            f"the rules of the .gitignore files in {root} took more than {MOST_SECONDS:.0f} s, and not all files were "
+            "asked about; simplify them, or name a smaller folder with --dir"
+        )
     files = tuple(sorted(walk.files, key=lambda entry: entry.path))
     return Selection(root, files, (*notices, *rules.notices, *walk.notices(files)), rules)
 
@@ -107,7 +112,7 @@ class _Walk:
     def folder(self, path: str, *, tracked_only: bool) -> None:
         """path: "" or one that ends with a slash. tracked_only: rules ignore the folder, so only what is tracked."""
         waiting = [(path, tracked_only)]
-        while waiting and not self._stopped:
+        while waiting and not (self._stopped or self._rules.exhausted):
             path, tracked_only = waiting.pop()
             try:
                 with os.scandir(self._root / path) as found:

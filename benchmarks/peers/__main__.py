@@ -39,8 +39,10 @@ from fastslow.agent.surfaces.cli.text import clean, one_line
 from fastslow.sandbox import DockerSandbox, SandboxError
 
 
-def chosen(names: str | None) -> tuple[Contender, ...]:
-    known = {contender.name.replace(", ", "-").replace(" ", "-"): contender for contender in CONTENDERS}
+def chosen(names: str | None, coding: bool = False) -> tuple[Contender, ...]:
+    """Those that are named, of those that can take part. coding: whether the cases are about repositories."""
+    able = [contender for contender in CONTENDERS if coding or not contender.coding]
+    known = {contender.name.replace(", ", "-").replace(" ", "-"): contender for contender in able}
     wanted = names.split(",") if names else list(known)
     if unknown := [name for name in wanted if name not in known]:
         raise SystemExit(f"expected some of {','.join(known)}; got {','.join(unknown)}")
@@ -139,7 +141,7 @@ def main() -> None:
     except ConfigurationError as error:
         raise SystemExit(str(error)) from error
     cases = [case for case in all_ if not case.follow_ups][: options.n]  # one task each
-    contenders = [each for each in chosen(options.only) if not each.coding or cases[0].repository]
+    contenders = chosen(options.only, coding=any(case.repository for case in cases))
     stopped: BaseExceptionGroup[BaseException] | None = None
     try:
         asyncio.run(measure(options, cases, contenders))

@@ -24,7 +24,8 @@ from fastslow.agent.evals.evaluate import ENDED_EARLY, Arm, Setting, evaluate
 from fastslow.agent.evals.repository import Changed, Repository, verdict
 from fastslow.agent.evals.rows import Row
 from fastslow.agent.events import Exit
-from fastslow.agent.workspace import Given, Workspace, described
+from fastslow.agent.given import Given, described
+from fastslow.agent.workspace import Workspace
 from fastslow.sandbox import Sandbox, Session
 from fastslow.tools import Caller, Outcome, Tool, caller
 from fastslow.tools.builtin.python import python

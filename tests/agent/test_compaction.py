@@ -369,7 +369,7 @@ async def test_a_server_with_less_room_than_it_says_gets_a_shorter_prompt_once(c
 async def test_a_task_that_fills_the_context_fails_as_it_must() -> None:
     agent = Agent(engine=ScriptedModel([says("x")], context=4096), sandbox=None, journal=None)
     result = await agent.run("word " * 5000)
-    assert result.exit is Exit.FAILED
+    assert result.exit is Exit.SERVER
     assert "context" in result.reason
     assert not [event for event in result.events if isinstance(event, Compacted)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -143,14 +144,62 @@ async def test_a_replay_knows_what_files_were_there(journal: Journal) -> None:
     assert sum(isinstance(event, TurnStarted) for event in said) == 1
 
 
+async def test_the_model_is_told_how_a_run_without_an_answer_ended(journal: Journal) -> None:
+    failed = await agent(journal, *[calls(("fail", {}))] * 10).run("Try.")
+    assert failed.exit is Exit.FAILED
+    asked = Asked()
+    await agent(journal, asked).run("And?", after="last")
+    assert isinstance(asked.messages[-3], ToolResult)
+    last, task = asked.messages[-2:]
+    assert isinstance(last, Assistant)
+    assert last.content.startswith("(I did not finish this: gave up after 10 turns")
+    assert "\n" not in last.content
+    assert task == User("And?")
+
+
+async def test_a_cancelled_run_can_be_followed(journal: Journal) -> None:
+    async def waits(request: Request) -> Reply:
+        task = asyncio.current_task()
+        assert task
+        task.cancel()
+        await asyncio.sleep(60)
+        return says("never")
+
+    running = asyncio.create_task(agent(journal, waits).run("Try."))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    asked = Asked()
+    await agent(journal, asked).run("And?", after="last")
+    assert asked.messages[1:] == (
+        User("Try."),
+        Assistant("(I did not finish this: cancelled by the user.)"),
+        User("And?"),
+    )
+
+
+async def test_a_shorter_history_is_written_down_and_keeps_calls_with_their_results(journal: Journal) -> None:
+    long = [calls(("fail", {"why": f"{n} " + "long " * 900})) for n in range(6)]
+    await agent(journal, *long, says("It cannot be done.")).run("Try.")
+    whole, short, after = Asked(), Asked(), Asked()
+    await agent(journal, whole).run("And?", after="last")
+    await agent(journal, short).run("Really?", after="last", compact=True)
+    await agent(journal, after).run("So?", after="last")
+    sizes = [sum(len(m.content) for m in one.messages[1:]) for one in (whole, short, after)]
+    assert sizes[1] < 0.6 * sizes[0]
+    assert after.messages[: len(short.messages)] == short.messages  # a later task begins with it, too
+    made = [call.id for m in short.messages if isinstance(m, Assistant) for call in m.calls]
+    assert made == [m.call_id for m in short.messages if isinstance(m, ToolResult)]
+
+
 async def test_what_nothing_can_follow(journal: Journal) -> None:
     with pytest.raises(RunUnknown, match="no run 'last'"):
         await agent(journal).run("And?", after="last")
     with pytest.raises(ConfigurationError, match="keeps no journal"):
         await agent(None).run("And?", after="last")
-    failed = await agent(journal, *[calls(("fail", {}))] * 10).run("Try.")
-    assert failed.exit is Exit.FAILED
-    with pytest.raises(ConfigurationError, match=f"go on with it: fastslow resume {failed.run}"):
+    with pytest.raises(AssertionError):  # its script has ended: as if it were killed
+        await agent(journal, calls(("add", {"a": 1, "b": 2}))).run("Try.")
+    killed = journal.find("last")
+    with pytest.raises(ConfigurationError, match=f"go on with it: fastslow resume {killed}"):
         await agent(journal).run("And?", after="last")
     with pytest.raises(ConfigurationError, match="not both"):
         await agent(journal).run("And?", after="last", history=[User("Hi")])

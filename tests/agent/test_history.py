@@ -88,7 +88,7 @@ async def test_a_mended_call_is_shown_as_it_ran(written: str) -> None:
         result = await there.run("Pay back.")
         await there.aclose()
     assert result.answer == "Done."
-    (_, got), (_, other) = desk.got
+    (_, got), (_, other) = sorted(desk.got, key=lambda one: -len(one[1]))  # they run side by side
     assert (got, other) == ({"order": 7, "why": "broken"} | ({"fast": None} if "null" in written else {}), {"order": 8})
     _, _, turn, *results = server.chats[1]["messages"]
     assert [json.loads(each["function"]["arguments"]) for each in turn["tool_calls"]] == [got, other]
@@ -151,7 +151,7 @@ async def _cut_short(journal: Journal, desk: Desk) -> str:
         raise EngineUnreachable("gone")
 
     result = await agent(ScriptedModel([BROKEN, lost], profile=EXAONE), desk, journal).run("Pay back.")
-    assert result.exit is Exit.FAILED
+    assert result.exit is Exit.SERVER
     return result.run
 
 

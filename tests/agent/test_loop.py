@@ -6,16 +6,18 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, field_validator
 
-from fastslow import Agent, Budget, DummySandbox, Exit, Result, ScriptedModel, StepBudget
+from fastslow import Agent, Budget, DummySandbox, Exit, Journal, Result, ScriptedModel, StepBudget
 from fastslow.agent.engine.scripted import SCRIPTED
 from fastslow.agent.engine.types import Reply, Request, Usage
 from fastslow.agent.events import CallFinished, Event, PlanMade, RunFinished, StepFinished, TurnStarted
-from fastslow.agent.modes import Kind
+from fastslow.agent.modes import FAST, Kind
+from fastslow.agent.plan import Plan, Step
 from fastslow.agent.transcript import Assistant, System, ToolResult, User
 from fastslow.sandbox import Execution
 from fastslow.tools import Tool, tool
@@ -432,3 +434,15 @@ async def test_cancelling_ends_with_a_partial_result_first() -> None:
 def test_run_sync_works_twice() -> None:
     agent = Agent(engine=ScriptedModel([says("1"), says("2")]), sandbox=None)
     assert [agent.run_sync("x").answer, agent.run_sync("y").answer] == ["1", "2"]
+
+
+async def test_a_given_plan_is_carried_out_without_a_turn_that_plans(tmp_path: Path) -> None:
+    model = ScriptedModel([calls(("add", {"a": 1, "b": 2})), says("It is 3."), says("3.")])
+    agent = Agent(engine=model, tools=[add], sandbox=None, journal=Journal(tmp_path / "runs.db"))
+    plan = Plan(goal="Add", steps=(Step(do="Add 1 and 2"),))
+    result = await agent.run("What is 1 + 2?", plan=plan)
+    assert (result.answer, result.plan, len(model.requests)) == ("3.", plan, 3)
+    turns = [event for event in result.events if isinstance(event, TurnStarted)]
+    assert (turns[0].mode, turns[0].reason) == (FAST, "the plan is given")
+    told = [event async for event in agent.replay("last")]
+    assert told[-1] == RunFinished(replace(result, events=told[-1].result.events))  # type: ignore[union-attr]

@@ -11,8 +11,8 @@ from fastslow import Agent, Exit, ScriptedModel
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.events import CallFinished
+from fastslow.agent.given import Given, described
 from fastslow.agent.transcript import User
-from fastslow.agent.workspace import Given, described
 from fastslow.sandbox import DockerSandbox, DummySandbox, Execution, Limits, SandboxError
 from fastslow.tools import tool
 from fastslow.tools.result import LIMIT
@@ -54,7 +54,7 @@ async def test_a_sandbox_that_cannot_start_ends_the_run_with_the_remedy(monkeypa
     monkeypatch.setattr("fastslow.agent.workspace.PAUSES", (0.01, 0.02, 0.03))
     model, sandbox = ScriptedModel([calls(("python", {"code": "1"}))]), BrokenSandbox()
     result = await Agent(engine=model, sandbox=sandbox).run("compute")
-    assert result.exit is Exit.FAILED
+    assert result.exit is Exit.SANDBOX
     assert "start it" in result.reason
     assert sandbox.tries == 5  # one ahead of its need, then one before and one behind each pause
 

@@ -228,6 +228,13 @@ def test_names_that_are_not_known_are_told() -> None:
         peers.chosen("nobody")
 
 
+def test_those_that_mend_repositories_take_part_where_there_are_some() -> None:
+    with pytest.raises(SystemExit, match="got mini-swe-agent"):
+        peers.chosen("mini-swe-agent")
+    assert [each.name for each in peers.chosen("mini-swe-agent", coding=True)] == ["mini-swe-agent"]
+    assert set(peers.chosen(None, coding=True)) > set(peers.chosen(None))
+
+
 @pytest.mark.docker
 @pytest.mark.usefixtures("_unconnected")
 async def test_whole_files_are_written_tested_and_judged(tmp_path: Path) -> None:

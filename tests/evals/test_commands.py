@@ -66,6 +66,7 @@ def test_tune_tries_its_candidates_and_says_what_came_of_each(vllm_url: str, tmp
     [
         (("eval", "poems"), "expected workflows, single, chat, bfcl, edits, quixbugs, polyglot-python, got 'poems'"),
         (("eval", "chat", "--policy", "often"), "expected auto, never, always or a number of tokens above 0"),
+        (("eval", "edits", "--edit", "all"), "expected replace or whole, got 'all'"),
         (("eval", "chat", "--policy", "none.toml"), "none.toml cannot be read: No such file or directory"),
         (("tune", "chat", "--n", "0"), "greater than or equal to 1"),
     ],

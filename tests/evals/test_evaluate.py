@@ -41,6 +41,14 @@ async def test_each_case_runs_under_each_arm_and_is_left_when_it_is_decided() ->
     assert found[1].wrong == "expected a call of get_weather, got none"
 
 
+async def test_an_arm_may_have_the_model_under_another_profile() -> None:
+    usual, other = (ScriptedModel([says("no")]) for _ in range(2))
+    arms = (Arm("auto"), Arm("auto, whole", engine=other))
+    async with aclosing(evaluate(Setting(usual, None, Budget(turns=4), seed=1), single(1)[:1], arms)) as measured:
+        assert [row.arm async for row in measured] == ["auto", "auto, whole"]
+    assert len(usual.requests) == len(other.requests) == 1
+
+
 async def test_an_evaluation_goes_on_where_it_was(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     first = await rows(ScriptedModel([says("no")] * 2), n=1)

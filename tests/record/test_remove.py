@@ -103,7 +103,7 @@ async def test_a_content_on_its_way_in_stays_when_others_go(journal: Journal, tm
     other = Journal(journal.path)
     other.remove(gone)
     kept.save({"large.bin": Kept(digest)}, (), whole=True)
-    assert Contents(journal.rows, {"large.bin": digest}) == {"large.bin": large}
+    assert Contents(journal.rows, {"large.bin": Kept(digest)}) == {"large.bin": large}
     assert (stored(journal, "contents"), stored(journal, "files")) == (13, 2)
 
 

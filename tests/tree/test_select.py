@@ -118,6 +118,20 @@ def test_a_rule_cannot_take_for_ever() -> None:
     assert time.process_time() - begun < 1
 
 
+def test_rules_that_take_long_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastslow.agent.tree.rules.MOST_SECONDS", 0.2)
+    (tmp_path / ".gitignore").write_text("\n".join(f"*a{n}*b*c" for n in range(5000)))
+    for n in range(300):
+        (tmp_path / f"a{n}{'x' * 100}").touch()
+    begun = time.process_time()
+    with pytest.raises(ConfigurationError, match=r"rules of the \.gitignore files"):
+        select(Tree(tmp_path))
+    assert time.process_time() - begun < 10
+    rules = rules_of(tmp_path)
+    assert not any(rules.ignores(f"new/{n}{'a' * 200}") for n in range(1000))
+    assert rules.exhausted
+
+
 def test_a_folder_within_a_repository(tmp_path: Path) -> None:
     repository(tmp_path, {".gitignore": "*.log\n/sub/out\n", "a": "", "sub/b": "", "sub/kept.log": ""})
     git(tmp_path, "add", "-f", "sub/kept.log")

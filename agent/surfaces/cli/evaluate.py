@@ -7,8 +7,9 @@ import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import typer
 from rich.table import Table
@@ -33,6 +34,7 @@ from fastslow.agent.surfaces.cli.prepare import prepare_run
 from fastslow.agent.surfaces.cli.status import CANCELLED
 from fastslow.agent.surfaces.cli.text import one_line, terminal
 from fastslow.sandbox import DockerSandbox
+from fastslow.tools.builtin import Editing
 
 BUDGET = Budget(turns=30, seconds=600)  # of each run
 ROWS, PAGE, PICTURE = "rows.jsonl", "report.md", "report.svg"
@@ -56,14 +58,23 @@ class EvalArguments:
     folder: Path | None = None
 
 
-def compare(arguments: EvalArguments, policies: Sequence[str]) -> int:
-    """Run the suite under each policy and report; returns the exit status."""
+def compare(arguments: EvalArguments, policies: Sequence[str], edits: Sequence[str]) -> int:
+    """Run the suite under each policy, with files changed in each of the ways, and report; returns the exit status."""
     for policy in policies:
         policy_of(policy, INSTRUCT)  # a wrong one is refused before anything is set up
-    rows = _run(arguments, lambda profile: tuple(Arm(each, policy_of(each, profile)) for each in policies))
+    ways = [edit_of(edit) for edit in edits]
+
+    def arms(engine: VLLM) -> tuple[Arm, ...]:
+        usual = [Arm(each, policy_of(each, engine.profile)) for each in policies]
+        engines = {edit: _engine(arguments, replace(engine.profile, edit=edit)) for edit in ways}
+        return tuple(
+            replace(arm, name=f"{arm.name}, {edit}", engine=other) for arm in usual for edit, other in engines.items()
+        ) or tuple(usual)
+
+    rows = _run(arguments, arms)
     if rows is None:
         return CANCELLED
-    options = [f"--policy={each}" for each in policies]
+    options = [*(f"--policy={each}" for each in policies), *(f"--edit={each}" for each in edits)]
     _report(arguments, rows, shlex.join(["fastslow", "eval", arguments.suite, *options, *_rerun_options(arguments)]))
     return 0
 
@@ -72,8 +83,8 @@ def tune(arguments: EvalArguments) -> int:
     """Run the suite under candidates for the model's rules, report, and keep those that paid; the exit status."""
     found: list[Profile] = []
 
-    def arms(profile: Profile) -> tuple[Arm, ...]:
-        found.append(shipped(profile))
+    def arms(engine: VLLM) -> tuple[Arm, ...]:
+        found.append(shipped(engine.profile))
         return tuning.arms(found[0])
 
     rows = _run(arguments, arms)
@@ -94,12 +105,18 @@ def policy_of(text: str, profile: Profile) -> ModePolicy:
     return ModePolicy(profile.rules, parse_think(text))
 
 
+def edit_of(text: str) -> Editing:
+    if text in get_args(Editing):
+        return text  # type: ignore[return-value]  # one of the literals
+    raise typer.BadParameter(f"expected {' or '.join(get_args(Editing))}, got {text!r}", param_hint="--edit")
+
+
 def shipped(profile: Profile) -> Profile:
     """A profile as it comes, without the rules of an earlier `tune`."""
     return next((each for each in PROFILES if each.name == profile.name), profile)
 
 
-def _run(arguments: EvalArguments, arms: Callable[[Profile], Sequence[Arm]]) -> list[Row] | None:
+def _run(arguments: EvalArguments, arms: Callable[[VLLM], Sequence[Arm]]) -> list[Row] | None:
     """Set up what is missing, and run the cases that are not done yet; None when it was stopped."""
     cases = cases_of(arguments.suite, arguments.seed, arguments.folder)[: arguments.n]
     _check_folder(arguments.out)
@@ -107,13 +124,17 @@ def _run(arguments: EvalArguments, arms: Callable[[Profile], Sequence[Arm]]) -> 
     phases = Phases(terminal(stderr=True))
     sandbox = any(case.sandboxed for case in cases)
     prepare_run(phases, arguments.model, sandbox=sandbox, server=arguments.base_url is None)
-    engine = VLLM(arguments.base_url, arguments.model if arguments.base_url else None)
+    engine = _engine(arguments)
     try:
         return asyncio.run(_carry_out(arguments, engine, cases, arms))
     except KeyboardInterrupt:
         where = arguments.out / ROWS
         typer.echo(one_line(f"Stopped. The same command goes on where it stopped, from {where}."), err=True)
         return None
+
+
+def _engine(arguments: EvalArguments, profile: Profile | None = None) -> VLLM:
+    return VLLM(arguments.base_url, arguments.model if arguments.base_url else None, profile=profile)
 
 
 def _check_folder(out: Path) -> None:
@@ -125,12 +146,12 @@ def _check_folder(out: Path) -> None:
 
 
 async def _carry_out(
-    arguments: EvalArguments, engine: VLLM, cases: Sequence[Case], arms_of: Callable[[Profile], Sequence[Arm]]
+    arguments: EvalArguments, engine: VLLM, cases: Sequence[Case], arms_of: Callable[[VLLM], Sequence[Arm]]
 ) -> list[Row]:
     """The rows of all cases, by arm: those of the file, and those that were still to do."""
     path, console = arguments.out / ROWS, terminal(stderr=True)
     await engine.connect()
-    arms = arms_of(engine.profile)
+    arms = arms_of(engine)
     ids, names = {case.id for case in cases}, [arm.name for arm in arms]
     rows = [row for row in read(path) if row.case in ids and row.arm in names and row.repeat < arguments.repeat]
     total = len(cases) * len(arms) * arguments.repeat
@@ -147,7 +168,8 @@ async def _carry_out(
                 console.print(f"{len(rows)}/{total}  {row.arm:8} {row.case:28} {row.seconds:5.1f} s  ", end="")
                 console.print(one_line(row.wrong[:500])[:120], style="dim", soft_wrap=True)
     finally:
-        await engine.aclose()
+        for each in (engine, *(arm.engine for arm in arms if arm.engine)):
+            await each.aclose()
         await sandbox.aclose()
     return sorted(rows, key=lambda row: names.index(row.arm))
 
@@ -156,7 +178,7 @@ def _rerun_options(arguments: EvalArguments) -> list[str]:
     """What makes the same command measure the same again."""
     options = ["--seed", str(arguments.seed), "--repeat", str(arguments.repeat), "--at-once", str(arguments.at_once)]
     options += ["--n", str(arguments.n)] if arguments.n else []
-    options += ["--from", arguments.folder.name] if arguments.folder else []
+    options += ["--from", str(arguments.folder)] if arguments.folder else []
     limits = ",".join(f"{name}={value}" for name, value in (arguments.budget or {}).items())
     return [*options, "--budget", limits] if limits else options
 

@@ -302,11 +302,15 @@ class RunView:
         outcome = "answered" if answered else f"{result.exit}: {one_line(result.reason)}"
         mark = Text("✓ ", "green") if answered else Text("✗ ", "red")
         self._print(Text("\n") + mark + Text(f"{outcome} ({seconds(result.seconds)})"))
-        if not answered:
-            self._print(Text(f"Go on from here: fastslow resume {one_line(result.run)}", "dim"))
-        if result.changes:
-            run = one_line(result.run)
-            self._print(Text(f"Look at it: fastslow diff {run}\nTake it:    fastslow apply {run}", "dim"))
+        self._print(Text("\n".join(self.next_lines(result)), "dim"))
+
+    def next_lines(self, result: Result) -> list[str]:
+        """What one may type next."""
+        run = one_line(result.run)
+        lines = [] if result.exit is Exit.ANSWERED else [f"Go on from here: fastslow resume {run}"]
+        return lines + (
+            [f"Look at it: fastslow diff {run}", f"Take it:    fastslow apply {run}"] * bool(result.changes)
+        )
 
     def _markdown(self, text: str) -> RenderableType:
         from rich.markdown import Markdown

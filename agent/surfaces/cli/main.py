@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from typing import Annotated, Any
 
@@ -10,14 +9,14 @@ import typer
 from typer.core import TyperGroup
 
 from fastslow.agent.errors import AgentError, EngineDied
-from fastslow.agent.surfaces.cli.commands import code, job, measure, runs, sandbox, server
+from fastslow.agent.surfaces.cli.commands import chat, code, job, measure, runs, sandbox, server
 from fastslow.agent.surfaces.cli.options import DEBUG, debug_wanted
-from fastslow.agent.surfaces.cli.status import CANCELLED, status_of
+from fastslow.agent.surfaces.cli.status import CANCELLED, sentence, status_of
 from fastslow.sandbox import SandboxError
 from fastslow.tools.errors import ToolError
 
 GROUPS = {
-    "Do a job": ("run", "code"),
+    "Do a job": ("run", "code", "chat"),
     "Look at changes": ("diff", "apply", "undo"),
     "Look at runs": ("runs", "show", "resume", "fork", "replay"),
     "Models and server": ("setup", "up", "down", "status", "models", "doctor"),
@@ -61,7 +60,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for group in (job, code, runs, server, sandbox, measure):
+for group in (job, code, chat, runs, server, sandbox, measure):
     app.add_typer(group.app)
 
 
@@ -114,14 +113,6 @@ def _print_error(error: Exception) -> None:
     if isinstance(error, EngineDied) and error.log:
         console.print(Text(clean(error.log), "dim"), soft_wrap=True)
     console.print(Text("fastslow: ", "bold red") + Text(one_line(sentence(error))), soft_wrap=True)
-
-
-def sentence(error: Exception) -> str:
-    """What happened and what to do, for a person."""
-    if isinstance(error, OSError) and error.strerror:
-        what = f"{error.strerror}: {error.filename!r}" if error.filename else error.strerror
-        return f"{what}; free some space and run it again" if error.errno == errno.ENOSPC else what
-    return str(error) or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ LONGEST_SECONDS = 86400.0  # a day
 LEAST_MEMORY = 128 << 20  # numpy, pandas and a chart ran in 96 MiB and died in 64
 PROJECT_MEMORY = 4 << 30
 PROJECT_FILES = 40_000  # the project's own, and what is made of them
+THINKS = ("auto", "never", "always")
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
@@ -45,7 +46,7 @@ def _set_debug(value: bool) -> bool:
 
 
 def parse_think(text: str) -> Think:
-    if text in ("auto", "never", "always"):
+    if text in THINKS:
         return text  # type: ignore[return-value]  # one of the three literals
     if text.isdecimal() and int(text) > 0:
         return int(text)

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeAlias
 
-from fastslow import VLLM, Agent, Approval, Budget
+from fastslow import VLLM, Agent, Approval, Budget, Plan, RunOptions
 from fastslow.agent.events import Event, Exit, Result, RunFinished
 from fastslow.agent.folders import config_folder
+from fastslow.agent.given import checked_files
 from fastslow.agent.modes import Think
 from fastslow.agent.record.jsonl import to_line
+from fastslow.agent.strategy.planning import LOOKING, Planning
 from fastslow.agent.surfaces.cli.asking import Asker, attended
 from fastslow.agent.surfaces.cli.live import RunView, View
 from fastslow.agent.surfaces.cli.phases import Phases
@@ -26,8 +28,8 @@ from fastslow.agent.surfaces.cli.status import CANCELLED, STATUS
 from fastslow.agent.surfaces.cli.text import seconds, terminal
 from fastslow.agent.texts import check_out, check_text
 from fastslow.agent.tree.tree import Tree
-from fastslow.agent.workspace import checked_files
 from fastslow.sandbox import DockerSandbox, Limits, Network
+from fastslow.tools.builtin import BUILTIN
 
 Finished: TypeAlias = Callable[[Result], int]
 
@@ -35,9 +37,9 @@ Finished: TypeAlias = Callable[[Result], int]
 @dataclass(frozen=True, slots=True)
 class RunArguments:
     """The command line of one run. base_url: a server that already runs; None uses the managed one. limits: of the
-    sandbox. after: the answered run that the task follows. resume: the run that goes on, instead of a task. rules: a
+    sandbox. after: the run that the task follows. resume: the run that goes on, instead of a task. rules: a
     file of them. tree: the folder that it works on a copy of. packages: of Python, in the sandbox's image;
-    image: another one than ours."""
+    image: another one than ours. only_plan: look, and answer with a plan. plan: what the run begins with."""
 
     task: str | None
     files: tuple[Path, ...]
@@ -57,6 +59,8 @@ class RunArguments:
     tree: Tree | None = None
     packages: tuple[str, ...] = ()
     image: str | None = None
+    only_plan: bool = False
+    plan: Plan | None = None
 
 
 class JsonLines:
@@ -77,34 +81,41 @@ class JsonLines:
 def run(arguments: RunArguments, finished: Finished | None = None) -> int:
     """Set up what is missing, carry the task out and show it; returns the exit status. finished: what is done with the
     result, once it was shown; its own status counts where the run's is 0."""
+    phases = Phases(terminal(stderr=True))
+    agent = set_up(arguments, phases)
+    view = make_view(as_json=arguments.json_lines, show_thinking=arguments.show_thinking)
+    ask = Asker(terminal(), view.paused) if isinstance(view, RunView) and attended() else None
+    if arguments.resume:
+        events = agent.resume_stream(arguments.resume, ask=ask)
+    else:
+        how = RunOptions(arguments.files, Plan if arguments.only_plan else None, arguments.after, ask=ask)
+        events = agent.stream(arguments.task or "", how, tree=arguments.tree, plan=arguments.plan)
+    return asyncio.run(carry_out(agent, events, view, phases, finished))
+
+
+def set_up(arguments: RunArguments, phases: Phases) -> Agent:
+    """The agent that the command line asks for, once all is there that it needs."""
     check_text("the task", arguments.task or "")
     if arguments.out:
         check_out(arguments.out)
     approval = Approval.load(arguments.rules) if arguments.rules else default_rules()
     packages, image = arguments.packages, arguments.image
     sandbox = DockerSandbox(arguments.limits, network=arguments.network, packages=packages, image=image)
-    files = checked_files(arguments.files, sandbox.limits.upload)
+    checked_files(arguments.files, sandbox.limits.upload)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-    phases = Phases(terminal(stderr=True))
     prepare_run(phases, arguments.model, server=arguments.base_url is None, packages=packages, image=image)
-    engine = VLLM(arguments.base_url, arguments.model) if arguments.base_url else VLLM()
-    view = make_view(as_json=arguments.json_lines, show_thinking=arguments.show_thinking)
-    agent = Agent(
-        engine=engine,
+    return Agent(
+        engine=VLLM(arguments.base_url, arguments.model) if arguments.base_url else VLLM(),
+        builtin=LOOKING if arguments.only_plan else BUILTIN,
+        strategy=Planning() if arguments.only_plan else None,
         sandbox=sandbox,
         think=arguments.think,
         budget=arguments.budget,
         instructions=arguments.instructions,
         out=arguments.out,
         approval=approval,
-        ask=Asker(terminal(), view.paused) if isinstance(view, RunView) and attended() else None,
     )
-    if arguments.resume:
-        events = agent.resume_stream(arguments.resume)
-    else:
-        events = agent.stream(arguments.task or "", files=files, after=arguments.after, tree=arguments.tree)
-    return asyncio.run(carry_out(agent, events, view, phases, finished))
 
 
 def default_rules() -> Approval:
@@ -128,10 +139,7 @@ async def carry_out(
     status = STATUS[Exit.FAILED]
     _cancel_on_signals()
     try:
-        with phases.phase("Server check", "thinking and fast turns must both work on it") as on_progress:
-            on_progress("trying both modes, once after each start of the server", None)
-            await agent.engine.connect()
-            on_progress(f"{agent.engine.model}, profile {agent.engine.profile.name}", None)
+        await check_server(agent, phases)
         begun = time.monotonic()
         with view:
             async with aclosing(events):
@@ -149,6 +157,14 @@ async def carry_out(
     finally:
         await agent.aclose()
     return status
+
+
+async def check_server(agent: Agent, phases: Phases) -> None:
+    """Reach the model's server, and see that it does what is needed of it."""
+    with phases.phase("Server check", "thinking and fast turns must both work on it") as on_progress:
+        on_progress("trying both modes, once after each start of the server", None)
+        await agent.engine.connect()
+        on_progress(f"{agent.engine.model}, profile {agent.engine.profile.name}", None)
 
 
 def _cancel_on_signals() -> None:

@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.given import checked_files
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare_sandbox
 from fastslow.agent.surfaces.cli.signals import run_until_signal
 from fastslow.agent.surfaces.cli.text import clean, one_line, terminal
-from fastslow.agent.workspace import checked_files
 from fastslow.sandbox import DockerSandbox, Execution, Limits, Network, PostureCheck, docker_client, image_manifest
 from fastslow.sandbox import probe as probed
 

@@ -1,7 +1,8 @@
-"""What the commands that do a job exit with: one table for all of them."""
+"""What the commands that do a job exit with, one table for all of them, and what they say of an error."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 
 from fastslow.agent.errors import EngineError
@@ -26,3 +27,11 @@ def status_of(error: Exception) -> int:
     if isinstance(error, EngineError):
         return STATUS[Exit.SERVER]
     return STATUS[Exit.SANDBOX] if isinstance(error, SandboxError) else FAILED
+
+
+def sentence(error: Exception) -> str:
+    """What happened and what to do, for a person."""
+    if isinstance(error, OSError) and error.strerror:
+        what = f"{error.strerror}: {error.filename!r}" if error.filename else error.strerror
+        return f"{what}; free some space and run it again" if error.errno == errno.ENOSPC else what
+    return str(error) or type(error).__name__

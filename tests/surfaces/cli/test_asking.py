@@ -133,7 +133,7 @@ def test_stop_ends_the_run_and_says_how_it_goes_on(terminal: Terminal) -> None:
     terminal.wait_for("resume later")
     terminal.type("s")
     terminal.wait_for("fastslow resume 2")
-    assert terminal.end() == 1
+    assert terminal.end() == 4
     assert "stopped at a question about deploy" in terminal.shown
 
 

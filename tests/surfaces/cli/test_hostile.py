@@ -151,6 +151,7 @@ def test_nothing_is_printed_past_it() -> None:
         "f\"fastslow {version('fastslow')}\"",
         "Cancelling; press",
         "flush",
+        "json.dumps",
     )
     folder = Path(str(cli.__file__)).parent
     strange = []
@@ -163,6 +164,7 @@ def test_nothing_is_printed_past_it() -> None:
                 if called == "Console" or (prints and not any(word in whole for word in allowed)):
                     strange.append(f"{path.name}: {whole[:90]}")
     assert sorted(strange) == [
+        "code.py: typer.confirm('May the model be told?', default=False, err=True)",
         "prepare.py: typer.confirm(question, default=False, err=True)",  # cleaned where it is made
         "prepare.py: typer.confirm(question, default=True, err=True)",  # of constant words
         "remove.py: typer.confirm(f'Remove {_count(len(gone))} for good?', err=True)",

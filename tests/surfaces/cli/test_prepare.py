@@ -55,6 +55,6 @@ def test_a_signal_ends_all_that_was_started(silent_index: dict[str, str], number
 
 def test_nothing_is_begun_where_docker_cannot_be(nowhere: dict[str, str]) -> None:
     done = fastslow("setup", env=nowhere)
-    assert "DOCKER_HOST='tcp://127.0.0.1:1'" in one_sentence(done)
+    assert "DOCKER_HOST='tcp://127.0.0.1:1'" in one_sentence(done, 6)
     assert len(done.stderr.splitlines()) == 1
     assert not Path(nowhere["FASTSLOW_HOME"], "data").exists()

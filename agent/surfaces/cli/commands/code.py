@@ -35,6 +35,37 @@ PATHS = Annotated[
     typer.Argument(metavar="[PATH]...", help="Files or folders of the change only.", show_default=False),
 ]
 
+TEST = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND",
+        help='The command that proves the work, as "pytest -q"; by default the usual one, "" for none.',
+        show_default=False,
+    ),
+]
+PROTECT = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        help="Files that are put back as they were while the test runs; by default the tests that are there. Give "
+        'the option again for more, "" for none.',
+        show_default=False,
+    ),
+]
+PACKAGES = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME[==V]",
+        help="A Python package that the project needs, in an image of its own; give the option again for more, or "
+        "several in quotes.",
+        show_default=False,
+    ),
+]
+IMAGE = Annotated[
+    str | None,
+    typer.Option(metavar="IMAGE", help="Run in this image; it must have python3 >= 3.11 and bash.", show_default=False),
+]
+
 
 @app.command()
 def code(
@@ -42,41 +73,16 @@ def code(
     folder: Annotated[
         Path, typer.Option("--dir", "-d", metavar="DIR", help="The project.", file_okay=False, show_default=False)
     ] = Path(),
-    test: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COMMAND",
-            help='The command that proves the work, as "pytest -q"; by default the usual one, "" for none.',
-            show_default=False,
-        ),
-    ] = None,
-    protect: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="GLOB",
-            help="Files that are put back as they were while the test runs; by default the tests that are there. Give "
-            'the option again for more, "" for none.',
-            show_default=False,
-        ),
-    ] = None,
+    test: TEST = None,
+    protect: PROTECT = None,
     apply: Annotated[
         bool, typer.Option("--apply", help="Apply the change where the test is green, or there is none.")
     ] = False,
-    packages: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[==V]",
-            help="A Python package that the project needs, in an image of its own; give the option again for more, or "
-            "several in quotes.",
-            show_default=False,
-        ),
-    ] = None,
-    image: Annotated[
-        str | None,
-        typer.Option(
-            metavar="IMAGE", help="Run in this image; it must have python3 >= 3.11 and bash.", show_default=False
-        ),
-    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Plan first, changing nothing; you may edit the plan before it is done.")
+    ] = False,
+    packages: PACKAGES = None,
+    image: IMAGE = None,
     file: FILES = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Tell the model what the project tells agents (AGENTS.md, skills), unasked.")
@@ -97,7 +103,7 @@ def code(
     show_thinking: SHOW_THINKING = False,
     debug: DEBUG = False,
 ) -> None:
-    """Change a project: a copy of it goes into the sandbox, and a tested change comes out.
+    """Change a project: a copy in, a tested change out.
 
     Nothing of yours changes before `fastslow apply`. What Git tracks or would track goes in, or without Git all but the
     usual build folders.
@@ -131,7 +137,7 @@ def code(
         packages=tuple(name for text in packages or () for name in text.split()),
         image=image,
     )
-    raise typer.Exit(command.code(arguments, apply=apply))
+    raise typer.Exit(command.code(arguments, apply=apply, plan_first=plan))
 
 
 @app.command()

@@ -40,7 +40,7 @@ def run(
         str | None,
         typer.Option(
             metavar="RUN",
-            help="An answered run that the task follows, with its files and variables; `last` is the last one.",
+            help="A run that ended, which the task follows, with its files and variables; `last` is the last one.",
             show_default=False,
         ),
     ] = None,

@@ -34,6 +34,15 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    edit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOW",
+            help="How files are changed: replace (parts of them) or whole; give the option again to compare both. By "
+            "default as the model's profile has it.",
+            show_default=False,
+        ),
+    ] = None,
     n: Annotated[
         int | None,
         typer.Option(
@@ -64,7 +73,7 @@ def evaluate(
     arguments = command.EvalArguments(
         suite, n, seed, repeat, at_once, out, model, base_url, json_output, budget, folder
     )
-    raise typer.Exit(command.compare(arguments, policy or ["auto"]))
+    raise typer.Exit(command.compare(arguments, policy or ["auto"], edit or []))
 
 
 @app.command()
