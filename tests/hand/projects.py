@@ -222,3 +222,43 @@ def test_a_book_that_was_added_is_listed(tmp_path, capsys):
     assert capsys.readouterr().out == "Dune, Herbert (1965)\\n"
 """,
 }
+
+# With a copy of the Pygments that is installed: the tests that it comes without, in its own manner.
+PYGMENTS = {
+    "tests/test_mapping.py": """import importlib
+
+import pytest
+
+from pygments.lexer import Lexer
+from pygments.lexers import LEXERS, find_lexer_class_for_filename, get_lexer_by_name
+
+MODULES = sorted({entry[0] for entry in LEXERS.values()})
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_each_lexer_of_a_module_is_in_the_mapping(name):
+    module = importlib.import_module(name)
+    public = [getattr(module, each) for each in module.__all__]
+    for lexer in public:
+        if isinstance(lexer, type) and issubclass(lexer, Lexer) and lexer.name:
+            known = LEXERS[lexer.__name__]
+            assert known == (name, lexer.name, tuple(lexer.aliases), tuple(lexer.filenames), tuple(lexer.mimetypes))
+
+
+def test_a_lexer_by_its_alias():
+    assert get_lexer_by_name("ini").name == "INI"
+
+
+def test_a_lexer_by_the_name_of_a_file():
+    assert find_lexer_class_for_filename("setup.cfg").name == "INI"
+""",
+    "tests/test_properties.py": """from pygments.lexers import PropertiesLexer
+from pygments.token import Token
+
+
+def test_a_key_and_its_value():
+    tokens = list(PropertiesLexer().get_tokens("key=value"))
+    assert tokens[0] == (Token.Name.Attribute, "key")
+    assert (Token.Operator, "=") in tokens
+""",
+}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pygments
 import pytest
 
 from fastslow import Agent, CallFinished, DockerSandbox, Event, Journal, Limits, RunFinished, TurnStarted
 from fastslow.agent.engine.client import VLLM
+from fastslow.agent.errors import Conflicted
 from fastslow.agent.events import CheckFinished, Result
 from fastslow.agent.tree.tree import Tree
 from tests.engine.fake_server import FakeServer, serving
-from tests.hand.projects import PARCELS, SHELF
+from tests.hand.projects import PARCELS, PYGMENTS, SHELF
 from tests.hand.test_hand import HERE, MODELS, answer
 
 pytestmark = pytest.mark.docker
@@ -122,3 +125,66 @@ async def test_a_feature_with_tests_and_a_follow_up(project: Path) -> None:
     assert "def lend" in contents(project)["shelf/store.py"]
     further.changes.undo()
     assert contents(project) == SHELF
+
+
+async def test_a_change_in_a_copy_of_an_installed_library(project: Path) -> None:
+    shutil.copytree(
+        Path(pygments.__file__).parent, project / "pygments", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+    )
+    laid_out(project, PYGMENTS)
+    before = contents(project)
+    assert len(before) > 300
+    played = Played("library", project, QWEN)
+    events, result = await played.run()
+    assert (result.exit, verdicts(events)) == ("answered", ["green", "green"])
+    assert set(statuses(events)) == {"ok"}
+    assert changed(result) == {
+        "pygments/lexers/_mapping.py": "modified",
+        "pygments/lexers/configs.py": "modified",
+        "tests/test_dotenv.py": "added",
+    }
+    assert len(played.chats[0]["messages"][-1]["content"]) < 3000  # an outline, not 345 names
+    assert "pygments/lexers/ (" in played.chats[0]["messages"][-1]["content"]
+    assert contents(project) == before
+    result.changes.apply()
+    after = contents(project)
+    assert {path for path in after if after[path] != before.get(path)} == set(changed(result))
+    result.changes.undo()
+    assert contents(project) == before
+
+
+async def test_refused_edits_and_changes_of_the_users_own(project: Path) -> None:
+    laid_out(project, PARCELS)
+    events, result = await Played("refused", project, QWEN).run()
+    assert (result.exit, verdicts(events)) == ("answered", ["green", "green"])
+    assert statuses(events) == ["error", "error", "ok", "ok", "ok"]
+    refused = [event.content for event in events if isinstance(event, CallFinished)][:2]
+    assert "old_text of edit 1 is not in the file" in refused[0]
+    assert "README.md was not written: it exists, and was not read" in refused[1]
+    assert changed(result) == {"README.md": "modified", "parcels/zones.py": "modified"}
+
+    zones, readme = project / "parcels/zones.py", project / "README.md"
+    zones.write_text(zones.read_text("utf-8").replace('"FR": 2,', '"FR": 2, "BE": 2,'), "utf-8")
+    mine = contents(project)
+    plan = result.changes.apply(dry_run=True)
+    assert [(conflict.path, conflict.reason) for conflict in plan.conflicts] == [
+        ("parcels/zones.py", "both changed the same lines")
+    ]
+    with pytest.raises(Conflicted, match=r"parcels/zones\.py: both changed the same lines"):
+        result.changes.apply()
+    assert contents(project) == mine
+    result.changes.apply(["README.md"])
+    assert {path for path, text in contents(project).items() if text != mine[path]} == {"README.md"}
+
+    applied = readme.read_text("utf-8")
+    readme.write_text("Mine.\n\n" + applied, "utf-8")
+    result.changes.undo()
+    assert readme.read_text("utf-8") == "Mine.\n\n" + PARCELS["README.md"]  # what the user wrote since then stays
+
+    zones.write_text(PARCELS["parcels/zones.py"], "utf-8")
+    result.changes.apply()
+    readme.write_text(readme.read_text("utf-8").replace("It ends with", "It stops with"), "utf-8")
+    mine = contents(project)
+    with pytest.raises(Conflicted, match=r"README\.md: both changed the same lines"):
+        result.changes.undo()
+    assert contents(project) == mine
