@@ -35,9 +35,14 @@ def let_pip_install():
     os.environ["PATH"] = f"{os.environ['PATH']}:{PACKAGES}/bin"
 
 
+def import_nothing_of_the_works():
+    """In the guest itself, which the image's `.pth` would let import what lies there."""
+    sys.path[:] = [path for path in sys.path if path != WORK]
+
+
 def import_installed():
     major, minor = sys.version_info[:2]
-    sys.path.insert(1, f"{PACKAGES}/lib/python{major}.{minor}/site-packages")
+    sys.path[1:1] = [f"{WORK}/src", f"{PACKAGES}/lib/python{major}.{minor}/site-packages"]
 
 
 def pip(line):

@@ -479,6 +479,7 @@ def main(reader, writer, config):
     """Serve the host on these descriptors until it goes."""
     processes.set_dumpable(0)
     sys.dont_write_bytecode = True
+    notebook.import_nothing_of_the_works()
     notebook.let_pip_install()
     if config["proxy"]:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):

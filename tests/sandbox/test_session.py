@@ -415,3 +415,19 @@ async def test_too_large_a_result_is_refused(session: DockerSession) -> None:
     await session.offer([ADD])
     done = await session.run("import tools\ntools.add(a=1, b=1)", on_call=large)
     assert "bytes of JSON" in done.error
+
+
+@pytest.mark.parametrize("folder", ["", "src/"])
+async def test_a_package_of_the_work_is_imported_from_anywhere(session: DockerSession, folder: str) -> None:
+    """As at home, where its developer has run `pip install -e .`: before a package of ours of the same name."""
+    await session.put(f"{folder}pandas/__init__.py", b"mine = True\n")
+    elsewhere = await session.shell("cd /tmp && python3 -c 'import pandas; print(pandas.mine)'")
+    assert (elsewhere.stdout, elsewhere.stderr) == ("True\n", "")
+    tested = "tests/test_mine.py"
+    await session.put(tested, b"import pandas\n\n\ndef test_mine():\n    assert pandas.mine\n")
+    assert (await session.shell(f"pytest -q {tested}")).exit_code == 0
+
+
+async def test_a_package_in_src_is_imported_by_code(session: DockerSession) -> None:
+    await session.put("src/mine.py", b"number = 7\n")
+    assert (await session.run("import mine\nmine.number")).value == "7"

@@ -20,6 +20,7 @@ from importlib.metadata import distributions
 from importlib.util import cache_from_source, find_spec
 
 PACKAGES = "/opt/packages"
+PROJECT = ("/work/src", "/work")  # imported from anywhere, as if `pip install -e` had been run, and before our packages
 MATPLOTLIB = "/opt/matplotlib"
 COMMANDS = "/usr/local/bin"
 EPOCH = 1_672_531_200  # 2023-01-01 UTC, as sandbox/steps.py
@@ -138,7 +139,7 @@ def fixed_times(since):
 def main():
     started = int(time.time())
     with open(os.path.join(site.getsitepackages()[0], "fastslow.pth"), "w") as file:
-        file.write(PACKAGES + "\n")
+        file.write("\n".join([*PROJECT, PACKAGES, ""]))
     sys.path.append(PACKAGES)
     add_commands()
     add_words()
