@@ -25,7 +25,8 @@ class RunStarted:
     agent, as JSON can hold them: what it takes to make another one like it. after: the run that it follows, if any.
     history: what was said before, where somebody else holds the conversation; each with its `role`. output: JSON schema
     of the answer that is asked for. key: that of its options. parent: the run in whose call it is carried out. tree:
-    the folder that it works on a copy of, and the command that proves the work. outline: what the model was told of it."""
+    the folder that it works on a copy of, and the command that proves the work. outline: what the
+    model was told of it."""
 
     run: str
     task: str
