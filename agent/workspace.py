@@ -92,6 +92,9 @@ class TreeSource(Protocol):
     def files(self) -> Iterator[TreeFile]:
         """All of its files. Runs in a thread."""
 
+    def keep(self) -> None:
+        """Write them down, where the workspace has most of them already. Runs in a thread."""
+
     def base(self) -> dict[str, Kept]:
         """What they are, once all were taken."""
 
@@ -237,7 +240,7 @@ class Workspace:
         session = await self.session()
         try:
             if self.tree:
-                await asyncio.to_thread(deque, self.tree.files(), 0)  # which writes them down
+                await asyncio.to_thread(self.tree.keep)
                 self._before = self.tree.base()
             await self._put_files(session)
             self._restored = restored = self._history(warm=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
@@ -15,6 +17,7 @@ from fastslow.agent.tree.select import Entry, Selection
 from fastslow.sandbox import TreeFile
 
 LINK = "120000"
+TICK = 100_000_000  # nanoseconds within which two changes of a file may have the same time
 AT_ONCE = 4 << 20  # bytes in one transaction
 _INSERT = "INSERT OR REPLACE INTO files VALUES (?, 0, ?, ?, ?)"
 _COMPLETE = "INSERT OR REPLACE INTO files VALUES (?, 0, '', NULL, ?)"
@@ -56,7 +59,17 @@ class KeptTree:
             if self._selection is None:
                 yield from self._from_journal(journal)
             else:
-                yield from self._from_disk(journal, self._selection)
+                yield from self._from_disk(journal, self._selection, {})
+                self._selection = None
+        finally:
+            journal.close()
+
+    def keep(self) -> None:
+        """Write all files down. What this process has read before, and is as it was then, is not read again."""
+        journal = Journal(self._journal.path)
+        try:
+            if self._selection:
+                deque(self._from_disk(journal, self._selection, self._journal.read_before), 0)
                 self._selection = None
         finally:
             journal.close()
@@ -112,13 +125,20 @@ class KeptTree:
             if content is not None:
                 yield TreeFile(path, content, kept.mode)
 
-    def _from_disk(self, journal: Journal, selection: Selection) -> Iterator[TreeFile]:
-        """Each file as it is written down: what others do to it meanwhile changes nothing."""
+    def _from_disk(
+        self, journal: Journal, selection: Selection, read_before: Mapping[tuple[int, ...], str]
+    ) -> Iterator[TreeFile]:
+        """Each file as it is written down: what others do to it meanwhile changes nothing. Those that were read
+        before are not given."""
         known = {digest for [digest] in journal.rows("SELECT digest FROM contents WHERE part = 0")}
         waiting: list[tuple[Entry, str, bytes]] = []
         size = 0
         with Reader(selection.root) as reader:
             for entry in selection.files:
+                before = read_before.get((entry.size, *entry.stamp))
+                if before in known:
+                    waiting.append((entry, before, b""))
+                    continue
                 content = None
                 with suppress(OSError):
                     content = reader.read(entry)
@@ -126,6 +146,8 @@ class KeptTree:
                     self.unread.append(entry.path)
                     continue
                 digest = sha256(content).hexdigest()
+                if time.time_ns() - max(entry.stamp[2:]) > TICK:
+                    self._journal.read_before[entry.size, *entry.stamp] = digest
                 waiting.append((entry, digest, b"" if digest in known else content))
                 size += 0 if digest in known else len(content)
                 if size >= AT_ONCE:

@@ -135,7 +135,7 @@ def leave(chat: Terminal) -> str:
     """The rest of what is shown, and the run that one may go on with."""
     chat.type(CTRL_D)
     assert chat.end() == 0, chat.shown
-    found = re.search(r"fastslow chat --after (\S+)", chat.shown)
+    found = re.search(r"fastslow chat --after ([\w-]+)", chat.shown)
     return found[1] if found else ""
 
 
@@ -226,8 +226,6 @@ def test_a_diff_is_shown_cleaned_and_outlives_a_task_that_only_answers(chat: Ter
     chat.wait_for("two = 2", 2)
     chat.type("/files\r")
     chat.wait_for("modified +source/calculator.py", 3)
-    chat.type("/diff elsewhere\r")
-    chat.wait_for("no changes")
     run = leave(chat)
     assert "\x1b[2J+" not in chat.shown
     assert f"fastslow apply {run}" in chat.shown
@@ -255,7 +253,7 @@ def test_a_conversation_is_gone_on_with(chat: Terminal, model: Model, tmp_path: 
     run = leave(chat)
     done = piped(model, "--after", run, typed="run: cat source/calculator.py\n/status\n")
     assert done.returncode == 0, done.stderr
-    assert last_asked(model) == "one = 1\ntwo = 2"
+    assert last_asked(model).startswith("one = 1\ntwo = 2\n")
     assert "limits of a task" in done.stdout
     history = next((tmp_path / "home").rglob("chat-history"))
     assert history.stat().st_mode & 0o777 == 0o600
