@@ -87,7 +87,10 @@ class Record(Protocol):
 
 
 class TreeSource(Protocol):
-    """The user's folder on its way into a workspace, the same each time that it is asked for."""
+    """The user's folder on its way into a workspace, the same each time that it is asked for. unread: paths of what
+    could not be read."""
+
+    unread: list[str]
 
     def files(self) -> Iterator[TreeFile]:
         """All of its files. Runs in a thread."""
@@ -282,6 +285,8 @@ class Workspace:
         except (OSError, ValueError) as error:
             raise SandboxError(f"the folder does not go into the sandbox: {error}") from error
         self._before = tree.base()
+        if tree.unread:
+            self._notes.append(f"could not be read, and so did not go in: {some(tree.unread)}")
         await session.shell(BASELINE)
 
     async def _restore(self, session: Session, restored: Restored) -> None:

@@ -136,7 +136,7 @@ class KeptTree:
         with Reader(selection.root) as reader:
             for entry in selection.files:
                 before = read_before.get((entry.size, *entry.stamp))
-                if before in known:
+                if before and before in known:
                     waiting.append((entry, before, b""))
                     continue
                 content = None
