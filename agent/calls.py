@@ -40,6 +40,26 @@ Say: TypeAlias = Callable[[Event | Stopped | AgentError], None]
 """Takes what a running call says, and what ends the run in its midst."""
 
 
+def needs(toolbox: Toolbox, calls: Sequence[ToolCall]) -> dict[int, list[int]]:
+    """For which of the earlier calls of a turn each one waits. What changes the sandbox keeps its place among all that
+    is done there: a second edit of a file stands on the first, and the test behind an edit is to see it."""
+    waits: dict[int, list[int]] = {}
+    inside: list[int] = []
+    changing: list[int] = []
+    for number, call in enumerate(calls):
+        tool = toolbox.get(call.name) if call.name in toolbox else None
+        if tool is None or tool.place != "sandbox":
+            waits[number] = []
+        elif tool.effect == "read":
+            waits[number] = list(changing)
+            inside.append(number)
+        else:
+            waits[number] = list(inside)
+            inside.append(number)
+            changing.append(number)
+    return waits
+
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """Carries out the calls of one branch. ledger: of the branch.

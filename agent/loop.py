@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fastslow.agent.budget import Ledger
-from fastslow.agent.calls import Calls, Items
+from fastslow.agent.calls import Calls, Items, needs
 from fastslow.agent.compaction import ShorterHistory, stream_fitting
 from fastslow.agent.engine.types import Delta, Reply, Request
 from fastslow.agent.errors import GaveUp
@@ -178,14 +178,15 @@ class Branch:
     # --- a turn with calls -------------------------------------------------------------------
 
     async def _act(self) -> AsyncGenerator[Event, None]:
-        """Carry out the reply's calls side by side, and append their results in the order of the calls. A plan stands
-        alone, since its steps branch off right behind it."""
+        """Carry out the reply's calls, side by side where the order does not matter, and append their results in the
+        order of the calls. A plan stands alone, since its steps branch off right behind it."""
         reply, calls = self.reply, self.reply.calls
         calls = tuple([call for call in calls if call.name == PLAN.name][:1]) or calls
         history = self.state.transcript.append(Assistant(reply.content, calls, reply.reasoning))
         self.state = replace(self.state, transcript=history)
         finished: dict[str, CallFinished] = {}
-        async with aclosing(run_ready(dict.fromkeys(range(len(calls)), ()), lambda n: self._call(calls[n]))) as events:
+        order = needs(self.run.toolbox, calls) if calls[1:] else {0: []}
+        async with aclosing(run_ready(order, lambda number: self._call(calls[number]))) as events:
             async for event in events:
                 if isinstance(event, CallFinished) and event.branch == self.name and not event.parent:
                     finished[event.call_id] = event

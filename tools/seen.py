@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,11 +26,13 @@ class Reading:
 @dataclass(slots=True)
 class Seen:
     """By path: the digest of a file as the tools last read or wrote it, the lines that were read of it last, and how
-    many edits of it have failed since one was made."""
+    many edits of it have failed since one was made. changing: held from the look at a file until it is written, since
+    the steps of a plan may work side by side."""
 
     digests: dict[str, str] = field(default_factory=dict)
     readings: dict[str, Reading] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def read(self, path: str, digest: str, first: int, last: int) -> Reading:
         """Note lines that were read."""

@@ -13,7 +13,7 @@ from fastslow.agent.engine.scripted import SCRIPTED
 from fastslow.agent.events import CallFinished
 from fastslow.agent.transcript import Assistant
 from fastslow.tools.builtin import BUILTIN
-from tests.agent.helpers import calls, says
+from tests.agent.helpers import calls, plan, says
 
 WHOLE = replace(SCRIPTED, name="whole", edit="whole")
 
@@ -91,3 +91,28 @@ async def test_a_run_that_goes_on_knows_what_it_has_read(notes: Path, tmp_path: 
     refused = [event.content for event in result.events if isinstance(event, CallFinished) and not event.ok]
     assert len(refused) == 1
     assert refused[0].startswith("other.txt was not written")
+
+
+EDITS = [
+    ("edit_file", {"path": "notes.txt", "edits": [{"old_text": old, "new_text": new}]})
+    for old, new in (("one", "1"), ("two", "2"))
+]
+LOOK = ("read_file", {"path": "notes.txt", "start_line": None, "lines": None})
+
+
+def last_said(result: Result) -> str:
+    return [event.content for event in result.events if isinstance(event, CallFinished)][-1]
+
+
+async def test_edits_of_one_turn_stand_on_each_other_and_what_comes_behind_them_sees_them(notes: Path) -> None:
+    model = ScriptedModel([calls(*EDITS, LOOK), says("done")])
+    result = await Agent(engine=model, sandbox=DummySandbox(), journal=None).run("the task", files=[notes])
+    assert ends(result) == [("edit_file", "ok"), ("edit_file", "ok"), ("read_file", "ok")]
+    assert last_said(result) == "1\t1\n2\t2"
+
+
+async def test_steps_side_by_side_do_not_undo_each_others_edits(notes: Path) -> None:
+    steps = plan({"do": "Change a line.", "after": []}, {"do": "Change another.", "after": []})
+    script = [steps, *map(calls, EDITS), says("changed"), says("changed"), calls(LOOK), says("done")]
+    agent = Agent(engine=ScriptedModel(script), sandbox=DummySandbox(), journal=None)
+    assert last_said(await agent.run("the task", files=[notes])) == "1\t1\n2\t2"

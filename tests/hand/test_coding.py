@@ -114,6 +114,9 @@ async def test_a_feature_with_tests_and_a_follow_up(project: Path) -> None:
     assert thoughts(events) == [True] + [False] * 7
     feature = ["shelf/book.py", "shelf/cli.py", "shelf/store.py", "tests/test_cli.py", "tests/test_store.py"]
     assert sorted(changed(result)) == feature
+    [tested] = [event.content for event in events if isinstance(event, CallFinished) and event.name == "shell"]
+    assert "5 passed" in tested  # it waits for the edits before it in the same turn
+    assert "tests/test_cli.py" not in tested  # which it did not write
     assert contents(project) == SHELF
     events, further = await played.run(1)
     assert (further.exit, verdicts(events)) == ("answered", ["green", "green"])

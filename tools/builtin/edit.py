@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fastslow.sandbox.sandbox import Session
 from fastslow.tools.builtin.edits import Edit, Edited, EditError, edited
 from fastslow.tools.builtin.files import FAILURES, content, name_of, no_text, put
 from fastslow.tools.builtin.nearest import around
@@ -33,6 +34,14 @@ async def edit_file(path: str, edits: Annotated[list[Edit], Field(min_length=1)]
         edits: The changes. If one of them cannot be made, none is.
     """
     session, name = await caller.get().open_session(), name_of(path)
+    async with caller.get().seen.changing:
+        return await _edit(session, name, edits)
+
+
+edit_file = replace(edit_file, rewrite=with_edits)
+
+
+async def _edit(session: Session, name: str, edits: list[Edit]) -> Outcome:
     before = await content(session, name)
     if len(before) > LARGEST:
         raise ToolError(f"{name} has {len(before):,} bytes, and edit_file takes {LARGEST:,}. Change it with code.")
@@ -54,9 +63,6 @@ async def edit_file(path: str, edits: Annotated[list[Edit], Field(min_length=1)]
         ) from error
     _, wrong = await put(session, name, before, data)
     return Outcome(_changed(name, done) + wrong, written=(name,))
-
-
-edit_file = replace(edit_file, rewrite=with_edits)
 
 
 def _failed(name: str, count: int, error: EditError) -> str:

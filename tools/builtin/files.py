@@ -48,7 +48,8 @@ async def write_file(path: str, content: str) -> Outcome:
         path: The file's path in the working folder.
         content: The whole new content.
     """
-    return await _written(path, content, guarded=True)
+    async with caller.get().seen.changing:
+        return await _written(path, content, guarded=True)
 
 
 async def _write_whole(path: str, content: str) -> Outcome:
