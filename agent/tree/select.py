@@ -30,8 +30,8 @@ _NO_SECRET = re.compile(r"\.env\.(example|sample|template|dist)")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """path: relative, POSIX. mode: 100644, 100755, or 120000 for a link, as Git writes them. stamp: what differs once the
-    content does: device, inode, nanoseconds of the last change of the content and of the last one at all."""
+    """path: relative, POSIX. mode: 100644, 100755, or 120000 for a link, as Git writes them. stamp: what differs once
+    the content does: device, inode, nanoseconds of the last change of the content and of the last one at all."""
 
     path: str
     mode: Mode
