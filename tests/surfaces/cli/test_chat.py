@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from fastslow.agent.surfaces.cli import changes
 from tests.engine.fake_server import CHAT, Answer, FakeServer, Seen, call, delta, serving, usage
 from tests.surfaces.cli.test_asking import Terminal
 
@@ -278,3 +279,22 @@ def test_a_file_is_brought_with_the_next_task(model: Model, project: Path, tmp_p
     assert "remember the milk" in [m["content"] for m in model.chats[1]["messages"]]
     assert "given" in done.stdout
     assert last_asked(model).startswith("hello")
+
+
+@pytest.mark.skipif(not hasattr(changes, "apply"), reason="nothing is applied yet")
+def test_changes_are_applied_and_taken_back(chat: Terminal, project: Path) -> None:
+    file = project / "source" / "calculator.py"
+    chat.type("/apply\r")
+    chat.wait_for("no task yet")
+    chat.type("run: echo 'two = 2' >> source/calculator.py\r")
+    chat.wait_for("It is done")
+    chat.type("/apply source\r")
+    chat.wait_for("1 file written")
+    assert file.read_text() == "one = 1\ntwo = 2\n"
+    chat.type("/undo\r")
+    chat.wait_for("1 file taken back")
+    assert file.read_text() == "one = 1\n"
+    chat.type("/apply\r")
+    chat.wait_for("1 file written", 2)
+    run = leave(chat)
+    assert f"fastslow apply {run}" not in chat.shown.partition("Go on with it")[2]
