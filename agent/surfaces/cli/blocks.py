@@ -6,7 +6,7 @@ Everything that a model, a tool or a file wrote passes through `clean` and becom
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,12 @@ from fastslow.sandbox import Egress
 from fastslow.tools.fenced import first_block
 
 FOLDED_THOUGHTS = 3  # lines of thinking that stay when it is folded
-FOLDED_OUTPUT = 20  # lines of a tool's output
+FOLDED_OUTPUT = 20  # lines of a tool's output, and of what an edit takes away or brings
+SHOWN_EDITS = 10
 LISTED_CHANGES = 40
 NARROW = 52  # columns below which the table leaves one out
 LONGEST_ARGUMENTS = 300  # characters, also of a tool's name
-_LEXERS = {"code": "python", "command": "bash"}
+_LEXERS = {"code": "python", "command": "bash", "content": "python"}
 
 
 def mode_badge(mode: Mode) -> Text:
@@ -74,9 +75,11 @@ def visible_text(reply: Reply) -> str:
 
 
 def code_of(arguments: Mapping[str, Any]) -> Text | None:
-    """Code or a shell command of a call, highlighted; None when the call has none."""
+    """Code or a shell command of a call, or what it writes, highlighted; None when the call has none."""
     from rich.syntax import Syntax
 
+    if isinstance(edits := arguments.get("edits"), list):
+        return Text("\n").join([line for edit in edits[:SHOWN_EDITS] for line in _edit_lines(edit)])
     for name, lexer in _LEXERS.items():
         if isinstance(code := arguments.get(name), str):
             highlighted = Syntax("", lexer, theme="ansi_dark").highlight(clean(code).strip("\n"))
@@ -85,9 +88,16 @@ def code_of(arguments: Mapping[str, Any]) -> Text | None:
     return None
 
 
+def _edit_lines(edit: Any) -> Iterator[Text]:
+    if isinstance(edit, dict):
+        for name, sign, style in (("old_text", "-", "red"), ("new_text", "+", "green")):
+            for line in clean(str(edit.get(name, ""))).splitlines()[:FOLDED_OUTPUT]:
+                yield Text(f"{sign} {line}", style)
+
+
 def call_heading(call: ToolCall, arguments: Mapping[str, Any]) -> Text:
     """The tool's name with its arguments; code is shown below and not here."""
-    shown = {name: value for name, value in arguments.items() if name not in _LEXERS}
+    shown = {name: value for name, value in arguments.items() if name not in (*_LEXERS, "edits")}
     text = Text(_cut(one_line(call.name)), "bold cyan")
     if shown:
         text.append(f" {_cut(one_line(json.dumps(shown, ensure_ascii=False, default=str)))}", "cyan")
