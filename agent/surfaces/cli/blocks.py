@@ -73,9 +73,11 @@ def visible_text(reply: Reply) -> str:
 
 
 def code_of(arguments: Mapping[str, Any]) -> Text | None:
-    """Code or a shell command of a call, highlighted; None when the call has none."""
+    """Code or a shell command of a call, highlighted, or its edits of a file; None when the call has none."""
     from rich.syntax import Syntax
 
+    if _has_edits(arguments):
+        return Text("\n").join([_edit_lines(edit["old_text"], edit["new_text"]) for edit in arguments["edits"]])
     for name, lexer in _LEXERS.items():
         if isinstance(code := arguments.get(name), str):
             highlighted = Syntax("", lexer, theme="ansi_dark").highlight(clean(code).strip("\n"))
@@ -84,9 +86,34 @@ def code_of(arguments: Mapping[str, Any]) -> Text | None:
     return None
 
 
+def _has_edits(arguments: Mapping[str, Any]) -> bool:
+    edits = arguments.get("edits")
+    return isinstance(edits, list) and all(
+        isinstance(edit, dict) and isinstance(edit.get("old_text"), str) and isinstance(edit.get("new_text"), str)
+        for edit in edits
+    )
+
+
+def _edit_lines(old: str, new: str) -> Text:
+    """What goes and what comes, without the lines at both ends that stay."""
+    gone, come = clean(old).splitlines(), clean(new).splitlines()
+    first = _alike(gone, come)
+    gone, come = gone[first:], come[first:]
+    last = _alike(gone[::-1], come[::-1])
+    removed = [Text(f"- {line}", "red") for line in gone[: len(gone) - last]]
+    added = [Text(f"+ {line}", "green") for line in come[: len(come) - last]]
+    return Text("\n").join([*removed, *added])
+
+
+def _alike(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many lines both begin with."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
 def call_heading(call: ToolCall, arguments: Mapping[str, Any]) -> Text:
     """The tool's name with its arguments; code is shown below and not here."""
-    shown = {name: value for name, value in arguments.items() if name not in _LEXERS}
+    below = {*_LEXERS, "edits"} if _has_edits(arguments) else _LEXERS.keys()
+    shown = {name: value for name, value in arguments.items() if name not in below}
     text = Text(_cut(one_line(call.name)), "bold cyan")
     if shown:
         text.append(f" {_cut(one_line(json.dumps(shown, ensure_ascii=False, default=str)))}", "cyan")
