@@ -1,4 +1,5 @@
 # make run     set everything up, then carry out the example (or TASK="…" FILES="a.csv b.csv")
+# make coding  set everything up, then let the model fix the bug in a copy of examples/coding_assistant
 # make test    set everything up, then run all tests
 # make test-fast  the tests that need neither Docker, nor a model server, nor a package index
 # make soak    the tests that take longer than all the others together (as root: some start Docker daemons)
@@ -14,7 +15,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run test test-fast soak fuzz eval-smoke bench bench-loop check clean setup
+.PHONY: run coding test test-fast soak fuzz eval-smoke bench bench-loop check clean setup
 
 EXAMPLE := examples/data_analysis
 
@@ -31,6 +32,12 @@ export FILES
 run: .venv/installed
 	@files=(); for file in $$FILES; do files+=(--file "$$file"); done; \
 	.venv/bin/fastslow run "$${files[@]}" -- "$$TASK"
+
+# The run works on a copy, and its change is applied to that one: this repository stays as it is.
+coding: .venv/installed
+	@copy=$$(mktemp -d); cp -r examples/coding_assistant "$$copy/project"; \
+	.venv/bin/fastslow code "Fix the failing test." --dir "$$copy/project" --test "python -m unittest -q" --apply; \
+	echo "The fixed project is in $$copy/project"
 
 # The tests start the server themselves; what takes long before that is done here, where its progress is seen.
 test: .venv/installed-dev

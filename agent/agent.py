@@ -43,7 +43,7 @@ from fastslow.agent.record.changed import changes_of
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.start import Start, begin, replayed, resumed, shorter
 from fastslow.agent.run import Run
-from fastslow.agent.strategy import STRATEGIES, State, Strategy
+from fastslow.agent.strategy import SHOWN, STRATEGIES, State, Strategy
 from fastslow.agent.texts import check_out, check_text, check_tool
 from fastslow.agent.toolsets import opened
 from fastslow.agent.transcript import System, ToolCall, Transcript, to_dict
@@ -360,7 +360,8 @@ class Agent:
         parent: Parent | None,
     ) -> Run:
         plan = begun.written.plan if begun.written else options.plan
-        strategy = self.strategy or STRATEGIES[engine.profile.strategy]
+        shown = begun.tree and begun.check and not (form or plan or self.tools.tools or self.toolsets) and begun.texts
+        strategy = self.strategy or (SHOWN if shown else STRATEGIES)[engine.profile.strategy]
         builtin = self._builtin[engine.profile.edit]
         alone = not (builtin or self.tools.tools or self.toolsets)  # a plan without tools has nothing to do
         offered = () if alone else strategy.tools(builtin)
@@ -451,7 +452,7 @@ class Agent:
         network = "" if allow else " without network"
         edit = run.engine.profile.edit
         parts = [fill(run.strategy.system(bool(self._builtin[edit])), packages=installed, network=network)]
-        if run.changed:
+        if run.changed and "read_file" in run.toolbox:
             parts.append(prompt("tree", edit=EDITING[edit]))
         if run.project and run.project.instructions.text:
             parts.append(run.project.instructions.text)

@@ -9,7 +9,7 @@ commonest way (https://www.anthropic.com/engineering/effective-context-engineeri
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +28,8 @@ ERROR_WINDOW = 10  # newest results among which those are looked for
 PLANS = 2  # newest plans that stay though they failed; those that succeeded all do
 STAND_IN = 600  # characters that stay of an old result
 CUTS = (3000, STAND_IN)  # characters that stay of what should stay whole, where else nothing fits
+FILE_TOOLS = {"read_file": False, "edit_file": True, "write_file": True}  # and whether they change one
+MAX_NAMED_FILES = 20  # of each kind, that a summary names
 MAX_NAMED_TOOLS = 5  # tools that a summary names; the other ones are counted together
 TRIES = 4  # times that a history is made shorter until the server counts few enough tokens
 BYTES_A_TOKEN = 4  # of English, where the server does not count
@@ -44,10 +46,12 @@ class ShorterHistory:
 
 @dataclass(frozen=True, slots=True)
 class Folded(ToolResult):
-    """A result that stands for earlier calls, its own among them. tally: how often each tool went well, and not."""
+    """A result that stands for earlier calls, its own among them. tally: how often each tool went well, and not. files:
+    those that were read or changed, the latest last, and whether they were changed."""
 
     tally: tuple[tuple[str, int, int], ...] = ()
     error: str = ""
+    files: tuple[tuple[str, bool], ...] = ()
 
 
 async def stream_fitting(engine: Engine, request: Request) -> AsyncGenerator[ShorterHistory | Delta | Reply, None]:
@@ -245,23 +249,49 @@ def _fold(kept: list[Message], old: Sequence[range], target: int) -> None:
 def _merged_turn(kept: Sequence[Message], old: Sequence[range]) -> tuple[Assistant, Folded]:
     """A turn that stands for several: it makes the shortest of their calls, or that of one that did so before."""
     tally: dict[str, tuple[int, int]] = {}
+    files: dict[str, bool] = {}
     error, folded = "", None
     for turn in old:
         for result in (kept[n] for n in turn):
             if isinstance(result, Folded):
                 folded, error = turn, result.error or error
                 tally |= {name: (ok, failed) for name, ok, failed in result.tally}
+                files |= dict(result.files)
             elif isinstance(result, ToolResult):
                 ok, failed = tally.get(result.name, (0, 0))
                 tally[result.name] = (ok + result.ok, failed + (not result.ok))
                 error = error if result.ok else "".join(result.content.strip().splitlines()[-1:])
+                if result.ok and (path := _path_of(kept[turn.start], result)):
+                    files[path] = files.pop(path, False) or FILE_TOOLS[result.name]
     said = kept[(folded or min(old, key=lambda turn: size(kept[turn.start]))).start]
     if not isinstance(said, Assistant):
         raise TypeError(f"a turn begins with what the model said, not with {said!r}")
     call, rows = said.calls[0], tuple((name, ok, failed) for name, (ok, failed) in tally.items())
-    told = clip(_tally_text(rows, error), STAND_IN)
-    result = Folded(call.id, call.name, told, tally=rows, error=clip(error, STAND_IN // 2))
+    told = clip(_tally_text(rows, error), STAND_IN) + _files_text(files)
+    result = Folded(call.id, call.name, told, True, rows, clip(error, STAND_IN // 2), tuple(files.items()))
     return Assistant(clip(said.content, STAND_IN), (_cut_call(call, STAND_IN),)), result
+
+
+def _path_of(said: Message, result: ToolResult) -> str:
+    """The file that a call read or changed; nothing of a call that did neither."""
+    if result.name not in FILE_TOOLS or not isinstance(said, Assistant):
+        return ""
+    arguments = next((call.arguments for call in said.calls if call.id == result.call_id), "")
+    try:
+        path = json.loads(arguments)["path"]
+    except (ValueError, LookupError, TypeError, RecursionError):  # cut short, or of another one's tool
+        return ""
+    return clip(path, 200) if isinstance(path, str) else ""
+
+
+def _files_text(files: Mapping[str, bool]) -> str:
+    """Files that were changed and read, the latest of each: whoever goes on need not look for them again."""
+    told = ""
+    for what, changed in (("changed", True), ("read", False)):
+        paths = [path for path in files if files[path] is changed]
+        more = f" and {len(paths) - MAX_NAMED_FILES} more" if len(paths) > MAX_NAMED_FILES else ""
+        told += f"\n[Files {what}: {', '.join(paths[-MAX_NAMED_FILES:])}{more}]" if paths else ""
+    return told
 
 
 def _tally_text(tally: Sequence[tuple[str, int, int]], error: str) -> str:

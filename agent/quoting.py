@@ -17,7 +17,26 @@ _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U0001d159\U000e0100-\U000e01ef]"
 )
+# CSI sequences, then strings (OSC, DCS, ...) up to their terminator, then two-character ones (ECMA-48 §5).
+_SEQUENCES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+# Controls but tab and newline; marks that reorder the line (CVE-2021-42574) or break it; halves of surrogate pairs.
+CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]"
+)
 _STACKED = 3  # marks on one letter; more of them reach into other lines
+
+
+def without_controls(text: str) -> str:
+    """The text without anything that moves a cursor, sets a title or reorders a line; of a line that was overwritten
+    (a progress bar), its last state. Takes linear time."""
+    text = _SEQUENCES.sub("", text)
+    if "\r" in text:
+        text = "\n".join([line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")])
+    return CONTROLS.sub("", text.replace("\u2028", "\n").replace("\u2029", "\n"))
 
 
 def excerpt(text: str) -> tuple[str, int, str]:

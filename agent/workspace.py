@@ -88,10 +88,16 @@ class Record(Protocol):
 
 
 class TreeSource(Protocol):
-    """The user's folder on its way into a workspace, the same each time that it is asked for."""
+    """The user's folder on its way into a workspace, the same each time that it is asked for. unread: paths of what
+    could not be read."""
+
+    unread: list[str]
 
     def files(self) -> Iterator[TreeFile]:
         """All of its files. Runs in a thread."""
+
+    def keep(self) -> None:
+        """Write them down, where the workspace has most of them already. Runs in a thread."""
 
     def base(self) -> dict[str, Kept]:
         """What they are, once all were taken."""
@@ -238,7 +244,7 @@ class Workspace:
         session = await self.session()
         try:
             if self.tree:
-                await asyncio.to_thread(deque, self.tree.files(), 0)  # which writes them down
+                await asyncio.to_thread(self.tree.keep)
                 self._before = self.tree.base()
             await self._put_files(session)
             self._restored = restored = self._history(warm=True)
@@ -280,6 +286,8 @@ class Workspace:
         except (OSError, ValueError) as error:
             raise SandboxError(f"the folder does not go into the sandbox: {error}") from error
         self._before = tree.base()
+        if tree.unread:
+            self._notes.append(f"could not be read, and so did not go in: {some(tree.unread)}")
         await session.shell(BASELINE)
 
     async def _restore(self, session: Session, restored: Restored) -> None:

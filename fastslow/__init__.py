@@ -7,123 +7,21 @@
 What stands here is public. The code lies in `fastslow.agent`, `fastslow.tools` and `fastslow.sandbox`.
 """
 
-from fastslow.agent.agent import Agent
-from fastslow.agent.approval import Answer, Approval, ApprovalRule, Question
-from fastslow.agent.budget import Budget, Prices, StepBudget
-from fastslow.agent.changes import ChangeSet
-from fastslow.agent.conversation import Conversation
-from fastslow.agent.engine.client import VLLM
-from fastslow.agent.engine.scripted import ReplayModel, ScriptedModel
-from fastslow.agent.errors import (
-    AgentError,
-    ConfigurationError,
-    JournalBroken,
-    JournalError,
-    RunBusy,
-    RunFollowed,
-    RunUnknown,
-)
-from fastslow.agent.events import (
-    CallDisplay,
-    CallFinished,
-    CallOutput,
-    CallStarted,
-    CheckFinished,
-    CheckStarted,
-    Compacted,
-    Consent,
-    Event,
-    Exit,
-    ModeUsage,
-    NetworkUsed,
-    Notice,
-    PlanMade,
-    Result,
-    RunFinished,
-    RunResumed,
-    RunStarted,
-    StepFinished,
-    StepStarted,
-    TurnDelta,
-    TurnFinished,
-    TurnStarted,
-)
-from fastslow.agent.many import Task, run_many
-from fastslow.agent.modes import Evidence, Kind, Mode, ModePolicy, ModeRule
-from fastslow.agent.options import RunOptions
-from fastslow.agent.plan import Plan, Step
-from fastslow.agent.record.journal import Journal
-from fastslow.agent.tree.changes import Change
-from fastslow.agent.tree.tree import Tree
-from fastslow.sandbox import DockerSandbox, DummySandbox, Limits, Network, SandboxError
-from fastslow.tools import Outcome, Tool, Toolbox, ToolError, Toolset, tool
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "VLLM",
-    "Agent",
-    "AgentError",
-    "Answer",
-    "Approval",
-    "ApprovalRule",
-    "Budget",
-    "CallDisplay",
-    "CallFinished",
-    "CallOutput",
-    "CallStarted",
-    "Change",
-    "ChangeSet",
-    "CheckFinished",
-    "CheckStarted",
-    "Compacted",
-    "ConfigurationError",
-    "Consent",
-    "Conversation",
-    "DockerSandbox",
-    "DummySandbox",
-    "Event",
-    "Evidence",
-    "Exit",
-    "Journal",
-    "JournalBroken",
-    "JournalError",
-    "Kind",
-    "Limits",
-    "Mode",
-    "ModePolicy",
-    "ModeRule",
-    "ModeUsage",
-    "Network",
-    "NetworkUsed",
-    "Notice",
-    "Outcome",
-    "Plan",
-    "PlanMade",
-    "Prices",
-    "Question",
-    "ReplayModel",
-    "Result",
-    "RunBusy",
-    "RunFinished",
-    "RunFollowed",
-    "RunOptions",
-    "RunResumed",
-    "RunStarted",
-    "RunUnknown",
-    "SandboxError",
-    "ScriptedModel",
-    "Step",
-    "StepBudget",
-    "StepFinished",
-    "StepStarted",
-    "Task",
-    "Tool",
-    "ToolError",
-    "Toolbox",
-    "Toolset",
-    "Tree",
-    "TurnDelta",
-    "TurnFinished",
-    "TurnStarted",
-    "run_many",
-    "tool",
-]
+if TYPE_CHECKING:
+    from fastslow.agent.public import *  # noqa: F403 - it has `__all__`
+else:
+
+    def __getattr__(name: str) -> Any:
+        """The public names are imported when the first one is used: what needs none of them begins at once."""
+        from fastslow.agent import public
+
+        if name != "__all__" and name not in public.__all__:
+            raise AttributeError(f"module 'fastslow' has no attribute {name!r}")
+        return getattr(public, name)
+
+    def __dir__() -> list[str]:
+        from fastslow.agent import public
+
+        return sorted(public.__all__)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -84,3 +87,20 @@ def test_stream(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.
     assert "== python: 401" in said
     assert "== turn 2: fast" in said
     assert said.endswith("answered: June.\n")
+
+
+def test_the_small_project_is_red_until_its_one_mistake_is_mended(tmp_path: Path) -> None:
+    project = shutil.copytree(EXAMPLES / "coding_assistant", tmp_path / "project")
+
+    def tested() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-B", "-m", "unittest", "-q"]
+        return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+
+    red = tested()
+    assert red.returncode == 1
+    assert "8.0 degrees" in red.stderr
+    assert "8.5 degrees" in red.stderr
+    stats = project / "stats.py"
+    assert stats.read_text().count("//") == 1
+    stats.write_text(stats.read_text().replace("//", "/"))
+    assert tested().returncode == 0, tested().stderr

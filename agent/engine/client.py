@@ -35,6 +35,7 @@ from fastslow.agent.engine.wire import (
     logprobs_of,
     most_tokens,
     template_kwargs,
+    told_tools,
 )
 from fastslow.agent.errors import ConfigurationError, EngineRefused, EngineUnreachable
 from fastslow.agent.modes import FAST, Mode
@@ -308,8 +309,8 @@ class VLLM:
             "messages": encode_history(messages, served.profile),
             "chat_template_kwargs": template_kwargs(served.profile, mode),
         }
-        if tools:
-            body["tools"] = [tool.spec for tool in tools]
+        if told := told_tools(served.profile, tools):
+            body["tools"] = told
         return as_count((await server.post(f"{server.root}/tokenize", body)).get("count"))
 
     async def _room_left(self, request: Request) -> int:

@@ -11,12 +11,12 @@ import re
 import secrets
 from collections.abc import Collection, Iterable, Sequence
 
-from fastslow.agent.engine.fenced import CLOSING_FENCE, CODE_TOOL, STOP
+from fastslow.agent.engine.fenced import CLOSING_FENCE, CODE_TOOL, FILE_TOOL, STOP, fenced_tool, first_file
 from fastslow.agent.engine.profiles import Profile
 from fastslow.agent.engine.received import Received, ReceivedCall, as_count, as_mapping
 from fastslow.agent.engine.recover import is_announced, lost_calls, recover_calls
 from fastslow.agent.engine.types import NO_CALL, Reply, Request, Usage
-from fastslow.agent.engine.wire import call_block, fences_code, first_words, is_object
+from fastslow.agent.engine.wire import call_block, first_words, is_object
 from fastslow.agent.transcript import ToolCall, ToolResult
 from fastslow.tools.fenced import Block, first_block
 
@@ -43,7 +43,7 @@ def mend(received: Received, request: Request, profile: Profile, raw: str = "") 
         text = opened + text
     reasoning, content = _split(received.reasoning, text, request, profile, notes)
     calls, dropped = _mend_calls(received.calls, raw, request, profile, cut, notes)
-    if fences_code(profile, request.tools):
+    if fenced_tool(profile, request.tools) == CODE_TOOL:
         reasoning, content = _move_code_out_of_thoughts(reasoning, content)
     if not calls and request.schema is None:
         content, calls, lost = _find_calls(content, reasoning, request, profile, cut, notes)
@@ -152,8 +152,11 @@ def _find_calls(
 ) -> tuple[str, list[ToolCall], list[str]]:
     """Calls that stand in the text: as a code block, or in the call syntax, unseen by the server; the text without
     them; and the names of those that are not made: cut off, or code behind a call."""
-    runs = fences_code(profile, request.tools) and request.force != NO_CALL  # an answer may show code
-    block = first_block(content) if runs else None
+    fenced = fenced_tool(profile, request.tools) if request.force != NO_CALL else ""  # an answer may show code
+    if fenced == FILE_TOOL and (file := first_file(content)):
+        given = {"path": file.path, "content": file.content} if file.path else {"content": file.content}
+        return content[: file.end], [ToolCall("", FILE_TOOL, json.dumps(given, ensure_ascii=False), form="fenced")], []
+    block = first_block(content) if fenced == CODE_TOOL else None
     if block and _is_json(block):
         block = None
     rest, found = _recover(content[: block.start] if block else content, request, profile)

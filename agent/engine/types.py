@@ -24,7 +24,7 @@ class Request:
     answer_tokens: room for the visible answer beside the thinking budget; None takes the profile's.
     force: name of the one tool that must be called, `ANY` for some tool, `NO_CALL` for none; one that
         is made all the same is found.
-    opening: first words of the thinking, for chat templates of ours.
+    opening: first words of the thinking, or in front of a file (`fenced.FILE_TOOL`), for chat templates of ours.
     schema: JSON schema that the content must obey (no tool can be called then).
     counted: tokens of the prompt, where `Engine.count` told them already.
     """

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from fastslow.agent.engine.fenced import CODE_TOOL, OPENING_FENCE, STOP
+from fastslow.agent.engine.fenced import CODE_TOOL, FILE_TOOL, OPENING_FENCE, STOP, fenced_tool
 from fastslow.agent.engine.profiles import Profile
 from fastslow.agent.engine.types import ANY, NO_CALL, Request
 from fastslow.agent.errors import ContextOverflow
@@ -152,15 +152,15 @@ def encode_request(
         body["thinking_token_budget"] = budget
     if profile.switch == "template":  # what a model writes that never learned the tags, or behind thoughts cut off
         body["bad_words"] = [END_OF_TEXT] if thinks else list(profile.tags)
-    if request.tools:
-        body["tools"] = [tool.spec for tool in request.tools]
+    if tools := told_tools(profile, request.tools):
+        body["tools"] = tools
         body["tool_choice"] = _tool_choice(request, profile)
     if block := call_block(profile, request):
         body |= {"tool_choice": "none", "structured_outputs": {"structural_tag": _call_grammar(request, block, ids)}}
     if request.schema is not None:
         schema = {"name": "answer", "schema": dict(request.schema), "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif fences_code(profile, request.tools) and request.force in (None, CODE_TOOL):
+    elif (fenced := fenced_tool(profile, request.tools)) and request.force in (None, fenced):
         body["stop"] = [STOP]
     return body
 
@@ -198,18 +198,22 @@ def logprobs_of(answer: Mapping[str, Any], tokens: Mapping[str, int]) -> dict[st
     return {choice: by_text[text] for text, choice in reversed(first.items())}
 
 
-def fences_code(profile: Profile, tools: Sequence[Tool]) -> bool:
-    """Whether a code block in the content is a call."""
-    return profile.code == "fenced" and any(tool.name == CODE_TOOL for tool in tools)
+def told_tools(profile: Profile, tools: Sequence[Tool]) -> list[Mapping[str, Any]]:
+    """What the server is told of the tools: all but that of whole files, which a block calls. Our template knows the
+    other one, `python`."""
+    hidden = {FILE_TOOL} & {fenced_tool(profile, tools)}
+    return [tool.spec for tool in tools if tool.name not in hidden]
 
 
 def first_words(request: Request, profile: Profile) -> str:
-    """What a chat template of ours puts at the front of the turn: of its thoughts, or of code that must come."""
+    """What a chat template of ours puts at the front of the turn: of its thoughts, of code that must come, or of the
+    words in front of a file."""
     if profile.switch != "template":
         return ""
-    if request.mode.thinks:
+    fenced = fenced_tool(profile, request.tools)
+    if request.mode.thinks or fenced == FILE_TOOL:
         return request.opening
-    return OPENING_FENCE if request.force == CODE_TOOL and fences_code(profile, request.tools) else ""
+    return OPENING_FENCE if request.force == CODE_TOOL == fenced else ""
 
 
 def call_block(profile: Profile, request: Request) -> tuple[str, str] | None:

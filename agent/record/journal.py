@@ -139,6 +139,7 @@ class Journal:
             check_path("the journal", path)
         self._path = Path(path) if path else None
         self._database: sqlite3.Connection | None = None
+        self.read_before: dict[tuple[int, ...], str] = {}  # digests of the user's files, by size and stamp
 
     def __repr__(self) -> str:
         return f"Journal({str(self.path)!r})"

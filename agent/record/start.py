@@ -38,7 +38,7 @@ from fastslow.agent.record.kept import KeptWorkspace
 from fastslow.agent.record.recorder import Recorder
 from fastslow.agent.record.trees import KeptTree, has_changes, is_kept
 from fastslow.agent.transcript import Assistant, Message, ToolResult, User, from_dict
-from fastslow.agent.tree.outline import outline
+from fastslow.agent.tree.outline import outline, whole
 from fastslow.agent.tree.select import select
 from fastslow.agent.tree.taking import Taken, trusted_project
 from fastslow.agent.tree.tree import Tree
@@ -88,6 +88,12 @@ class Start:
         return Check(self.folder.test, self.folder.protect) if self.folder and self.folder.test else None
 
     @property
+    def texts(self) -> dict[str, str]:
+        """The files of a small project, which the model is shown. Not of a run that follows another one: what that has
+        changed is not in the folder."""
+        return self.tree.texts if self.tree and not self.after else {}
+
+    @property
     def asked(self) -> User:
         """The task as the model is told it."""
         return User(_asked(self.task, self.files, self.outline))
@@ -123,8 +129,9 @@ def begin(
         start = Start(run, task, given, recorder, after, earlier, there, kept, restored)
         if tree:
             copy = KeptTree(journal, run, tree.selection, names)
-            start = _on_folder(replace(start, outline=_outline(earlier, copy.paths())), tree.tree, copy)
-            start = replace(start, notices=(*tree.notices, *start.notices))
+            start = _on_folder(start, tree.tree, copy)
+            told = "\n\n".join(filter(None, [_outline(earlier, copy.paths()), whole(start.texts)]))
+            start = replace(start, notices=(*tree.notices, *start.notices), outline=told)
         yield start
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
 from hashlib import sha256
 
 from fastslow.agent.record.contents import REGULAR, Kept, given, read_content, store
 from fastslow.agent.record.journal import Journal
+from fastslow.agent.tree.outline import LINES, WHOLE
 from fastslow.agent.tree.reading import Reader
 from fastslow.agent.tree.select import Entry, Selection
 from fastslow.sandbox import TreeFile
 
+LINK = "120000"
+TICK = 100_000_000  # nanoseconds within which two changes of a file may have the same time
 AT_ONCE = 4 << 20  # bytes in one transaction
 _INSERT = "INSERT OR REPLACE INTO files VALUES (?, 0, ?, ?, ?)"
 _COMPLETE = "INSERT OR REPLACE INTO files VALUES (?, 0, '', NULL, ?)"
@@ -53,7 +59,17 @@ class KeptTree:
             if self._selection is None:
                 yield from self._from_journal(journal)
             else:
-                yield from self._from_disk(journal, self._selection)
+                yield from self._from_disk(journal, self._selection, {})
+                self._selection = None
+        finally:
+            journal.close()
+
+    def keep(self) -> None:
+        """Write all files down. What this process has read before, and is as it was then, is not read again."""
+        journal = Journal(self._journal.path)
+        try:
+            if self._selection:
+                deque(self._from_disk(journal, self._selection, self._journal.read_before), 0)
                 self._selection = None
         finally:
             journal.close()
@@ -63,6 +79,36 @@ class KeptTree:
         if self._selection:
             return tuple(sorted(entry.path for entry in self._selection.files))
         return tuple(sorted(base(self._journal, self._run, self._extras)))
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """All texts of a project that is small enough to be shown whole, by path; else none."""
+        texts, size, selection = dict[str, str](), 0, self._selection
+        if len(self.paths()) > LINES or (selection and sum(entry.size for entry in selection.files) > WHOLE):
+            return {}
+        for path, content in self._contents(selection):
+            size += len(content)
+            if size > WHOLE:
+                return {}
+            with suppress(UnicodeDecodeError):
+                if b"\0" not in content:
+                    texts[path] = content.decode()
+        return texts
+
+    def _contents(self, selection: Selection | None) -> Iterator[tuple[str, bytes]]:
+        """Files that are no links, as far as they can be read, by path."""
+        if selection is None:
+            for path, kept in sorted(self.base().items()):
+                content = read_content(self._journal.rows, kept.digest) if kept.digest and kept.mode != LINK else None
+                if content is not None:
+                    yield path, content
+            return
+        with Reader(selection.root) as reader:
+            for entry in selection.files:
+                with suppress(OSError):
+                    content = reader.read(entry) if entry.mode != LINK else None
+                    if content is not None:
+                        yield entry.path, content
 
     def base(self) -> dict[str, Kept]:
         """See `TreeSource.base`."""
@@ -79,13 +125,20 @@ class KeptTree:
             if content is not None:
                 yield TreeFile(path, content, kept.mode)
 
-    def _from_disk(self, journal: Journal, selection: Selection) -> Iterator[TreeFile]:
-        """Each file as it is written down: what others do to it meanwhile changes nothing."""
+    def _from_disk(
+        self, journal: Journal, selection: Selection, read_before: Mapping[tuple[int, ...], str]
+    ) -> Iterator[TreeFile]:
+        """Each file as it is written down: what others do to it meanwhile changes nothing. Those that were read
+        before are not given."""
         known = {digest for [digest] in journal.rows("SELECT digest FROM contents WHERE part = 0")}
         waiting: list[tuple[Entry, str, bytes]] = []
         size = 0
         with Reader(selection.root) as reader:
             for entry in selection.files:
+                before = read_before.get((entry.size, *entry.stamp))
+                if before and before in known:
+                    waiting.append((entry, before, b""))
+                    continue
                 content = None
                 with suppress(OSError):
                     content = reader.read(entry)
@@ -93,6 +146,8 @@ class KeptTree:
                     self.unread.append(entry.path)
                     continue
                 digest = sha256(content).hexdigest()
+                if time.time_ns() - max(entry.stamp[2:]) > TICK:
+                    self._journal.read_before[entry.size, *entry.stamp] = digest
                 waiting.append((entry, digest, b"" if digest in known else content))
                 size += 0 if digest in known else len(content)
                 if size >= AT_ONCE:

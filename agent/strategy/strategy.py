@@ -77,7 +77,7 @@ class Next:
     force: the one tool that it must call; `ANY` for some tool, `NO_CALL` for none. hint: what the model is told first,
     at the end of the last message (of a sibling branch: no history is edited). restart: the branch begins again, and
     the model sees nothing of what was tried. room: so many times the usual tokens for the answer. opening: first words
-    of the thinking, for chat templates of ours. mark: kept in `State.marks`.
+    of the thinking, or of what stands in front of a file, for chat templates of ours. mark: kept in `State.marks`.
     """
 
     kind: Kind

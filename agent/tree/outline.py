@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 LINES = 60
+WHOLE = 12_000  # bytes of all files of a project that is shown whole: some 4,000 tokens
+_FENCE = re.compile(r"`{3,}")
 
 
 def outline(paths: Sequence[str]) -> str:
@@ -23,6 +26,24 @@ def outline(paths: Sequence[str]) -> str:
     if len(lines) > LINES:
         lines = [*lines[:LINES], f"(and {len(lines) - LINES} more)"]
     return "\n".join([f"The project's files ({len(paths)}):", *lines])
+
+
+def whole(texts: Mapping[str, str]) -> str:
+    """The files of a small project, each below its path.
+
+    >>> print(whole({"a.py": "print(1)\\n"}))
+    a.py
+    ```py
+    print(1)
+    ```
+    """
+    return "\n\n".join([f"{path}\n{_fenced(path, text)}" for path, text in texts.items() if text.strip()])
+
+
+def _fenced(path: str, text: str) -> str:
+    fence = max(["``", *_FENCE.findall(text)], key=len) + "`"
+    _, _, language = path.rpartition("/")[2].rpartition(".")
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
 def _folded(paths: Sequence[str], depth: int) -> list[str]:

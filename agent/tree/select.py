@@ -30,11 +30,13 @@ _NO_SECRET = re.compile(r"\.env\.(example|sample|template|dist)")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """path: relative, POSIX. mode: 100644, 100755, or 120000 for a link, as Git writes them."""
+    """path: relative, POSIX. mode: 100644, 100755, or 120000 for a link, as Git writes them. stamp: what differs once
+    the content does: device, inode, nanoseconds of the last change of the content and of the last one at all."""
 
     path: str
     mode: Mode
     size: int
+    stamp: tuple[int, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,8 @@ class _Walk:
             return
         else:
             mode = "100755" if facts.st_mode & 0o100 else "100644"
-        self.files.append(Entry(path, mode, facts.st_size))
+        stamp = facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns
+        self.files.append(Entry(path, mode, facts.st_size, stamp))
         self._bytes += facts.st_size
         self._stopped = len(self.files) > 3 * self._tree.max_files
 

@@ -143,6 +143,22 @@ def test_old_turns_are_folded_into_one_that_sums_them_up() -> None:
     assert "The last error: NameError: name 3" in refolded.content
 
 
+def test_what_was_read_and_changed_is_named_where_its_turns_are_folded() -> None:
+    read = [turn(n, long(n), name="read_file", arguments=json.dumps({"path": f"src/m{n}.py"})) for n in range(30)]
+    edits = [turn(40, "Edited.", name="edit_file", arguments=json.dumps({"path": "src/m3.py", "edits": []}))]
+    failed = [turn(41, "No.", ok=False, name="write_file", arguments=json.dumps({"path": "src/never.py"}))]
+    newest = [turn(50 + n, long(n)) for n in range(3)]
+    history = (*TASK, *(message for each in [*read, *edits, *failed, *newest] for message in each))
+    once = compact(history, 9000, 20_000)
+    [folded] = [message for message in once if isinstance(message, Folded)]
+    assert "[Files changed: src/m3.py]" in folded.content
+    assert "src/m29.py and 9 more]" in folded.content
+    assert "never" not in folded.content
+    more = [message for n in range(60, 66) for message in turn(n, long(n))]
+    twice = compact((*once, *more), 9000, 20_000)
+    assert "[Files changed: src/m3.py]" in "".join(m.content for m in twice if isinstance(m, Folded))
+
+
 def test_many_calls_of_one_turn_go_together_or_not_at_all() -> None:
     history = (*TASK, *turn(1, *map(long, range(6))), *turn(2, "a", "b"), *turn(3, long(8)), *turn(4, long(9)))
     shorter = compact(history, 10_000, 12_000)

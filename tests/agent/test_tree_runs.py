@@ -14,7 +14,7 @@ from fastslow.agent.events import CheckFinished, RunFinished, RunStarted, TurnSt
 from fastslow.agent.modes import Kind
 from fastslow.agent.transcript import ToolResult, User
 from fastslow.agent.tree.tree import Tree
-from tests.agent.helpers import calls, says
+from tests.agent.helpers import WEAK, calls, says
 
 pytestmark = pytest.mark.docker
 
@@ -191,3 +191,63 @@ async def test_a_cold_follow_up_does_the_same(journal: Journal, project: Path) -
     assert "'link' -> 'run.sh' lrwxrwxrwx\n'run.sh' -rwxr-xr-x\n" in shown
     assert shown.endswith("(What ran in the background has ended, and empty folders are gone.)")
     assert [change.path for change in events[-1].result.changes] == ["calc.py"]  # type: ignore[union-attr]
+
+
+def small(journal: Journal, *replies: Reply) -> Agent:
+    """With a model that must be led."""
+    model = ScriptedModel(replies, profile=replace(WEAK, edit="whole"))
+    return Agent(engine=model, sandbox=DockerSandbox(Limits(seconds=60)), journal=journal)
+
+
+async def test_a_small_project_is_shown_whole(journal: Journal, project: Path) -> None:
+    (project / "image.bin").write_bytes(b"\0\1")
+    coder = agent(journal, says("Fine."))
+    await events_of(coder, "Look", Tree(project, test=""))
+    told = coder.engine.requests[0].messages[-1].content  # type: ignore[attr-defined]
+    assert f"\ncalc.py\n```py\n{FILES['calc.py']}```\n" in told
+    assert told.count("link") == told.count("image.bin") == 1  # in the list of files
+    (project / "large.txt").write_text("x" * 12_000)
+    coder = agent(journal, says("Fine."))
+    await events_of(coder, "Look", Tree(project, test=""))
+    assert "return sum" not in coder.engine.requests[0].messages[-1].content  # type: ignore[attr-defined]
+
+
+async def test_a_very_small_model_writes_whole_files_until_the_check_is_green(journal: Journal, project: Path) -> None:
+    wrong = calls(("write_file", {"path": "calc.py", "content": "def mean(values):\n    return 0\n"}))
+    right = calls(("write_file", {"path": "calc.py", "content": FILES["calc.py"].replace("//", "/")}))
+    coder = small(journal, wrong, right)
+    events = await events_of(coder, "Fix it", Tree(project, test=TEST))
+    result = events[-1].result  # type: ignore[union-attr]
+    assert (result.exit, result.check.verdict) == (Exit.ANSWERED, "green")
+    assert [change.path for change in result.changes] == ["calc.py"]
+    first, second = coder.engine.requests  # type: ignore[attr-defined]
+    assert [tool.name for tool in first.tools] == ["write_file"]
+    assert "search" not in first.messages[0].content  # which it has not
+    assert "0 != 1.5" in second.messages[-1].content
+    told = [event async for event in Agent(sandbox=None, journal=journal, engine=ScriptedModel(())).replay("last")]
+    assert replace(told[-1].result, events=()) == replace(result, events=())  # type: ignore[union-attr]
+
+
+async def test_a_run_that_goes_on_is_shown_the_files_of_its_beginning(journal: Journal, project: Path) -> None:
+    wrong = calls(("write_file", {"path": "calc.py", "content": "def mean(values):\n    return 0\n"}))
+    right = calls(("write_file", {"path": "calc.py", "content": FILES["calc.py"].replace("//", "/")}))
+    dies = small(journal, wrong)
+    with pytest.raises(AssertionError):  # its script has ended
+        await events_of(dies, "Fix it", Tree(project, test=TEST))
+    (project / "calc.py").write_text("changed meanwhile\n")
+    coder = small(journal, right)
+    events = [event async for event in coder.resume_stream("last")]
+    await coder.aclose()
+    assert events[-1].result.check.verdict == "green"  # type: ignore[union-attr]
+    told = [agent.engine.requests[0].messages[1] for agent in (dies, coder)]  # type: ignore[attr-defined]
+    assert told[0] == told[1]
+
+
+async def test_what_follows_a_run_is_not_shown_a_folder_that_lacks_its_changes(journal: Journal, project: Path) -> None:
+    coder = small(journal, says("Fine."), says("Fine."))
+    async with coder.conversation(tree=Tree(project, test="")) as talk:
+        [event async for event in talk.stream("Look")]
+        [event async for event in talk.stream("Look again")]
+    await coder.aclose()
+    shown = ["return sum" in request.messages[-1].content for request in coder.engine.requests]  # type: ignore[attr-defined]
+    assert shown == [True, False]

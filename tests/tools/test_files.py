@@ -208,3 +208,16 @@ async def test_where_nothing_can_be_parsed_nothing_is_said() -> None:
     for number in range(3):
         assert (await call("write_file", path="a.py", content=f"f({number}")).text == "Wrote a.py (3 bytes)."
     await call("write_file", path="big.json", content="[" * 1_000_001)  # no execution is left for it
+
+
+async def test_a_file_written_whole_keeps_what_was_left_out_and_says_so() -> None:
+    session = await with_files(
+        {"a.py": b"def f():\r\n    return 1\r\n\r\n\r\ndef g():\r\n    return f()\r\n"}, *[Execution("ok")] * 2
+    )
+    wrote = await calling(session, "whole")("write_file", path="a.py", content="def f():\n    return 2\n")
+    assert "as you left them out these are as before: g, its lines end with CRLF as before" in wrote.text
+    assert await session.get("a.py") == b"def f():\r\n    return 2\r\n\r\n\r\ndef g():\r\n    return f()\r\n"
+    await session.put("b.py", b"x = 1\ny = 2\n")
+    call = calling(session)
+    await call("read_file", path="b.py")
+    assert (await call("write_file", path="b.py", content="x = 2\n")).text == "Wrote b.py (6 bytes)."

@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from fastslow.sandbox.paths import workspace_path
 from fastslow.sandbox.sandbox import Session
+from fastslow.tools.builtin.complete import completed
 from fastslow.tools.builtin.spellings import with_path
 from fastslow.tools.builtin.syntax import new_error
 from fastslow.tools.builtin.text import BOM, CHARACTERS, Text, cut, numbered
@@ -57,7 +58,11 @@ async def _write_whole(path: str, content: str) -> Outcome:
 
 read_file = replace(read_file, rewrite=with_path)
 write_file = replace(write_file, rewrite=with_path)
-write_whole = replace(write_file, handler=_write_whole, description="Write a whole text file, replacing what it held.")
+write_whole = replace(
+    write_file,
+    handler=_write_whole,
+    description="Write a whole text file, replacing what it held. What a .py file defines and you leave out stays.",
+)
 
 
 async def _written(path: str, given: str, *, guarded: bool) -> Outcome:
@@ -74,10 +79,13 @@ async def _written(path: str, given: str, *, guarded: bool) -> Outcome:
             f"{name} was not written: it exists, and was not read since it last changed. To change a part of it, use "
             "edit_file. To replace all of it, read it with read_file first, then write it."
         )
+    old, told = _text(before) if before else None, ""
+    if old and not guarded and name.endswith(".py"):
+        given, left_out = completed(old.text, given)
+        told = f", as you left them out these are as before: {', '.join(left_out)}" if left_out else ""
     data = given.encode("utf-8", "replace")
-    told = ""
-    if before and "\r" not in given and (old := _text(before)) and old.crlf:
-        data, told = data.replace(b"\n", b"\r\n"), ", its lines end with CRLF as before"
+    if old and "\r" not in given and old.crlf:
+        data, told = data.replace(b"\n", b"\r\n"), f"{told}, its lines end with CRLF as before"
     size, wrong = await put(session, name, before, data)
     return Outcome(f"Wrote {name} ({size} bytes{told}).{wrong}", written=(name,))
 

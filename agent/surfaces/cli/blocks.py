@@ -6,7 +6,7 @@ Everything that a model, a tool or a file wrote passes through `clean` and becom
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastslow.agent.changes import ChangeSet
+from fastslow.agent.engine.fenced import FILE_TOOL, first_file
 from fastslow.agent.engine.types import Reply, Usage
 from fastslow.agent.events import CallDisplay, CheckFinished, Compacted, Consent, ModeUsage, NetworkUsed, TurnFinished
 from fastslow.agent.modes import Mode
@@ -24,11 +25,12 @@ from fastslow.sandbox import Egress
 from fastslow.tools.fenced import first_block
 
 FOLDED_THOUGHTS = 3  # lines of thinking that stay when it is folded
-FOLDED_OUTPUT = 20  # lines of a tool's output
+FOLDED_OUTPUT = 20  # lines of a tool's output, and of what an edit takes away or brings
+SHOWN_EDITS = 10
 LISTED_CHANGES = 40
 NARROW = 52  # columns below which the table leaves one out
 LONGEST_ARGUMENTS = 300  # characters, also of a tool's name
-_LEXERS = {"code": "python", "command": "bash"}
+_LEXERS = {"code": "python", "command": "bash", "content": "python"}
 
 
 def mode_badge(mode: Mode) -> Text:
@@ -66,18 +68,18 @@ def turn_heading(event: TurnFinished) -> Text:
 
 
 def visible_text(reply: Reply) -> str:
-    """A turn's visible text without the code block that became a call: that one is shown with its output."""
-    fenced = any(call.form == "fenced" for call in reply.calls)
-    block = first_block(reply.content) if fenced else None
+    """A turn's visible text without the block that became a call: that one is shown with its output."""
+    fenced = next((call.name for call in reply.calls if call.form == "fenced"), "")
+    block = first_file(reply.content) if fenced == FILE_TOOL else first_block(reply.content) if fenced else None
     return clean(reply.content[: block.start] if block else reply.content).strip()
 
 
 def code_of(arguments: Mapping[str, Any]) -> Text | None:
-    """Code or a shell command of a call, highlighted, or its edits of a file; None when the call has none."""
+    """Code or a shell command of a call, or what it writes, highlighted; None when the call has none."""
     from rich.syntax import Syntax
 
-    if _has_edits(arguments):
-        return Text("\n").join([_edit_lines(edit["old_text"], edit["new_text"]) for edit in arguments["edits"]])
+    if isinstance(edits := arguments.get("edits"), list):
+        return Text("\n").join([line for edit in edits[:SHOWN_EDITS] for line in _edit_lines(edit)])
     for name, lexer in _LEXERS.items():
         if isinstance(code := arguments.get(name), str):
             highlighted = Syntax("", lexer, theme="ansi_dark").highlight(clean(code).strip("\n"))
@@ -86,34 +88,16 @@ def code_of(arguments: Mapping[str, Any]) -> Text | None:
     return None
 
 
-def _has_edits(arguments: Mapping[str, Any]) -> bool:
-    edits = arguments.get("edits")
-    return isinstance(edits, list) and all(
-        isinstance(edit, dict) and isinstance(edit.get("old_text"), str) and isinstance(edit.get("new_text"), str)
-        for edit in edits
-    )
-
-
-def _edit_lines(old: str, new: str) -> Text:
-    """What goes and what comes, without the lines at both ends that stay."""
-    gone, come = clean(old).splitlines(), clean(new).splitlines()
-    first = _alike(gone, come)
-    gone, come = gone[first:], come[first:]
-    last = _alike(gone[::-1], come[::-1])
-    removed = [Text(f"- {line}", "red") for line in gone[: len(gone) - last]]
-    added = [Text(f"+ {line}", "green") for line in come[: len(come) - last]]
-    return Text("\n").join([*removed, *added])
-
-
-def _alike(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many lines both begin with."""
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+def _edit_lines(edit: Any) -> Iterator[Text]:
+    if isinstance(edit, dict):
+        for name, sign, style in (("old_text", "-", "red"), ("new_text", "+", "green")):
+            for line in clean(str(edit.get(name, ""))).splitlines()[:FOLDED_OUTPUT]:
+                yield Text(f"{sign} {line}", style)
 
 
 def call_heading(call: ToolCall, arguments: Mapping[str, Any]) -> Text:
     """The tool's name with its arguments; code is shown below and not here."""
-    below = {*_LEXERS, "edits"} if _has_edits(arguments) else _LEXERS.keys()
-    shown = {name: value for name, value in arguments.items() if name not in below}
+    shown = {name: value for name, value in arguments.items() if name not in (*_LEXERS, "edits")}
     text = Text(_cut(one_line(call.name)), "bold cyan")
     if shown:
         text.append(f" {_cut(one_line(json.dumps(shown, ensure_ascii=False, default=str)))}", "cyan")

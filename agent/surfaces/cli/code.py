@@ -87,9 +87,9 @@ def edited(plan: Plan) -> Plan:
 
 def ask_trust(tree: Tree) -> Tree:
     """Ask whoever sits there, once for each project and what it tells agents, whether the model may be told it."""
+    selection = select(tree)  # what is wrong with the folder is told before anything is started
     if tree.trust is not None or not attended():
         return tree
-    selection = select(tree)
     project = project_of(selection.root, paths=[entry.path for entry in selection.files])
     if not project.digest or Trust().is_trusted(project.root, project.digest):
         return tree

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -144,7 +145,8 @@ class RunView:
             case RunStarted():
                 self._print(Text(clean(event.task).strip(), "bold"))
                 follows = (f"after {event.after}",) if event.after else ()
-                about = join_dots(event.model, f"profile {event.profile}", *event.files, *follows)
+                project = (f"a copy of {Path(event.tree.root).name}",) if event.tree else ()
+                about = join_dots(event.model, f"profile {event.profile}", *project, *event.files, *follows)
                 self._print(Text(one_line(about), "dim"))
             case RunResumed():
                 before = f"{event.turns} turn{'' if event.turns == 1 else 's'} and {seconds(event.seconds)}"

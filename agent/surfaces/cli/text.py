@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-TAB = 4  # columns
+from fastslow.agent.quoting import CONTROLS, without_controls
 
-# CSI sequences, then strings (OSC, DCS, ...) up to their terminator, then two-character ones (ECMA-48 §5).
-_ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
-    r"|\x1b[ -/]*[0-~]?"
-)
-# Controls but tab and newline; marks that reorder the line (CVE-2021-42574) or break it; halves of surrogate pairs.
-_CONTROLS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]"
-)
+TAB = 4  # columns
 
 
 def clean(text: str) -> str:
@@ -30,11 +20,7 @@ def clean(text: str) -> str:
     >>> clean("\\x1b[31mred\\x1b[0m\\r\\n1 %\\r2 %")
     'red\\n2 %'
     """
-    text = _ESCAPES.sub("", text)
-    if "\r" in text:
-        text = "\n".join([line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")])
-    text = _CONTROLS.sub("", text.replace("\u2028", "\n").replace("\u2029", "\n"))
-    return text.expandtabs(TAB)  # rich, which would, takes quadratic time to
+    return without_controls(text).expandtabs(TAB)  # rich, which would, takes quadratic time to
 
 
 def one_line(text: str) -> str:
@@ -58,10 +44,10 @@ class Terminal(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
-            if segment.control or not _CONTROLS.search(segment.text):
+            if segment.control or not CONTROLS.search(segment.text):
                 yield segment
             else:
-                yield Segment(_CONTROLS.sub("", segment.text), segment.style)
+                yield Segment(CONTROLS.sub("", segment.text), segment.style)
 
 
 def terminal(*, stderr: bool = False) -> Console:

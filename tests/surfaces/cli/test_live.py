@@ -8,7 +8,6 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from fastslow.agent.events import (
-    CallFinished,
     CallOutput,
     CallStarted,
     Event,
@@ -149,30 +148,6 @@ def test_a_turn_that_its_step_did_not_wait_for_goes_with_the_step() -> None:
     drawn = "\n".join(frame(view, 80))
     assert "turn 7" not in drawn
     assert "turn 8" in drawn
-
-
-def test_an_edit_is_shown_as_what_goes_and_what_comes() -> None:
-    edits = [
-        {"old_text": "def f():\n    if a < b:\n        g()", "new_text": "def f():\n    if a <= b:\n        g()"},
-        {"old_text": "g()", "new_text": "g()\nh()\x1b[2J"},
-    ]
-    call = ToolCall("c1", "edit_file", "{}")
-    lines = shown(
-        [
-            CallStarted("", call, {"path": "a.py", "edits": edits}),
-            CallFinished("", "c1", "edit_file", "ok", "Changed a.py, 2 places:", 0.1),
-        ],
-    ).splitlines()
-    assert [line.rstrip() for line in lines] == [
-        '  ✓ edit_file {"path": "a.py"}  0.1 s',
-        "    -     if a < b:",
-        "    +     if a <= b:",
-        "    + h()",
-        "    — output —",
-        "    Changed a.py, 2 places:",
-    ]
-    odd = CallStarted("", call, {"path": "a.py", "edits": ["no edit"]})
-    assert '"edits": ["no edit"]' in shown([odd, CallFinished("", "c1", "edit_file", "refused", "no", 0.1)])
 
 
 def test_a_growing_turn_shows_its_end() -> None:
