@@ -52,6 +52,7 @@ MANY_NAMES = "it made and changed too many files (Limits.traffic)"
 STOPPED = "\n(So many files were made and changed that later changes are not kept in case the run is interrupted.)"
 LATER = "\n(Files are as an earlier call left them: later changes could not be kept.)"
 BARE = "\n(Files are back without links, empty folders and permissions; what ran in the background has ended.)"
+BARE_TREE = "\n(What ran in the background has ended, and empty folders are gone.)"  # which has links and modes
 CONFLICTS = "\n(The user changed these files meanwhile, too, in other ways: {}. They are as you left them.)"
 LOST_FILES = "\n(These files could not be kept and are gone: {}.)"
 
@@ -299,7 +300,7 @@ class Workspace:
         lost = await self._put_back(session, restored)
         self._told = (
             gone
-            + (BARE if restored.commands else "")
+            + ((BARE_TREE if self.tree else BARE) if restored.commands else "")
             + lost
             + (LATER if restored.stopped else "")
             + (CONFLICTS.format(some(restored.conflicts)) if restored.conflicts else "")

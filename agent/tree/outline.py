@@ -55,4 +55,6 @@ def _folded(paths: Sequence[str], depth: int) -> list[str]:
             deeper["/".join(parts[:depth])] += 1
         else:
             shown.append(path)
-    return sorted([*shown, *(f"{folder}/ ({count} files)" for folder, count in deeper.items())])
+    return sorted(
+        [*shown, *(f"{folder}/ ({count} file{'s' if count > 1 else ''})" for folder, count in deeper.items())]
+    )

@@ -168,6 +168,7 @@ def test_which_files_are_protected(path: str, globs: tuple[str, ...] | None, pro
 
 def test_an_outline_has_few_lines_and_all_files_in_its_counts() -> None:
     assert outline(["b.py", "src/c.py"]) == "The project's files (2):\nb.py\nsrc/c.py"
+    assert "b/ (1 file)" in outline([*(f"a/{n}" for n in range(60)), "b/c"])
     many = sorted([f"src/part{n % 30}/m{n}.py" for n in range(3000)] + ["README.md"])
     lines = outline(many).splitlines()
     assert len(lines) <= 61

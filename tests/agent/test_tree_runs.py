@@ -183,11 +183,13 @@ async def test_a_cold_follow_up_does_the_same(journal: Journal, project: Path) -
     first = (await events_of(coder, "Fix it", Tree(project, test="")))[-1]
     assert isinstance(first, RunFinished)
     (project / "calc.py").write_text("# The mean.\n" + FILES["calc.py"])
-    coder = agent(journal, calls(("shell", {"command": "cat calc.py"})), says("Seen."))
+    coder = agent(journal, calls(("shell", {"command": "cat calc.py; stat -c '%N %A' link run.sh"})), says("Seen."))
     events = [event async for event in coder.stream("Look", after="last", tree=Tree(project, test=""))]
     await coder.aclose()
     shown = coder.engine.requests[-1].messages[-1].content  # type: ignore[attr-defined]
     assert "# The mean.\ndef mean(values):\n    return sum(values) / len(values)" in shown
+    assert "'link' -> 'run.sh' lrwxrwxrwx\n'run.sh' -rwxr-xr-x\n" in shown
+    assert shown.endswith("(What ran in the background has ended, and empty folders are gone.)")
     assert [change.path for change in events[-1].result.changes] == ["calc.py"]  # type: ignore[union-attr]
 
 

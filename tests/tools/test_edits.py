@@ -164,7 +164,8 @@ def test_what_is_nearest_is_shown_with_what_differs() -> None:
     spaces = refusal("if x:\n\ty = 1\n  z = 2\n", Edit("if x:\n    y = 1\n    z = 2\n", "pass"))
     assert "Only white space differs, first at line 2 (here · is a space, → a tab):" in spaces
     assert "  your old_text: ····y·=·1\n  the file:      →y·=·1" in spaces
-    assert "Nothing in the file is like it" in refusal(CALC, Edit("class Other:\n    zzz", "pass"))
+    assert "Nothing in the file is like it (lines: 90)." in refusal(CALC * 10, Edit("class Other:\n    zzz", "pass"))
+    assert refusal("one\ntwo\n", Edit("class Other:", "pass")).endswith("This is all of it:\n1\tone\n2\ttwo")
     assert "The file ends before line 3 of your old_text: c" in refusal("one\ntwo\n", Edit("one\ntwo\nc", "x"))
 
 

@@ -34,6 +34,8 @@ def difference(text: str, lines: Sequence[str], wanted: Sequence[str]) -> str:
     """What the lines of a text that are most like those wanted are, and where they differ first, for the model."""
     wanted = _trimmed(wanted)
     region = nearest(text, lines, wanted)
+    if region is None and len(lines) <= SHOWN:
+        return f"Nothing in the file is like it. This is all of it:\n{around(lines, 0, len(lines), 0)}"
     if region is None:
         return (
             f"Nothing in the file is like it (lines: {len(lines):,}). Find the place with search or read_file, and "

@@ -7,7 +7,15 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from fastslow.agent.events import CallOutput, CallStarted, Event, RunFinished, StepFinished, TurnDelta, TurnStarted
+from fastslow.agent.events import (
+    CallOutput,
+    CallStarted,
+    Event,
+    RunFinished,
+    StepFinished,
+    TurnDelta,
+    TurnStarted,
+)
 from fastslow.agent.modes import FAST, Kind
 from fastslow.agent.surfaces.cli.live import RunView
 from fastslow.agent.transcript import ToolCall

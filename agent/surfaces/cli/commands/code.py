@@ -32,7 +32,11 @@ app = typer.Typer()
 
 PATHS = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[PATH]...", help="Files or folders of the change only.", show_default=False),
+    typer.Argument(
+        metavar="[PATH]...",
+        help="Files or folders of the change only; of the last run where none is named.",
+        show_default=False,
+    ),
 ]
 
 TEST = Annotated[
