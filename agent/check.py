@@ -111,7 +111,7 @@ async def _found(run: Run, check: Check, number: int, done: list[CheckFinished])
         if _verdict(again) == "red":
             execution, verdict = again, "flaky"
     found = CheckFinished(number, check.command, verdict, execution.exit_code, _output(execution), 0.0, restored)
-    if verdict == "red" and number > 1 and run.changed and _same(found, done[-1]):
+    if verdict == "red" and number and run.changed and _same(found, done[-1]):
         found = replace(found, diff=clip(run.changed().diff().decode("utf-8", "replace"), DIFF))
     await workspace.save()
     return replace(found, seconds=time.monotonic() - begun)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -16,6 +16,7 @@ LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 BLOCK = 1 << 20
 HOLE = 1 << 16
 LARGEST = 64 << 20  # of a file that may be an earlier one of ours: larger ones are read by nobody here
+SHOWN = 5  # names of files with one reason
 TRIES = 1000  # names that are tried where one is taken
 HIDDEN = "its name is hidden, and programs of this machine obey such files"
 
@@ -171,3 +172,23 @@ def _look(folder: int, name: str) -> tuple[str, tuple[int, int]]:
 
 def _inode(facts: os.stat_result) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
+
+
+def why(error: OSError | ValueError) -> str:
+    """Without the file's name, which is told once for all with the same reason."""
+    if isinstance(error, FileNotFoundError):  # a process in the background has removed it meanwhile
+        return "it is not there any more"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def grouped(refused: Sequence[tuple[str, str]]) -> list[str]:
+    """Names, the first few, behind what is the matter with them."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in refused:
+        reasons.setdefault(reason[:300], []).append(name)
+    return [f"{some(names)} ({reason})" for reason, names in reasons.items()]
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of many."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")

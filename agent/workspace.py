@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fastslow.agent.given import Given
-from fastslow.agent.outbox import Outbox
+from fastslow.agent.outbox import Outbox, grouped, some, why
 from fastslow.agent.record.contents import Kept
 from fastslow.sandbox import (
     Changes,
@@ -36,7 +36,6 @@ RENEWALS = 3  # sessions that may take the place of a dead one in a run
 PAUSES = (1.0, 4.0, 15.0)  # seconds between tries to start one: an engine is restarted within some seconds
 FILES_SECONDS = 300.0  # for all files that are taken out at once
 ROW = 200  # bytes of the journal for a name, beside the name itself
-SHOWN = 5  # names of files with one reason
 REMOVED = 200  # files in one command
 # The model may look at what it changed, and go back, with the commands that it knows. Nobody here obeys what it says.
 BASELINE = """\
@@ -375,7 +374,7 @@ class Workspace:
             except (OSError, ValueError) as error:  # gone meanwhile, or too much
                 files[info.path] = Kept(None, info.mode)
                 if not info.left:
-                    refused.append((info.path, _why(error)))
+                    refused.append((info.path, why(error)))
         record.save(files, changes.removed, whole=changes.whole or self._saved is None)
         for line in grouped(refused):
             self._told += f"\n(Not kept in case the run is interrupted: {line}.)"
@@ -469,7 +468,7 @@ class Workspace:
                 self._notes.append(f"no file after {info.path} came out: {error}")
                 break
             except (OSError, ValueError) as error:
-                refused.append((info.path, _why(error)))
+                refused.append((info.path, why(error)))
                 continue
             paths.append(path)
             if not named:
@@ -502,27 +501,7 @@ class Workspace:
         return made - {self._before.get(path, NEW).digest}
 
 
-def _why(error: OSError | ValueError) -> str:
-    """Without the file's name, which is told once for all with the same reason."""
-    if isinstance(error, FileNotFoundError):  # a process in the background has removed it meanwhile
-        return "it is not there any more"
-    return getattr(error, "strerror", None) or str(error)
-
-
-def grouped(refused: Sequence[tuple[str, str]]) -> list[str]:
-    """Names, the first few, behind what is the matter with them."""
-    reasons: dict[str, list[str]] = {}
-    for name, reason in refused:
-        reasons.setdefault(reason[:300], []).append(name)
-    return [f"{some(names)} ({reason})" for reason, names in reasons.items()]
-
-
 async def _remove(session: Session, paths: Iterable[str]) -> None:
     names = [shlex.quote(path) for path in paths]
     for start in range(0, len(names), REMOVED):
         await session.shell("rm -f -- " + " ".join(names[start : start + REMOVED]))
-
-
-def some(names: Sequence[str]) -> str:
-    """The first few of many."""
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")

@@ -7,9 +7,7 @@ not wait for the disk: they outlive our process, and get there with the next eve
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
 import time
 import weakref
@@ -19,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from fastslow.agent.errors import JournalBroken, RunBusy, RunFollowed, RunUnknown
 from fastslow.agent.events import (
@@ -33,9 +31,10 @@ from fastslow.agent.events import (
     TurnFinished,
     TurnStarted,
 )
-from fastslow.agent.folders import no_link, state_folder
+from fastslow.agent.folders import state_folder
 from fastslow.agent.record.contents import REGULAR, STOPPED, Contents, given, latest, read_content, store
 from fastslow.agent.record.jsonl import from_json, to_json
+from fastslow.agent.record.locks import lock
 from fastslow.agent.texts import check_path
 
 SCHEMA = 5  # of the tables and of the events in them; raised with each change that older code cannot read
@@ -370,24 +369,24 @@ class Journal:
     def _locked(self, name: str, what: str) -> Iterator[None]:
         folder = self.path.with_name(f"{self.path.name}.running")
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder / name)
-        if lock is None:
+        held = lock(folder / name)
+        if held is None:
             raise RunBusy(f"{what} is being carried out already; wait for it, or stop it first")
-        with lock:
+        with held:
             try:
                 yield
             finally:
                 (folder / name).unlink(missing_ok=True)
 
     def _held(self, run: str) -> bool:
-        lock = self.path.with_name(f"{self.path.name}.running") / run
-        if not lock.exists():
+        path = self.path.with_name(f"{self.path.name}.running") / run
+        if not path.exists():
             return False
-        handle = _lock(lock)
+        handle = lock(path)
         if handle is None:
             return True
         with handle:
-            lock.unlink(missing_ok=True)  # left behind by a process that was killed
+            path.unlink(missing_ok=True)  # left behind by a process that was killed
         return False
 
     def _begin(self, database: sqlite3.Connection, first: RunStarted, inputs: Sequence[Path], forked: str = "") -> None:
@@ -476,24 +475,6 @@ class Journal:
         else:
             remedy = "it is damaged: bring back a copy of it, or move it away to begin a new one"
         return JournalBroken(f"the journal {self.path} cannot be used: {error}; {remedy}")
-
-
-def _lock(path: Path) -> TextIO | None:
-    """A lock on a file that may be unlinked at any time by whoever held it; None while another process has it."""
-    while True:
-        try:
-            handle = open(path, "a", opener=no_link)  # noqa: SIM115 - it is held for as long as the run is
-        except OSError as error:
-            raise JournalBroken(f"the lock {path} cannot be opened: {error.strerror}; remove what is there") from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            return None
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
-                return handle
-        handle.close()
 
 
 def _out_of_budget(events: Sequence[Event]) -> int:

@@ -211,9 +211,12 @@ def _given(written: Written, *, replaying: bool = False) -> tuple[Given, ...]:
 
 
 def _on_folder(start: Start, folder: Tree, copy: KeptTree) -> Start:
-    """A run on a copy of a folder, with what the project tells agents."""
+    """A run on a copy of a folder, with what the project tells agents; nothing where it is gone meanwhile."""
+    start = replace(start, folder=folder, tree=copy)
+    if not Path(folder.root).is_dir():
+        return start
     project = trusted_project(folder, copy.paths())
-    return replace(start, folder=folder, tree=copy, project=project, notices=project.notices)
+    return replace(start, project=project, notices=project.notices)
 
 
 def _tree(journal: Journal, started: RunStarted, there: tuple[Given, ...]) -> KeptTree | None:

@@ -135,8 +135,8 @@ class KeptTree:
         size = 0
         with Reader(selection.root) as reader:
             for entry in selection.files:
-                before = read_before.get((entry.size, *entry.stamp))
-                if before and before in known:
+                before = read_before.get((entry.size, *entry.stamp), "")
+                if before in known:
                     waiting.append((entry, before, b""))
                     continue
                 content = None

@@ -10,8 +10,10 @@ import pytest
 
 from fastslow import Agent, DockerSandbox, Event, Exit, Journal, Limits, ScriptedModel
 from fastslow.agent.engine.types import Reply
+from fastslow.agent.errors import ApplyFailed
 from fastslow.agent.events import CheckFinished, RunFinished, RunStarted, TurnStarted
 from fastslow.agent.modes import Kind
+from fastslow.agent.record.changed import changes_of
 from fastslow.agent.transcript import ToolResult, User
 from fastslow.agent.tree.tree import Tree
 from tests.agent.helpers import WEAK, calls, says
@@ -98,10 +100,10 @@ async def test_a_red_check_goes_back_and_the_next_turn_repairs(journal: Journal,
 
 async def test_the_same_failure_twice_comes_with_the_diff(journal: Journal, project: Path) -> None:
     worse = calls(("shell", {"command": "sed -i 's,//,//  ,' calc.py"}))
-    coder = agent(journal, worse, says("Done."), says("Really."), FIX, says("Now."))
+    coder = agent(journal, worse, says("Done."), FIX, says("Now."))
     events = await events_of(coder, "Fix it", Tree(project, test=TEST))
     assert events[-1].result.exit is Exit.ANSWERED  # type: ignore[union-attr]
-    told = coder.engine.requests[3].messages[-1].content  # type: ignore[attr-defined]
+    told = coder.engine.requests[2].messages[-1].content  # type: ignore[attr-defined]
     assert "+    return sum(values) //   len(values)" in told
 
 
@@ -251,3 +253,18 @@ async def test_what_follows_a_run_is_not_shown_a_folder_that_lacks_its_changes(j
     await coder.aclose()
     shown = ["return sum" in request.messages[-1].content for request in coder.engine.requests]  # type: ignore[attr-defined]
     assert shown == [True, False]
+
+
+async def test_a_run_whose_folder_is_gone_can_be_looked_at_and_goes_on(journal: Journal, project: Path) -> None:
+    dies = agent(journal, FIX)
+    with pytest.raises(AssertionError):  # its script has ended
+        await events_of(dies, "Fix it", Tree(project, test=""))
+    os.rename(project, project.with_name("moved"))
+    [info] = journal.runs()
+    assert b"+    return sum(values) / len(values)" in changes_of(journal, info.run).diff()
+    coder = agent(journal, says("Fixed."))
+    result = await coder.resume("last")
+    await coder.aclose()
+    assert (result.exit, len(result.changes or ())) == (Exit.ANSWERED, 1)
+    with pytest.raises(ApplyFailed, match="nothing was changed"):
+        result.changes.apply()  # type: ignore[union-attr]

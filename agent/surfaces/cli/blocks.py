@@ -18,9 +18,9 @@ from fastslow.agent.engine.fenced import FILE_TOOL, first_file
 from fastslow.agent.engine.types import Reply, Usage
 from fastslow.agent.events import CallDisplay, CheckFinished, Compacted, Consent, ModeUsage, NetworkUsed, TurnFinished
 from fastslow.agent.modes import Mode
+from fastslow.agent.outbox import some
 from fastslow.agent.surfaces.cli.text import clean, one_line, seconds, size
 from fastslow.agent.transcript import ToolCall
-from fastslow.agent.workspace import some
 from fastslow.sandbox import Egress
 from fastslow.tools.fenced import first_block
 

@@ -14,12 +14,10 @@ import pytest
 from acp import RequestError
 from acp.schema import AgentMessageChunk, McpServerStdio, ResourceContentBlock, UserMessageChunk
 
-from fastslow.agent.changes import ChangeSet
 from tests.engine.fake_server import Answer, FakeServer, delta, said, serving
 from tests.surfaces.acp.helpers import COMMAND, Editor, calls_tool, editing, environment, thinks
 
 pytestmark = pytest.mark.docker
-can_apply = pytest.mark.skipif(not hasattr(ChangeSet, "apply"), reason="needs ChangeSet.apply")
 APPEND = {"command": "echo two >> a.txt; cat a.txt"}
 
 
@@ -77,7 +75,6 @@ async def test_what_a_check_does_not_prove_is_not_offered(root: Path, tmp_path: 
         assert "Not done (failed)" in opened.editor.said()
 
 
-@can_apply
 async def test_what_is_allowed_is_applied_and_a_conflict_is_told(root: Path, tmp_path: Path, fake: FakeServer) -> None:
     fake.answers += [calls_tool("shell", **APPEND), said("Done.")]
     fake.answers += [calls_tool("shell", command="echo 1 > a.txt"), said("Done.")]

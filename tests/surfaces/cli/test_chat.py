@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from fastslow.agent.surfaces.cli import changes
 from tests.engine.fake_server import CHAT, Answer, FakeServer, Seen, call, delta, serving, usage
 from tests.surfaces.cli.test_asking import Terminal
 
@@ -281,7 +280,6 @@ def test_a_file_is_brought_with_the_next_task(model: Model, project: Path, tmp_p
     assert last_asked(model).startswith("hello")
 
 
-@pytest.mark.skipif(not hasattr(changes, "apply"), reason="nothing is applied yet")
 def test_changes_are_applied_and_taken_back(chat: Terminal, project: Path) -> None:
     file = project / "source" / "calculator.py"
     chat.type("/apply\r")
