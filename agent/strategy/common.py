@@ -17,6 +17,10 @@ CHECKS = 6  # answers that may fail the check, after which a run ends
 RETRIES = 2  # times that a branch asks for an answer once more
 FAILURES = 2  # turns in a row whose calls all failed, or calls that were repeated, after which one turn thinks
 THOUGHTS = 2000  # characters of lost thoughts that are quoted
+UNCHANGED = (
+    "The same failure as before, and nothing has changed since. An answer alone does not help: change the project in "
+    "another way, or call give_up where that cannot be done."
+)
 _NOTHING = re.compile(r"(?:```[a-z]*(?:\s+```)?)?")
 
 
@@ -59,6 +63,8 @@ def after_check(done: Done, checks: tuple[CheckFinished, ...]) -> Move:
     blanks = {"command": last.command, "code": last.exit_code, "output": last.output, "answer": clip(done.answer, 1000)}
     files = f"These files were put back as they were given: {', '.join(last.restored)}.\n" if last.restored else ""
     diff = f"\nThe same failure as before. All that you changed so far:\n{last.diff}" if last.diff else ""
+    if last.diff and last.diff == checks[-2].diff:  # which is in view already
+        diff = f"\n{UNCHANGED}"
     why = "the check fails as before" if last.diff else "the check fails"
     return Next(Kind.REPAIR, why, hint=prompt("check_failed", **blanks, files=files, diff=diff))
 

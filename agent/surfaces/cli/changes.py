@@ -13,6 +13,7 @@ from rich.text import Text
 from fastslow import Journal
 from fastslow.agent.changes import ChangeSet
 from fastslow.agent.errors import ConfigurationError, RunUnknown
+from fastslow.agent.events import Exit
 from fastslow.agent.record.changed import changes_of
 from fastslow.agent.surfaces.cli.status import FAILED
 from fastslow.agent.surfaces.cli.text import one_line, terminal
@@ -43,6 +44,7 @@ def apply(run: str, paths: tuple[str, ...], *, dry_run: bool, as_json: bool) -> 
     if as_json:
         _print_json("applied", changes.run, plan, dry_run=dry_run)
     else:
+        terminal().print(_unfinished(changes.run), end="", soft_wrap=True)
         _print_plan(plan, "would be written" if dry_run else "written", NAME_PATHS)
         if plan.steps and not (dry_run or plan.conflicts):
             terminal().print(Text(f"Take it back: fastslow undo {one_line(changes.run)}", "dim"))
@@ -66,6 +68,16 @@ def changes_in(run: str) -> ChangeSet:
     """Those of a run, by its id, the beginning of it, or `last`."""
     with closing(Journal()) as journal:
         return changes_of(journal, journal.find(run))
+
+
+def _unfinished(run: str) -> Text:
+    """A line for a run that has no answer: its changes may be half done, and nothing has proven them."""
+    with closing(Journal()) as journal:
+        info = next(info for info in journal.runs() if info.run == run)
+    if info.exit is Exit.ANSWERED:
+        return Text()
+    ended = "is under way" if info.running else f"ended without an answer ({info.exit or 'interrupted'})"
+    return Text(f"! the run {ended}: nothing proves what it changed so far\n", "yellow")
 
 
 def _chosen(run: str, paths: tuple[str, ...]) -> tuple[ChangeSet, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -10,9 +11,9 @@ from hypothesis import strategies as st
 
 from fastslow import Kind
 from fastslow.agent.engine.types import Finish, Reply
-from fastslow.agent.events import CallFinished
+from fastslow.agent.events import CallFinished, CheckFinished
 from fastslow.agent.strategy import STRATEGIES, Done, Next, State, Strategy
-from fastslow.agent.strategy.common import RETRIES
+from fastslow.agent.strategy.common import RETRIES, UNCHANGED
 from fastslow.tools import Status
 from tests.agent.strategy.makers import OK, STEP, bare, result, state, words
 
@@ -120,3 +121,18 @@ def test_any_results_are_followed_by_a_move(strategy: Strategy, known: State) ->
     if isinstance(move, Done):  # only a step ends with its calls
         assert known.step
         assert not move.ok or any(done.ok for done in results)
+
+
+@both
+def test_changes_that_the_model_was_shown_and_left_are_not_shown_again(strategy: Strategy) -> None:
+    first = CheckFinished(1, "make test", "red", 1, "1 != 1.5", 0.1)
+    second, third = replace(first, diff="+ 1"), replace(first, diff="+ 2")
+    told = []
+    for checks in ((first, second), (first, second, second), (first, second, third)):
+        move = strategy.after_check(state((OK,)), Done("Done."), checks)
+        assert isinstance(move, Next)
+        told.append(move.hint)
+    assert "All that you changed so far:\n+ 1" in told[0]
+    assert UNCHANGED in told[1]
+    assert "+ 1" not in told[1]
+    assert "All that you changed so far:\n+ 2" in told[2]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fastslow import Agent, DummySandbox, RunUnknown, ScriptedModel
+from fastslow import Agent, Budget, DummySandbox, Exit, Result, RunUnknown, ScriptedModel
 from fastslow.agent.surfaces.cli import changes
 from fastslow.agent.tree.tree import Tree
 from fastslow.sandbox import Execution
@@ -28,9 +29,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("edit_file", {"path": path, "edits": [{"old_text": old, "new_text": new}]})
         for path, old, new in (("one.txt", "3", "three"), ("docs/two.txt", "2", "two"))
     ]
-    agent = Agent(engine=ScriptedModel([calls(*edits), says("done")]), sandbox=DummySandbox([Execution("ok")]))
-    assert len(agent.run_sync("the task", tree=Tree(root, test="")).changes) == 2
+    assert len(edited(root, *edits).changes) == 2
     return root
+
+
+def edited(root: Path, *edits: tuple[str, dict[str, Any]], budget: Budget | None = None) -> Result:
+    sandbox = DummySandbox([Execution("ok")])
+    agent = Agent(engine=ScriptedModel([calls(*edits), says("done")]), sandbox=sandbox, budget=budget or Budget())
+    return agent.run_sync("the task", tree=Tree(root, test=""))
 
 
 def test_a_conflict_is_shown_with_what_to_do_and_nothing_is_written(
@@ -83,3 +89,14 @@ def test_a_path_in_the_place_of_the_run_is_one_of_the_last_runs(
     assert (project / "one.txt").read_text() == ONE
     with pytest.raises(RunUnknown, match=r"no run 'three\.txt'"):
         changes.apply("three.txt", (), dry_run=False, as_json=False)
+
+
+def test_a_run_without_an_answer_is_told_of(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit = ("edit_file", {"path": "one.txt", "edits": [{"old_text": "5", "new_text": "five"}]})
+    assert edited(project, edit, budget=Budget(turns=1)).exit is Exit.BUDGET
+    assert changes.apply("last", (), dry_run=True, as_json=False) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "! the run ended without an answer (budget): nothing proves what it changed so far",
+        "change   one.txt",
+        "1 file would be written",
+    ]
