@@ -63,7 +63,7 @@ def after_check(done: Done, checks: tuple[CheckFinished, ...]) -> Move:
     blanks = {"command": last.command, "code": last.exit_code, "output": last.output, "answer": clip(done.answer, 1000)}
     files = f"These files were put back as they were given: {', '.join(last.restored)}.\n" if last.restored else ""
     diff = f"\nThe same failure as before. All that you changed so far:\n{last.diff}" if last.diff else ""
-    if last.diff and last.diff == checks[-2].diff:  # which is in view already
+    if last.diff and checks[1:] and last.diff == checks[-2].diff:  # which is in view already
         diff = f"\n{UNCHANGED}"
     why = "the check fails as before" if last.diff else "the check fails"
     return Next(Kind.REPAIR, why, hint=prompt("check_failed", **blanks, files=files, diff=diff))
