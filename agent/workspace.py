@@ -192,6 +192,8 @@ class Workspace:
 
     def _start(self) -> None:
         self._saved = None
+        # What is carried over to a copy of a folder is known once that is written down.
+        self._restored = self._history() if self._history and not self.tree else None
         self._opening = asyncio.create_task(self._open())
 
     async def _end(self) -> None:
@@ -261,7 +263,7 @@ class Workspace:
                 await session.offer(self._functions)
             if self.tree:
                 await self._put_tree(session, self.tree)
-            self._restored = self._history() if self._history else None
+                self._restored = self._history() if self._history else None
             await self._put_files(session)
             if self._restored:
                 await self._restore(session, self._restored)
@@ -447,8 +449,11 @@ class Workspace:
 
     async def collect(self, folder: Path, below: str = "") -> Brought:
         """Bring out the files that the run made or changed, see `Outbox`; none when no session ever came up."""
-        if self.tree and self._saved is None and self._restored:
-            await self.save()  # what the runs before it changed is its own, also where it has called nothing
+        if self.tree and self._opening and self._saved is None:
+            with suppress(SandboxError):
+                await self.session()
+                if self._restored:  # what the runs before it changed is its own, also where it has called nothing
+                    await self.save()
         if self.tree or self._opening is None or not (self._is_open or self._restored):
             return Brought(told=tuple(self._notes))
         session = await self.session()

@@ -106,5 +106,11 @@ def _nested(root: Path, paths: Iterable[str]) -> tuple[tuple[tuple[str, str], ..
     return tuple(each for each in found if _folder(each[0]) in folders), notices
 
 
+def is_for_agents(path: str) -> bool:
+    """Whether a file of a project tells agents something, so that it must be trusted first."""
+    parts = PurePosixPath(path).parts
+    return parts[-1] in NAMES or parts[0] in (".agents", ".claude")
+
+
 def _folder(path: str) -> PurePosixPath:
     return PurePosixPath(path).parent

@@ -69,12 +69,12 @@ async def test_calls_side_by_side_share_the_new_container(tmp_path: Path) -> Non
 async def test_code_that_kills_every_container_ends_the_run_in_the_end(tmp_path: Path) -> None:
     script = [calls(("python", {"code": f"{CUT_OFF} # {n}"})) for n in range(RENEWALS + 1)]
     result, finished = await run(Journal(tmp_path / "runs.db"), *script)
-    assert result.exit is Exit.FAILED
+    assert result.exit is Exit.SANDBOX
     assert "its container ended" in result.reason
     assert [event.content for event in finished] == [DIED] * RENEWALS
 
 
 async def test_without_a_journal_the_run_ends_and_says_why() -> None:
     result, finished = await run(None, calls(("python", {"code": CUT_OFF})))
-    assert (result.exit, finished) == (Exit.FAILED, [])
+    assert (result.exit, finished) == (Exit.SANDBOX, [])
     assert "its container ended" in result.reason

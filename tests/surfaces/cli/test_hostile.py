@@ -150,6 +150,7 @@ def test_nothing_is_printed_past_it() -> None:
         "WELCOME",
         "f\"fastslow {version('fastslow')}\"",
         "Cancelling; press",
+        "Stopping this; the conversation",
         "flush",
         "json.dumps",
     )

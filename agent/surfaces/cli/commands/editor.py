@@ -47,7 +47,7 @@ def acp(
     approval: RULES = None,
     debug: DEBUG = False,
 ) -> None:
-    """Serve an editor over stdin and stdout, with the Agent Client Protocol; the editor starts it.
+    """Serve an editor, with the Agent Client Protocol.
 
     Each conversation works on a copy of the editor's folder; you are asked before changes are written there. Set up the
     server first: fastslow setup.
