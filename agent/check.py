@@ -86,9 +86,12 @@ async def _carry_out(run: Run, check: Check, number: int, done: list[CheckFinish
     say = run.recorder.say
     yield say(CheckStarted(number, check.command))
     finished = run.recorder.check(number)
+    if finished is None and number and run.changes == run.checked:  # a failure belongs to a state of the world
+        finished = replace(done[-1], number=number, seconds=0.0)
     if finished is None:
         finished = await run.ledger.in_time(_found(run, check, number, done))
     run.changes += 1  # it may leave anything
+    run.checked = run.changes
     done.append(finished)
     run.check = finished
     yield say(finished)

@@ -32,8 +32,9 @@ class Run:
     something so far. given: what stands in the place of the model's first reply: a plan that somebody else made.
     made: files that the run made or changed. seen: what its tools saw of them. spent_within: the
     model's replies in the runs that a call of this one was carried out by, None where nothing is kept. check: the last
-    one. changed: tells what the run has changed so far in its copy of a folder, None where it has none.
-    project: what that folder tells agents; read: which of its nested instructions the model was told.
+    one, and checked: how many changes there were by then. changed: tells what the run has changed so far in its copy of
+    a folder, None where it has none. project: what that folder tells agents; read: which of its nested instructions the
+    model was told.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Run:
     seen: Seen = field(default_factory=Seen)
     spent_within: Callable[[str], Iterable[TurnFinished]] | None = None
     check: CheckFinished | None = None
+    checked: int = -1
     changed: Callable[[], ChangeSet] | None = None
     project: Project | None = None
     read: set[str] = field(default_factory=set)

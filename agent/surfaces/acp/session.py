@@ -221,7 +221,7 @@ class Session:
         """What the run changed goes into the user's folder, if the user wants it, in one piece."""
         if not result.changes or result.changes.changes == self._refused:
             return
-        later = f"Look at it: `fastslow diff {result.run}`. Take it: `fastslow apply {result.run}`."
+        later = f"Look at it: `fastslow diff {result.run}`. Apply it: `fastslow apply {result.run}`."
         if result.exit is Exit.ANSWERED and (result.check is None or result.check.verdict == "green"):
             why = await self._applied(result.changes)
         else:

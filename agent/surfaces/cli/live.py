@@ -311,7 +311,7 @@ class RunView:
         run = one_line(result.run)
         lines = [] if result.exit is Exit.ANSWERED else [f"Go on from here: fastslow resume {run}"]
         return lines + (
-            [f"Look at it: fastslow diff {run}", f"Take it:    fastslow apply {run}"] * bool(result.changes)
+            [f"Look at it: fastslow diff {run}", f"Apply it:   fastslow apply {run}"] * bool(result.changes)
         )
 
     def _markdown(self, text: str) -> RenderableType:

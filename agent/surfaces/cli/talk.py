@@ -34,7 +34,7 @@ class TaskView(RunView):
     """A run within a conversation."""
 
     def next_lines(self, result: Result) -> list[str]:
-        return ["Look at it: /diff", "Take it:    /apply"] if result.changes else []
+        return ["Look at it: /diff", "Apply it:   /apply"] if result.changes else []
 
 
 class Talk:
