@@ -430,7 +430,8 @@ class Workspace:
 
     @asynccontextmanager
     async def restored(self, paths: Sequence[str]) -> AsyncIterator[None]:
-        """Some files of the tree as they were given, for a while. `SandboxError`."""
+        """Some files of the tree as they were given, for a while. `SandboxError`; OSError or ValueError where a file
+        cannot be put back, since a folder or a link is in its way, say."""
         session = await self.session()
         there = {info.path: info for info in await session.files()}
         now = {path: await session.get(path) for path in paths if path in there}
@@ -439,9 +440,11 @@ class Workspace:
                 await session.put(path, self._content(path), mode=self._before[path].mode)
             yield
         finally:
-            for path, content in now.items():
-                await session.put(path, content, mode=there[path].mode)
-            await _remove(session, [path for path in paths if path not in now])
+            with suppress(SandboxError):  # it died: the one that took its place has them as they are
+                for path, content in now.items():
+                    await session.put(path, content, mode=there[path].mode)
+                put = {info.path for info in await session.files()}.intersection(paths)  # none of them behind a link
+                await _remove(session, put - now.keys())
 
     def _content(self, path: str) -> bytes:
         return (self.tree.content(path) if self.tree else None) or b""
@@ -450,8 +453,10 @@ class Workspace:
         """Bring out the files that the run made or changed, see `Outbox`; none when no session ever came up."""
         if self.tree and self._saved is None and self._restored:
             await self.save()  # what the runs before it changed is its own, also where it has called nothing
-        if self.tree or self._opening is None or not (self._is_open or self._restored):
+        if self._opening is None or not (self._is_open or self._restored):
             return Brought(told=tuple(self._notes))
+        if self.tree:  # its files come out with the record
+            return Brought(told=(*self._notes, *await self._told_of_left()))
         session = await self.session()
         changes = await session.changes()
         if not (changes.changed or changes.left):
@@ -477,6 +482,15 @@ class Workspace:
         told = [f"{some(renamed)}: {TAKEN}"] if renamed else []
         told += [f"did not come out: {line}" for line in grouped(refused)]
         return Brought(tuple(paths), (*self._notes, *told))
+
+    async def _told_of_left(self) -> list[str]:
+        """Of new files that no record takes: nobody but the model would know that they were ever there."""
+        with suppress(SandboxError):
+            changes = await (await self.session()).changes()
+            refused = [(one.path or "others", one.reason) for one in changes.left]
+            refused += [(info.path, info.left) for info in changes.changed if info.left]
+            return [f"did not come out: {line}" for line in grouped(refused)]
+        return []  # it died, and they with it
 
     async def _bring(self, outbox: Outbox, session: Session, info: FileInfo, end: float) -> tuple[Path, bool]:
         """Where a file went, and whether under its own name. ValueError for one that stays inside."""

@@ -10,7 +10,8 @@ import pytest
 
 from fastslow import Agent, DockerSandbox, Event, Exit, Journal, Limits, ScriptedModel
 from fastslow.agent.engine.types import Reply
-from fastslow.agent.events import CheckFinished, RunFinished, RunStarted, TurnStarted
+from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.events import CheckFinished, Notice, RunFinished, RunStarted, TurnStarted
 from fastslow.agent.modes import Kind
 from fastslow.agent.transcript import ToolResult, User
 from fastslow.agent.tree.tree import Tree
@@ -135,6 +136,24 @@ async def test_modes_links_deletions_and_new_folders_come_out(journal: Journal, 
         ("other", "added", "120000"),
         ("run.sh", "mode", "100644"),
     ]
+
+
+async def test_what_stays_in_the_sandbox_is_told(journal: Journal, project: Path) -> None:
+    command = "head -c 70000000 /dev/zero | tee calc.py > new.bin; mkfifo pipe; touch \"$(printf 'a\\nb')\""
+    coder = agent(journal, calls(("shell", {"command": command})), says("Done."))
+    events = await events_of(coder, "Grow", Tree(project, test=""))
+    assert [change.path for change in events[-1].result.changes] == []  # type: ignore[union-attr]
+    told = "\n".join(event.text for event in events if isinstance(event, Notice))
+    for said in ("did not come out: calc.py, new.bin (larger than", "pipe (a pipe", "its name has control characters"):
+        assert said in told
+
+
+async def test_a_file_beside_the_folder_has_a_name_of_its_own(journal: Journal, project: Path, tmp_path: Path) -> None:
+    (tmp_path / "calc.py").write_text("other\n")
+    coder = agent(journal)
+    with pytest.raises(ConfigurationError, match=r"a file 'calc\.py' of its own"):
+        await coder.run("Look", tree=Tree(project, test=""), files=[tmp_path / "calc.py"])
+    await coder.aclose()
 
 
 async def test_caches_are_no_changes(journal: Journal, project: Path) -> None:
