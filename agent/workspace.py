@@ -53,7 +53,10 @@ STOPPED = "\n(So many files were made and changed that later changes are not kep
 LATER = "\n(Files are as an earlier call left them: later changes could not be kept.)"
 BARE = "\n(Files are back without links, empty folders and permissions; what ran in the background has ended.)"
 BARE_TREE = "\n(What ran in the background has ended, and empty folders are gone.)"  # which has links and modes
-CONFLICTS = "\n(The user changed these files meanwhile, too, in other ways: {}. They are as you left them.)"
+CONFLICTS = (
+    "\n(The user changed these files meanwhile, too, in ways that do not go with yours: {}. Look at them again.)"
+)
+CONTESTED = "you and the run before changed these files in ways that do not go together: {}"
 LOST_FILES = "\n(These files could not be kept and are gone: {}.)"
 
 
@@ -250,7 +253,7 @@ class Workspace:
             self._restored = restored = self._history(warm=True)
             if restored:
                 self._told = await self._put_back(session, restored)
-                self._told += CONFLICTS.format(some(restored.conflicts)) if restored.conflicts else ""
+                self._told += self._contested(restored)
         except SandboxError:  # it died meanwhile
             await self._end()
             self._start()
@@ -303,8 +306,15 @@ class Workspace:
             + ((BARE_TREE if self.tree else BARE) if restored.commands else "")
             + lost
             + (LATER if restored.stopped else "")
-            + (CONFLICTS.format(some(restored.conflicts)) if restored.conflicts else "")
+            + self._contested(restored)
         )
+
+    def _contested(self, restored: Restored) -> str:
+        """What the model must be told of what the user changed as well; the user is told at the end."""
+        if not restored.conflicts:
+            return ""
+        self._notes.append(CONTESTED.format(some(restored.conflicts)))
+        return CONFLICTS.format(some(restored.conflicts))
 
     async def _put_back(self, session: Session, restored: Restored) -> str:
         """Make the files what they were, and say which could not be."""
