@@ -29,6 +29,7 @@ SHOWN = 6000  # characters of its output: a test run says what failed at its end
 DIFF = 8000  # characters of the changes that are shown where the same failure came twice
 TOO_LONG = "\n[stopped after {:.0f} seconds]"
 DIED = "\n[the sandbox ended while this ran: it was killed, or took more memory than there is]"
+NOT_PUT_BACK = "The check is green, but not proven: tests could not be put back as they were given. {}"
 _NUMBER = re.compile(r"0x[0-9a-f]+|[0-9]+")
 ALTERED = "\n\n(The run changed {}. The check is green with these as they are now, and as they were.)"
 
@@ -106,9 +107,12 @@ async def _found(run: Run, check: Check, number: int, done: list[CheckFinished])
     verdict = _verdict(execution)
     restored: tuple[str, ...] = ()
     if altered and verdict == "green":
-        async with workspace.restored(altered):
-            execution, restored = await _executed(workspace, check.command), altered
-            verdict = _verdict(execution)
+        try:
+            async with workspace.restored(altered):
+                execution, restored = await _executed(workspace, check.command), altered
+        except (OSError, ValueError) as error:  # a folder stands where a test was, say
+            execution = Execution("error", stderr=NOT_PUT_BACK.format(error), exit_code=1)
+        verdict = _verdict(execution)
     elif verdict == "green" and number and execution.seconds < QUICK:
         again = await _executed(workspace, check.command)
         if _verdict(again) == "red":

@@ -52,7 +52,10 @@ STOPPED = "\n(So many files were made and changed that later changes are not kep
 LATER = "\n(Files are as an earlier call left them: later changes could not be kept.)"
 BARE = "\n(Files are back without links, empty folders and permissions; what ran in the background has ended.)"
 BARE_TREE = "\n(What ran in the background has ended, and empty folders are gone.)"  # which has links and modes
-CONFLICTS = "\n(The user changed these files meanwhile, too, in other ways: {}. They are as you left them.)"
+CONFLICTS = (
+    "\n(The user changed these files meanwhile, too, in ways that do not go with yours: {}. Look at them again.)"
+)
+CONTESTED = "you and the run before changed these files in ways that do not go together: {}"
 LOST_FILES = "\n(These files could not be kept and are gone: {}.)"
 
 
@@ -251,7 +254,7 @@ class Workspace:
             self._restored = restored = self._history(warm=True)
             if restored:
                 self._told = await self._put_back(session, restored)
-                self._told += CONFLICTS.format(some(restored.conflicts)) if restored.conflicts else ""
+                self._told += self._contested(restored)
         except SandboxError:  # it died meanwhile
             await self._end()
             self._start()
@@ -304,8 +307,15 @@ class Workspace:
             + ((BARE_TREE if self.tree else BARE) if restored.commands else "")
             + lost
             + (LATER if restored.stopped else "")
-            + (CONFLICTS.format(some(restored.conflicts)) if restored.conflicts else "")
+            + self._contested(restored)
         )
+
+    def _contested(self, restored: Restored) -> str:
+        """What the model must be told of what the user changed as well; the user is told at the end."""
+        if not restored.conflicts:
+            return ""
+        self._notes.append(CONTESTED.format(some(restored.conflicts)))
+        return CONFLICTS.format(some(restored.conflicts))
 
     async def _put_back(self, session: Session, restored: Restored) -> str:
         """Make the files what they were, and say which could not be."""
@@ -431,7 +441,8 @@ class Workspace:
 
     @asynccontextmanager
     async def restored(self, paths: Sequence[str]) -> AsyncIterator[None]:
-        """Some files of the tree as they were given, for a while. `SandboxError`."""
+        """Some files of the tree as they were given, for a while. `SandboxError`; OSError or ValueError where a file
+        cannot be put back, since a folder or a link is in its way, say."""
         session = await self.session()
         there = {info.path: info for info in await session.files()}
         now = {path: await session.get(path) for path in paths if path in there}
@@ -440,9 +451,11 @@ class Workspace:
                 await session.put(path, self._content(path), mode=self._before[path].mode)
             yield
         finally:
-            for path, content in now.items():
-                await session.put(path, content, mode=there[path].mode)
-            await _remove(session, [path for path in paths if path not in now])
+            with suppress(SandboxError):  # it died: the one that took its place has them as they are
+                for path, content in now.items():
+                    await session.put(path, content, mode=there[path].mode)
+                put = {info.path for info in await session.files()}.intersection(paths)  # none of them behind a link
+                await _remove(session, put - now.keys())
 
     def _content(self, path: str) -> bytes:
         return (self.tree.content(path) if self.tree else None) or b""
@@ -454,8 +467,10 @@ class Workspace:
                 await self.session()
                 if self._restored:  # what the runs before it changed is its own, also where it has called nothing
                     await self.save()
-        if self.tree or self._opening is None or not (self._is_open or self._restored):
+        if self._opening is None or not (self._is_open or self._restored):
             return Brought(told=tuple(self._notes))
+        if self.tree:  # its files come out with the record
+            return Brought(told=(*self._notes, *await self._told_of_left()))
         session = await self.session()
         changes = await session.changes()
         if not (changes.changed or changes.left):
@@ -481,6 +496,15 @@ class Workspace:
         told = [f"{some(renamed)}: {TAKEN}"] if renamed else []
         told += [f"did not come out: {line}" for line in grouped(refused)]
         return Brought(tuple(paths), (*self._notes, *told))
+
+    async def _told_of_left(self) -> list[str]:
+        """Of new files that no record takes: nobody but the model would know that they were ever there."""
+        with suppress(SandboxError):
+            changes = await (await self.session()).changes()
+            refused = [(one.path or "others", one.reason) for one in changes.left]
+            refused += [(info.path, info.left) for info in changes.changed if info.left]
+            return [f"did not come out: {line}" for line in grouped(refused)]
+        return []  # it died, and they with it
 
     async def _bring(self, outbox: Outbox, session: Session, info: FileInfo, end: float) -> tuple[Path, bool]:
         """Where a file went, and whether under its own name. ValueError for one that stays inside."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -18,7 +18,8 @@ LINK = "120000"
 class Carried:
     """The files of a workspace that goes on: contents by path, and what is known of each.
 
-    conflicts: files that the run and the user changed in a way that does not go together; they are as the run has them.
+    conflicts: files that the run and the user changed in a way that does not go together; they are as the run has them,
+    but for those that it removed, or that have no place beside a file of the user's.
     """
 
     files: Mapping[str, bytes | None]
@@ -26,13 +27,16 @@ class Carried:
     conflicts: list[str] = field(default_factory=list)
 
 
-def carried(journal: Journal, after: str, run: str) -> Carried:
-    """The workspace in which `run` follows `after`: the user's folder as it is now, with what was changed before."""
+def carried(journal: Journal, after: str, run: str, paths: Iterable[str] | None = None) -> Carried:
+    """The workspace in which `run` follows `after`: the user's folder as it is now, with what was changed before.
+
+    paths: what was changed in these files alone.
+    """
     old, state, now = given(journal.rows, after), latest(journal.rows, after), given(journal.rows, run)
     merged: dict[str, bytes | None] = {}
     kept = dict(now)
     told = Carried(ChainMap(merged, Contents(journal.rows, kept)), kept)  # type: ignore[arg-type]  # nobody writes to it
-    for path in sorted(old.keys() | state.keys()):
+    for path in sorted(old.keys() | state.keys() if paths is None else paths):
         before, theirs, ours = old.get(path), state.get(path), now.get(path)
         if theirs in (before, ours):
             continue
@@ -51,7 +55,21 @@ def carried(journal: Journal, after: str, run: str) -> Carried:
         else:
             told.conflicts.append(path)
             kept[path] = theirs
+    for path in _without_place(kept, now):
+        del kept[path]
+        told.conflicts.append(path)
     return told
+
+
+def _without_place(kept: Mapping[str, Kept], now: Mapping[str, Kept]) -> set[str]:
+    """Files of the run's where the user has a folder by now, or below a path where the user has a file."""
+    found = set[str]()
+    for path in kept:
+        folder = path
+        while folder := folder.rpartition("/")[0]:
+            if folder in kept:
+                found.add(path if folder in now else folder)
+    return found
 
 
 def _both(journal: Journal, before: Kept | None, theirs: Kept, ours: Kept) -> bytes | None:

@@ -7,7 +7,8 @@ import re
 from fastslow.agent.changes import ChangeSet
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.events import RunStarted
-from fastslow.agent.record.contents import Kept, latest
+from fastslow.agent.record.carry import carried
+from fastslow.agent.record.contents import Kept, given, latest
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.trees import base
 from fastslow.agent.tree.changes import Version, compare
@@ -32,6 +33,10 @@ def changes_of(journal: Journal, run: str) -> ChangeSet:
     after = {path: kept for path, kept in latest(journal.rows, run).items() if path not in extras}
     lost = {path for path, kept in after.items() if kept.digest is None}
     differing = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} - lost
+    for path, kept in _contested(journal, started, differing).items():
+        before.pop(path, None)
+        if kept:
+            before[path] = kept
     rules = rules_of(started.tree.root)
     changes = compare(
         _versions(journal, before, differing),
@@ -39,6 +44,25 @@ def changes_of(journal: Journal, run: str) -> ChangeSet:
         lambda path: OURS.fullmatch(path) is not None or rules.ignores(path),
     )
     return ChangeSet(run, str(started.tree.root), str(journal.path), changes)
+
+
+def _contested(journal: Journal, started: RunStarted, paths: set[str]) -> dict[str, Kept | None]:
+    """Of some files those that the user changed between two runs in another way than the runs did, as they were before
+    both: compared with that, the runs' change is in conflict with the user's, and does not go over it."""
+    if not (started.after and paths):
+        return {}
+    last = journal.started(started.after)
+    if last.tree is None:
+        return {}
+    old, theirs, ours = given(journal.rows, last.run), latest(journal.rows, last.run), given(journal.rows, started.run)
+    told = carried(journal, last.run, started.run, paths)
+    now = {path for path in told.conflicts if told.kept.get(path) != ours.get(path)}
+    found = {
+        path: kept
+        for path, kept in _contested(journal, last, paths).items()
+        if path in now or (ours.get(path) == old.get(path) != theirs.get(path))
+    }
+    return {path: old.get(path) for path in now} | found
 
 
 def _extras(journal: Journal, started: RunStarted) -> list[str]:

@@ -120,6 +120,10 @@ def begin(
     if journal is None:
         yield Start(run, task, given, Recorder(), earlier=history, notices=notices)
         return
+    if tree and (both := {path.name for path in files} & {entry.path for entry in tree.selection.files}):
+        raise ConfigurationError(
+            f"the folder has a file {min(both)!r} of its own; rename the one that is given beside it"
+        )
     earlier, there = _left(journal, after)
     earlier = history or earlier
     with journal.hold(run):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastslow import Agent, Budget, DockerSandbox, Exit, Journal, Limits, ScriptedModel
-from fastslow.agent.events import CheckFinished, Event, RunFinished
+from fastslow.agent.events import CallFinished, CheckFinished, Event, RunFinished
 from fastslow.agent.modes import ModePolicy
 from fastslow.agent.project import Trust, project_of
 from fastslow.agent.tree.outline import outline
@@ -45,6 +45,31 @@ def root(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "a.py").write_text("x = 1\n")
     return folder
+
+
+@docker
+@pytest.mark.parametrize(
+    "command",
+    [
+        "rm test_a.py; mkdir test_a.py; touch test_a.py/x",
+        "rm -r tests; mkdir other; echo mine > other/test_b.py; ln -s other tests",
+        "head -c 70000000 /dev/zero > test_a.py",
+    ],
+    ids=["a folder", "a link on the way", "more than comes out"],
+)
+async def test_tests_that_cannot_be_put_back_prove_nothing(root: Path, command: str) -> None:
+    (root / "tests").mkdir()
+    for name in ("test_a.py", "tests/test_b.py"):
+        (root / name).write_text("raise SystemExit(1)\n")
+    bend = calls(("shell", {"command": f"{command}; touch done"}))
+    look = calls(("shell", {"command": "cat other/test_b.py"}))
+    events = await run_on(root, bend, says("Done."), look, test="test -f done")
+    first, found = checks(events)[:2]
+    assert (first.verdict, found.verdict, found.restored) == ("red", "red", ())
+    assert "could not be put back" in found.output
+    assert isinstance(events[-1], RunFinished)
+    seen = [event.content for event in events if isinstance(event, CallFinished)][-1]
+    assert ("mine" in seen) == ("mine" in command)
 
 
 @docker

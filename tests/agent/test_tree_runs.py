@@ -10,8 +10,8 @@ import pytest
 
 from fastslow import Agent, DockerSandbox, Event, Exit, Journal, Limits, ScriptedModel
 from fastslow.agent.engine.types import Reply
-from fastslow.agent.errors import ApplyFailed
-from fastslow.agent.events import CheckFinished, RunFinished, RunStarted, TurnStarted
+from fastslow.agent.errors import ApplyFailed, ConfigurationError, Conflicted
+from fastslow.agent.events import CheckFinished, Notice, RunFinished, RunStarted, TurnStarted
 from fastslow.agent.modes import Kind
 from fastslow.agent.record.changed import changes_of
 from fastslow.agent.transcript import ToolResult, User
@@ -139,6 +139,24 @@ async def test_modes_links_deletions_and_new_folders_come_out(journal: Journal, 
     ]
 
 
+async def test_what_stays_in_the_sandbox_is_told(journal: Journal, project: Path) -> None:
+    command = "head -c 70000000 /dev/zero | tee calc.py > new.bin; mkfifo pipe; touch \"$(printf 'a\\nb')\""
+    coder = agent(journal, calls(("shell", {"command": command})), says("Done."))
+    events = await events_of(coder, "Grow", Tree(project, test=""))
+    assert [change.path for change in events[-1].result.changes] == []  # type: ignore[union-attr]
+    told = "\n".join(event.text for event in events if isinstance(event, Notice))
+    for said in ("did not come out: calc.py, new.bin (larger than", "pipe (a pipe", "its name has control characters"):
+        assert said in told
+
+
+async def test_a_file_beside_the_folder_has_a_name_of_its_own(journal: Journal, project: Path, tmp_path: Path) -> None:
+    (tmp_path / "calc.py").write_text("other\n")
+    coder = agent(journal)
+    with pytest.raises(ConfigurationError, match=r"a file 'calc\.py' of its own"):
+        await coder.run("Look", tree=Tree(project, test=""), files=[tmp_path / "calc.py"])
+    await coder.aclose()
+
+
 async def test_caches_are_no_changes(journal: Journal, project: Path) -> None:
     coder = agent(
         journal, calls(("shell", {"command": "python -m compileall -q . ; touch .pytest_cache"})), says("Done.")
@@ -193,6 +211,37 @@ async def test_a_cold_follow_up_does_the_same(journal: Journal, project: Path) -
     assert "'link' -> 'run.sh' lrwxrwxrwx\n'run.sh' -rwxr-xr-x\n" in shown
     assert shown.endswith("(What ran in the background has ended, and empty folders are gone.)")
     assert [change.path for change in events[-1].result.changes] == ["calc.py"]  # type: ignore[union-attr]
+
+
+async def test_a_follow_up_does_not_go_over_what_the_user_changed(journal: Journal, project: Path) -> None:
+    made = "sed -i 's,//,/,' calc.py; echo run > new.txt; rm run.sh; echo run > place; rm .hidden/notes.txt"
+    coder = agent(journal, calls(("shell", {"command": made})), says("Fixed."))
+    await events_of(coder, "Fix it", Tree(project, test=""))
+    (project / "calc.py").write_text("user\n")
+    (project / "new.txt").write_text("user\n")
+    (project / "run.sh").write_text("user\n")
+    (project / "place").mkdir()
+    (project / "place" / "x").write_text("user\n")
+    before = contents(project)
+    coder = agent(journal, calls(("shell", {"command": "cat calc.py new.txt run.sh place/x"})), *[says("Seen.")] * 3)
+    async with coder.conversation(tree=Tree(project, test=""), after="last") as talk:
+        first = [event async for event in talk.stream("Look")]
+        again = [event async for event in talk.stream("Look")]  # it has that from the first
+        for events in (first, again):
+            changes = events[-1].result.changes  # type: ignore[union-attr]
+            with pytest.raises(Conflicted) as raised:
+                changes.apply()
+            assert [path for path, _ in raised.value.conflicts] == ["calc.py", "new.txt"]
+            assert [change.path for change in changes] == [".hidden/notes.txt", "calc.py", "new.txt"]
+        assert contents(project) == before
+        (project / "calc.py").write_text(FILES["calc.py"].replace("//", "/"))
+        (project / "new.txt").unlink()
+        result = [event async for event in talk.stream("Look")][-1].result  # type: ignore[union-attr]
+    await coder.aclose()
+    told = coder.engine.requests[1].messages[-1].content  # type: ignore[attr-defined]
+    assert sum("changed these files in ways that do not go together" in str(event) for event in first) == 1
+    assert "do not go with yours: calc.py, new.txt, run.sh, place. Look" in told
+    assert [change.path for change in result.changes] == [".hidden/notes.txt", "new.txt"]
 
 
 def small(journal: Journal, *replies: Reply) -> Agent:
