@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from fastslow.agent.project.files import digest_of
 from fastslow.agent.project.instructions import NAMES, Instructions, folder_of, nested, read_instructions
-from fastslow.agent.project.skills import Skills, project_skills, together, user_skills
+from fastslow.agent.project.skills import PLACES, Skills, project_skills, together, user_skills
 from fastslow.agent.quoting import visible
 from fastslow.sandbox.paths import workspace_path
 
@@ -94,6 +94,11 @@ def project_of(root: Path, home: Path | None = None, paths: Iterable[str] = ()) 
         own,
         (*instructions.notices, *notices, *skills.notices),
     )
+
+
+def tells_agents(path: str) -> bool:
+    """Whether a file of a project is one that agents are told of in their own way, and only where that is trusted."""
+    return PurePosixPath(path).name in NAMES or path.startswith(tuple(f"{place}/" for place in PLACES))
 
 
 def _nested(root: Path, paths: Iterable[str]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
