@@ -56,7 +56,7 @@ CONFLICTS = (
     "\n(The user changed these files meanwhile, too, in ways that do not go with yours: {}. Look at them again.)"
 )
 CONTESTED = "you and the run before changed these files in ways that do not go together: {}"
-LOST_FILES = "\n(These files could not be kept and are gone: {}.)"
+LOST_FILES = "\n(These files could not be kept, and are gone or as they were given: {}.)"
 
 
 class Arriving(Protocol):
@@ -329,7 +329,7 @@ class Workspace:
                 content = restored.files[path]
                 if content is not None:
                     self._counted.add((await session.put(path, content, mode=kept.mode if kept else None)).digest)
-                elif path not in there:
+                elif path not in there or there[path] == self._before.get(path):
                     lost.append(path)
             except (OSError, ValueError):  # no room, say: the code that ran again may have filled it
                 lost.append(path)

@@ -7,7 +7,7 @@ more: nothing in this room changes a rule on what may run (`agent/approval.py`).
 from __future__ import annotations
 
 from fastslow.agent.project.instructions import Instructions, nested, read_instructions
-from fastslow.agent.project.project import Project, is_for_agents, project_of
+from fastslow.agent.project.project import Project, project_of, tells_agents
 from fastslow.agent.project.skills import Skill, Skills, catalogue, contents, find_skills, skill_tool
 from fastslow.agent.project.trust import Trust
 
@@ -20,9 +20,9 @@ __all__ = [
     "catalogue",
     "contents",
     "find_skills",
-    "is_for_agents",
     "nested",
     "project_of",
     "read_instructions",
     "skill_tool",
+    "tells_agents",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from fastslow.agent.project.files import digest_of
 from fastslow.agent.project.instructions import NAMES, Instructions, folder_of, nested, read_instructions
-from fastslow.agent.project.skills import Skills, project_skills, together, user_skills
+from fastslow.agent.project.skills import PLACES, Skills, project_skills, together, user_skills
 from fastslow.agent.quoting import visible
 from fastslow.sandbox.paths import workspace_path
 
@@ -96,6 +96,11 @@ def project_of(root: Path, home: Path | None = None, paths: Iterable[str] = ()) 
     )
 
 
+def tells_agents(path: str) -> bool:
+    """Whether a file of a project is one that agents are told of in their own way, and only where that is trusted."""
+    return PurePosixPath(path).name in NAMES or path.startswith(tuple(f"{place}/" for place in PLACES))
+
+
 def _nested(root: Path, paths: Iterable[str]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
     """The instructions below the root, those of outer folders first, and notices on them."""
     folders = {_folder(path) for path in paths if PurePosixPath(path).name in NAMES} - {PurePosixPath()}
@@ -104,12 +109,6 @@ def _nested(root: Path, paths: Iterable[str]) -> tuple[tuple[tuple[str, str], ..
     left = len(listed) - NESTED
     notices = [f"the instructions of {left} folders are not read: {NESTED} is the limit"] if left > 0 else []
     return tuple(each for each in found if _folder(each[0]) in folders), notices
-
-
-def is_for_agents(path: str) -> bool:
-    """Whether a file of a project tells agents something, so that it must be trusted first."""
-    parts = PurePosixPath(path).parts
-    return parts[-1] in NAMES or parts[0] in (".agents", ".claude")
 
 
 def _folder(path: str) -> PurePosixPath:

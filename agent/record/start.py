@@ -31,7 +31,7 @@ from fastslow.agent.events import (
 )
 from fastslow.agent.given import Given, described
 from fastslow.agent.plan import ANSWER, PLAN
-from fastslow.agent.project import Project
+from fastslow.agent.project import Project, tells_agents
 from fastslow.agent.record.carry import carried
 from fastslow.agent.record.journal import Journal, Written
 from fastslow.agent.record.kept import KeptWorkspace
@@ -89,9 +89,10 @@ class Start:
 
     @property
     def texts(self) -> dict[str, str]:
-        """The files of a small project, which the model is shown. Not of a run that follows another one: what that has
-        changed is not in the folder."""
-        return self.tree.texts if self.tree and not self.after else {}
+        """The files of a small project, which the model is shown, but for those that tell agents something: they may
+        not be trusted. Not of a run that follows another one: what that has changed is not in the folder."""
+        texts = self.tree.texts if self.tree and not self.after else {}
+        return {path: text for path, text in texts.items() if not tells_agents(path)}
 
     @property
     def asked(self) -> User:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
 
-from fastslow.agent.project import is_for_agents
 from fastslow.agent.record.contents import REGULAR, Kept, given, read_content, store
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.tree.outline import LINES, WHOLE
@@ -92,7 +91,7 @@ class KeptTree:
             if size > WHOLE:
                 return {}
             with suppress(UnicodeDecodeError):
-                if b"\0" not in content and not is_for_agents(path):  # that is told where it is trusted
+                if b"\0" not in content:
                     texts[path] = content.decode()
         return texts
 

@@ -136,7 +136,7 @@ async def test_a_file_that_cannot_be_put_back_costs_only_itself(journal: Journal
     small = Limits(upload=1000)
     again = await agent(journal, small, calls(("python", {"code": "1"})), out=tmp_path / "out").resume("last")
     assert again.exit is Exit.ANSWERED
-    assert contents(again)[-1] == "1\n(These files could not be kept and are gone: big.)"
+    assert contents(again)[-1] == "1\n(These files could not be kept, and are gone or as they were given: big.)"
 
 
 async def test_a_file_that_does_not_go_in_ends_the_run_with_the_reason(

@@ -147,6 +147,11 @@ async def test_what_stays_in_the_sandbox_is_told(journal: Journal, project: Path
     told = "\n".join(event.text for event in events if isinstance(event, Notice))
     for said in ("did not come out: calc.py, new.bin (larger than", "pipe (a pipe", "its name has control characters"):
         assert said in told
+    coder = agent(journal, calls(("shell", {"command": "ls"})), says("Seen."))
+    [event async for event in coder.stream("Look", after="last", tree=Tree(project, test=""))]
+    await coder.aclose()
+    shown = coder.engine.requests[-1].messages[-1].content  # type: ignore[attr-defined]
+    assert "are gone or as they were given: calc.py, new.bin" in shown
 
 
 async def test_a_file_beside_the_folder_has_a_name_of_its_own(journal: Journal, project: Path, tmp_path: Path) -> None:
