@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from fastslow.agent.changes import ChangeSet
 from fastslow.agent.errors import ConfigurationError
@@ -22,12 +23,15 @@ _SIZE = (
 
 
 def changes_of(journal: Journal, run: str) -> ChangeSet:
-    """The changes of a run. ConfigurationError for one that got no folder, RunUnknown."""
+    """The changes of a run: as they were told at its end, or else as they are now. What a rule of the user's ignores by
+    then is none. ConfigurationError for a run that got no folder, RunUnknown."""
     started = journal.started(run)
     if started.tree is None:
         raise ConfigurationError(
             f"run {run} got no folder, so there are no changes; see what it made: fastslow show {run}"
         )
+    if (last := journal.finished(run)) and last.result.changes is not None:
+        return replace(last.result.changes, journal=str(journal.path))
     extras = frozenset(_extras(journal, started))
     before = base(journal, run, extras)
     after = {path: kept for path, kept in latest(journal.rows, run).items() if path not in extras}

@@ -271,6 +271,12 @@ class Journal:
             raise RunUnknown(f"the run {run} was never begun; start it again")
         return _started(run, [_decoded(run, text) for [text] in rows])
 
+    def finished(self, run: str) -> RunFinished | None:
+        """How a run ended; None where it goes on, or was killed."""
+        rows = self.rows("SELECT event FROM events WHERE run = ? ORDER BY number DESC LIMIT 1", run)
+        last = _decoded(run, rows[0][0]) if rows else None
+        return last if isinstance(last, RunFinished) else None
+
     def content(self, digest: str) -> bytes:
         """A content by its digest. JournalBroken where it is not there."""
         content = read_content(self.rows, digest)

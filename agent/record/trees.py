@@ -20,6 +20,7 @@ LINK = "120000"
 TICK = 100_000_000  # nanoseconds within which two changes of a file may have the same time
 AT_ONCE = 4 << 20  # bytes in one transaction
 _INSERT = "INSERT OR REPLACE INTO files VALUES (?, 0, ?, ?, ?)"
+_DELETE = "DELETE FROM files WHERE run = ? AND number = 0 AND path = ?"
 _COMPLETE = "INSERT OR REPLACE INTO files VALUES (?, 0, '', NULL, ?)"
 
 
@@ -130,6 +131,9 @@ class KeptTree:
     ) -> Iterator[TreeFile]:
         """Each file as it is written down: what others do to it meanwhile changes nothing. Those that were read
         before are not given."""
+        if begun := base(journal, self._run, self._extras):  # by an earlier life of the run, which did not end it
+            with journal.transaction() as database:
+                database.executemany(_DELETE, [(self._run, path) for path in begun])
         known = {digest for [digest] in journal.rows("SELECT digest FROM contents WHERE part = 0")}
         waiting: list[tuple[Entry, str, bytes]] = []
         size = 0

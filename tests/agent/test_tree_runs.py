@@ -14,7 +14,9 @@ from fastslow.agent.errors import ApplyFailed, ConfigurationError, Conflicted
 from fastslow.agent.events import CheckFinished, Notice, RunFinished, RunStarted, TurnStarted
 from fastslow.agent.modes import Kind
 from fastslow.agent.record.changed import changes_of
+from fastslow.agent.record.trees import KeptTree, is_kept
 from fastslow.agent.transcript import ToolResult, User
+from fastslow.agent.tree.select import select
 from fastslow.agent.tree.tree import Tree
 from tests.agent.helpers import WEAK, calls, says
 
@@ -322,3 +324,29 @@ async def test_a_run_whose_folder_is_gone_can_be_looked_at_and_goes_on(journal: 
     assert (result.exit, len(result.changes or ())) == (Exit.ANSWERED, 1)
     with pytest.raises(ApplyFailed, match="nothing was changed"):
         result.changes.apply()  # type: ignore[union-attr]
+
+
+async def test_the_changes_stay_what_they_were_at_the_end_of_the_run(journal: Journal, project: Path) -> None:
+    coder = agent(journal, calls(("shell", {"command": "echo new > new.py; mkdir out; echo r > out/r"})), says("Done."))
+    result = (await events_of(coder, "Write", Tree(project, test="")))[-1].result  # type: ignore[union-attr]
+    (project / ".gitignore").write_text("*.py\nout/\n")
+    assert changes_of(journal, result.run) == result.changes
+    assert [change.path for change in result.changes] == ["new.py", "out/r"]
+    result.changes.apply()
+    assert (project / "out" / "r").read_text() == "r\n"
+
+
+def test_a_tree_that_was_taken_in_part_is_taken_anew(journal: Journal, project: Path) -> None:
+    selection = select(Tree(project, test=""))
+    first = KeptTree(journal, "run", selection, frozenset())
+    for file in first.files():
+        if file.path == "run.sh":
+            break
+    with journal.transaction() as database:
+        database.execute("INSERT INTO files VALUES ('run', 0, 'calc.py', 'stale', '100644')")
+    assert not is_kept(journal, "run")
+    (project / "calc.py").unlink()
+    again = KeptTree(journal, "run", select(Tree(project, test="")), frozenset())
+    assert {file.path for file in again.files()} == {entry.path for entry in selection.files} - {"calc.py"}
+    assert is_kept(journal, "run")
+    assert "calc.py" not in again.base()

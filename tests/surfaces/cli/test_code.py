@@ -72,7 +72,7 @@ def test_a_conflict_writes_nothing_and_is_named(model: Model, project: Path) -> 
     (project / "source" / "calculator.py").write_text("one = 11\n")
     done = fastslow("apply")
     assert done.returncode == 1
-    assert "source/calculator.py" in done.stderr
+    assert "source/calculator.py" in done.stdout
     assert not (project / "other.py").exists()
     assert fastslow("apply", "last", "other.py").returncode == 0
     assert (project / "other.py").read_text() == "new\n"
