@@ -166,10 +166,13 @@ async def test_a_file_beside_the_folder_has_a_name_of_its_own(journal: Journal, 
 
 async def test_caches_are_no_changes(journal: Journal, project: Path) -> None:
     coder = agent(
-        journal, calls(("shell", {"command": "python -m compileall -q . ; touch .pytest_cache"})), says("Done.")
+        journal,
+        calls(("shell", {"command": "python -m compileall -q . ; mkdir .pytest_cache; touch .pytest_cache/x"})),
+        says("Done."),
     )
     result = (await events_of(coder, "Look", Tree(project, test="")))[-1].result  # type: ignore[union-attr]
     assert not [change.path for change in result.changes if "pyc" in change.path]
+    assert "Files written" not in coder.engine.requests[1].messages[-1].content  # type: ignore[attr-defined]
 
 
 async def test_a_run_goes_on_from_the_copy_that_it_began_with(journal: Journal, project: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -15,6 +16,7 @@ LEFT = 5  # of what cannot come out
 CUT = "[the output was too long; its middle was cut, and the whole is in the folder output]"
 # How files of a kind begin: a small model saves a table as `revenue.png`, and takes the chart for made.
 BEGINNINGS = {".png": b"\x89PNG", ".jpg": b"\xff\xd8", ".gif": b"GIF8", ".pdf": b"%PDF", ".xlsx": b"PK"}
+_CACHE = re.compile(r"(?:^|/)(?:__pycache__|\.pytest_cache|\.mypy_cache|\.ruff_cache|\.hypothesis)/")  # of no news
 _VARIABLES = {
     "kept": "",
     "restored": " Variables are as they were before this code.",
@@ -77,7 +79,8 @@ async def written(session: Session, since: int) -> Written:
     changes = await session.changes(since)
     if not (changes.changed or changes.left):
         return NOTHING
-    changed = sorted(changes.changed, key=lambda file: file.path.count("/"))
+    told = [file for file in changes.changed if not _CACHE.search(file.path)]
+    changed = sorted(told, key=lambda file: file.path.count("/"))
     made: list[str] = []
     misnamed: list[str] = []
     for file in changed[:NAMED]:
