@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,14 +55,24 @@ class ChangeSet:
     def apply(self, paths: Iterable[str] = (), *, dry_run: bool = False) -> Plan:
         """Write the changes into the user's folder, all of them or none: what was done, or with dry_run would be.
 
-        A file that the user changed meanwhile gets both changes, where they go together. Raises Conflicted where some
+        A file that the user changed meanwhile gets both changes, where they go together; one that was written before
+        and changed since stays as it is. Raises Conflicted where some
         do not, and then nothing is written; ApplyFailed, and ConfigurationError for a path that was not changed.
         """
         with self._kept() as kept:
-            plan = plan_apply(self.root, self.changes, kept.content, tuple(paths))
+            plan = self._settled(plan_apply(self.root, self.changes, kept.content, tuple(paths)), kept)
             if not dry_run:
                 carry_out(plan, kept.keep, partial(kept.record, plan.root))
             return plan
+
+    def _settled(self, plan: Plan, kept: AppliedChanges) -> Plan:
+        """The plan without conflicts on files that were written before: what the user made of those since stays."""
+        if not plan.conflicts:
+            return plan
+        after, standing = {change.path: change.after for change in self}, kept.standing()
+        done = {c.path for c in plan.conflicts if c.path in standing and standing[c.path] == after[c.path]}
+        left = tuple(conflict for conflict in plan.conflicts if conflict.path not in done)
+        return replace(plan, conflicts=left, done=(*plan.done, *sorted(done)))
 
     def undo(self, *, dry_run: bool = False) -> Plan:
         """Take back what was applied last; what the user changed since then stays. Raises what `apply` does, and

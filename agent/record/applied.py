@@ -90,6 +90,15 @@ class AppliedChanges:
         files = tuple(_applied(*row[3:]) for row in rows)
         return Application(number, datetime.fromtimestamp(at, UTC), Path(os.fsdecode(root)), files)
 
+    def standing(self) -> dict[str, Version | None]:
+        """What was written of each file last, of all that was not undone; None for one that was removed."""
+        rows = self._journal.rows(
+            "SELECT path, after, after_size, after_mode FROM applied "
+            "WHERE run = ? AND number > 0 AND undone IS NULL ORDER BY number",
+            self._run,
+        )
+        return {path: Version(*after) if after[0] else None for path, *after in rows}
+
     def undone(self, number: int) -> None:
         """Write down that it was taken back."""
         with self._journal.transaction() as database:

@@ -353,3 +353,14 @@ def test_a_tree_that_was_taken_in_part_is_taken_anew(journal: Journal, project: 
     assert {file.path for file in again.files()} == {entry.path for entry in selection.files} - {"calc.py"}
     assert is_kept(journal, "run")
     assert "calc.py" not in again.base()
+
+
+async def test_what_was_applied_and_changed_since_is_in_nobodys_way(journal: Journal, project: Path) -> None:
+    coder = agent(journal, FIX, calls(("shell", {"command": "echo new > new.txt"})), says("Done."))
+    changes = (await events_of(coder, "Fix it", Tree(project, test="")))[-1].result.changes  # type: ignore[union-attr]
+    changes.apply(["calc.py"])
+    (project / "calc.py").write_text("def mean(values):\n    return sum(values) / len(values)  # not floor\n")
+    plan = changes.apply()
+    assert ([step.path for step in plan.steps], plan.done) == (["new.txt"], ("calc.py",))
+    assert (project / "calc.py").read_text().endswith("# not floor\n")
+    assert (project / "new.txt").read_text() == "new\n"
