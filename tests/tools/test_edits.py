@@ -221,3 +221,11 @@ def test_a_failed_edit_of_a_large_file_takes_its_time(kind: str) -> None:
     assert time.process_time() - before < 3  # on a machine that does other things, too
     assert len(told) < 8000
     assert (kind == "code") == ("They differ first at line 2501" in told)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "a\n"])
+@pytest.mark.parametrize("old", ["\n", "\n\n\n", " \n \n"])
+def test_blank_lines_are_looked_for_in_any_file(text: str, old: str) -> None:
+    if old not in text:
+        with pytest.raises(EditError):
+            edited(text, [Edit(old, "x\n")])

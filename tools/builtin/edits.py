@@ -149,7 +149,7 @@ def _loose(source: Source, edit: Edit) -> list[tuple[int, int, str]]:
     old = edit.old_text.split("\n")
     through = old[-1] == ""  # the last line's end is replaced, too
     old = old[: len(old) - through]
-    longest = max((line.strip() for line in old), key=len)
+    longest = max((line.strip() for line in old), key=len, default="")
     if not longest or longest not in source.text:
         return []
     for key, moved in ((str.rstrip, _as_it_is), (str.strip, _reindented)):
