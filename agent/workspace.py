@@ -238,7 +238,7 @@ class Workspace:
         """Go on as the workspace of another run that follows, in the session as it is, with all its variables. What the
         user changed in the folder meanwhile goes in."""
         self._files, self._history, self._functions = other._files, other._history, other._functions
-        self.record, self.tree = other.record, other.tree
+        self.record, self.tree, self._skills = other.record, other.tree, other._skills
         self._saved, self._stopped, self._renewals, self._notes = None, False, RENEWALS, []
         self._out = self._names = 0
         if not self._is_open or not self._history:
@@ -250,6 +250,8 @@ class Workspace:
             if self.tree:
                 await asyncio.to_thread(self.tree.keep)
                 self._before = self.tree.base()
+            for skill in self._skills:
+                await session.put(skill.path, skill.content, skill.mode)
             await self._put_files(session)
             self._restored = restored = self._history(warm=True)
             if restored:
@@ -333,7 +335,7 @@ class Workspace:
                     lost.append(path)
             except (OSError, ValueError):  # no room, say: the code that ran again may have filled it
                 lost.append(path)
-        await _remove(session, there.keys() - restored.files.keys())
+        await _remove(session, there.keys() - restored.files.keys() - {file.path for file in self._skills})
         return LOST_FILES.format(some(lost)) if lost else ""
 
     def told(self) -> str:

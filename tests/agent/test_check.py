@@ -199,3 +199,24 @@ def test_an_outline_has_few_lines_and_all_files_in_its_counts() -> None:
     assert len(lines) <= 61
     assert "src/part7/ (100 files)" in lines
     assert outline([f"f{n}" for n in range(500)]).endswith("(and 440 more)")
+
+
+@docker
+async def test_skills_stay_where_a_task_follows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTSLOW_HOME", str(root.parent / "home"))
+    skill = root / ".agents" / "skills" / "greet"
+    skill.mkdir(parents=True)
+    (skill / "SKILL.md").write_text("---\nname: greet\ndescription: How people are greeted.\n---\nSay ahoy.\n")
+    look = calls(("shell", {"command": "cat .skills/greet/SKILL.md"}))
+    model, journal = ScriptedModel([says("Hello."), look, says("Seen.")]), Journal(root.parent / "runs.db")
+    agent = Agent(engine=model, sandbox=DockerSandbox(Limits(seconds=20)), journal=journal)
+    tree = Tree(root, test="", trust=True)
+    async with agent.conversation(tree=tree) as talk:
+        for task in ("Hi", "Look"):
+            [event async for event in talk.stream(task)]
+    assert "Say ahoy." in model.requests[-1].messages[-1].content
+    cold = Agent(engine=ScriptedModel([look, says("Seen.")]), sandbox=agent.sandbox, journal=journal)
+    result = await cold.run("Again", after=journal.runs()[-1].run, tree=tree)
+    await cold.aclose()
+    assert any("Say ahoy." in getattr(event, "content", "") for event in result.events)
+    assert not result.changes

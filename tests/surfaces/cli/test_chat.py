@@ -162,7 +162,7 @@ def test_a_task_that_fails_keeps_the_conversation(chat: Terminal) -> None:
     chat.wait_for("no such luck")
     chat.type("hello\r")
     chat.wait_for("I heard 'hello")
-    leave(chat)
+    assert leave(chat), "there is a run to go on with"
 
 
 def test_what_is_pasted_keeps_its_lines_and_alt_enter_adds_one(chat: Terminal, model: Model) -> None:
@@ -214,7 +214,7 @@ def test_an_unknown_command_gets_a_near_name(chat: Terminal) -> None:
     chat.wait_for("/help lists them")
     chat.type("/help\r")
     chat.wait_for("Take back what was applied last")
-    leave(chat)
+    assert leave(chat) == "", "no command is a task"
 
 
 def test_a_diff_is_shown_cleaned_and_outlives_a_task_that_only_answers(chat: Terminal, project: Path) -> None:
@@ -296,3 +296,22 @@ def test_changes_are_applied_and_taken_back(chat: Terminal, project: Path) -> No
     chat.wait_for("1 file written", 2)
     run = leave(chat)
     assert f"fastslow apply {run}" not in chat.shown.partition("Go on with it")[2]
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_what_the_project_tells_agents_is_told_where_it_is_trusted(model: Model, project: Path, trust: bool) -> None:
+    (project / "AGENTS.md").write_text("Speak like a pirate.\n")
+    done = piped(model, "--dir", str(project), "--test", "", *(["--trust"] if trust else []), typed="hello\n")
+    assert done.returncode == 0, done.stderr
+    assert ("like a pirate" in json.dumps(model.chats[-1]["messages"])) is trust
+    assert ("--trust does" in done.stdout) is not trust
+
+
+def test_a_person_is_asked_whether_the_model_may_be_told(model: Model, project: Path, tmp_path: Path) -> None:
+    (project / "AGENTS.md").write_text("Speak like a pirate.\n")
+    command = (*FASTSLOW, "chat", "--base-url", model.url, "--dir", str(project), "--test", "")
+    with closing(Terminal(tmp_path / "home", command)) as there:
+        there.wait_for("May the model be told?")
+        there.type("y\r")
+        there.wait_for("Ctrl-D leaves")
+    assert "trust.json" in {file.name for file in (tmp_path / "home").rglob("*")}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fastslow.agent.budget import Budget
-from fastslow.agent.surfaces.cli.commands.code import IMAGE, PACKAGES, PROTECT, TEST
+from fastslow.agent.surfaces.cli.commands.code import IMAGE, PACKAGES, PROTECT, TEST, TRUST
 from fastslow.agent.surfaces.cli.options import (
     ALLOW,
     BASE_URL,
@@ -49,6 +50,7 @@ def chat(
     packages: PACKAGES = None,
     image: IMAGE = None,
     file: FILES = None,
+    trust: TRUST = False,
     after: Annotated[
         str | None,
         typer.Option(metavar="RUN", help="Go on from this run, or `last`.", show_default=False),
@@ -75,11 +77,13 @@ def chat(
     Example: fastslow chat --test "pytest -q"
     """
     from fastslow.agent.surfaces.cli import chat as command
+    from fastslow.agent.surfaces.cli.code import ask_trust
     from fastslow.agent.surfaces.cli.run import RunArguments
 
     if no_folder and (folder or test or protect):
         raise typer.BadParameter("--no-dir goes with none of --dir, --test and --protect")
     run, tree = command.begins_with(after, None if no_folder else folder or Path(), test, protect, given=bool(folder))
+    tree = tree and ask_trust(replace(tree, trust=trust or None))
     arguments = RunArguments(
         task=None,
         files=tuple(file or ()),

@@ -69,6 +69,9 @@ IMAGE = Annotated[
     str | None,
     typer.Option(metavar="IMAGE", help="Run in this image; it must have python3 >= 3.11 and bash.", show_default=False),
 ]
+TRUST = Annotated[
+    bool, typer.Option("--trust", help="Tell the model what the project tells agents (AGENTS.md, skills), unasked.")
+]
 
 
 @app.command()
@@ -88,9 +91,7 @@ def code(
     packages: PACKAGES = None,
     image: IMAGE = None,
     file: FILES = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Tell the model what the project tells agents (AGENTS.md, skills), unasked.")
-    ] = False,
+    trust: TRUST = False,
     after: Annotated[
         str | None,
         typer.Option(metavar="RUN", help="Go on from this run on the same project, or `last`.", show_default=False),
