@@ -6,17 +6,17 @@ import asyncio
 import shlex
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
 from fastslow.agent.given import Given
 from fastslow.agent.outbox import Outbox, grouped, some, why
 from fastslow.agent.record.contents import Kept
+from fastslow.agent.record.states import Record, Restored, TreeSource
 from fastslow.sandbox import (
     Changes,
     Egress,
@@ -59,55 +59,6 @@ CONTESTED = "you and the run before changed these files in ways that do not go t
 LOST_FILES = "\n(These files could not be kept, and are gone or as they were given: {}.)"
 
 
-class Arriving(Protocol):
-    """A content on its way into a record."""
-
-    def write(self, data: bytes) -> None: ...
-
-    async def keep(self) -> str:
-        """Its digest, once it is there."""
-
-    def close(self) -> None: ...
-
-
-class Record(Protocol):
-    """Where the workspace of a run is written down."""
-
-    def content(self) -> Arriving:
-        """Room for a new content."""
-
-    def holds(self, digest: str) -> bool:
-        """Whether a content is there. Digests that the sandbox told are not asked for: it would get at others' so."""
-
-    def save(self, files: Mapping[str, Kept], removed: tuple[str, ...], *, whole: bool) -> None:
-        """files: those that changed, by path. whole: all of them."""
-
-    def stop(self) -> None:
-        """Later changes are not written down."""
-
-    def versions(self, path: str) -> set[str]:
-        """The digests that a file had, as the run left it at any time."""
-
-
-class TreeSource(Protocol):
-    """The user's folder on its way into a workspace, the same each time that it is asked for. unread: paths of what
-    could not be read."""
-
-    unread: list[str]
-
-    def files(self) -> Iterator[TreeFile]:
-        """All of its files. Runs in a thread."""
-
-    def keep(self) -> None:
-        """Write them down, where the workspace has most of them already. Runs in a thread."""
-
-    def base(self) -> dict[str, Kept]:
-        """What they are, once all were taken."""
-
-    def content(self, path: str) -> bytes | None:
-        """One of them, then."""
-
-
 async def shown(text: str, workspace: Workspace | None, limit: int = LIMIT) -> str:
     """A tool's result as the model is shown it: one that is too long as head, tail, and the file that holds it all."""
     if not text.isascii():
@@ -115,24 +66,6 @@ async def shown(text: str, workspace: Workspace | None, limit: int = LIMIT) -> s
     path = await workspace.store(text) if workspace and len(text) > limit else ""
     note = f"\n[All {len(text):,} characters of this are in the file {path}]" if path else ""
     return clip(text, limit - len(note)) + note
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """What a workspace starts with when its run goes on.
-
-    files: contents by path, None for one that was too large to keep. kept: their digests and modes. stopped: later
-    changes were not written down. cells: the code that ran in the interpreter, in order, and whether it succeeded; None
-    where it must not run again. commands: whether commands ran besides, which are not run again. conflicts: files that
-    the user changed meanwhile as well, in a way that does not go together with what was done here.
-    """
-
-    files: Mapping[str, bytes | None]
-    kept: Mapping[str, Kept]
-    cells: tuple[tuple[str, bool], ...] | None
-    stopped: bool = False
-    commands: bool = False
-    conflicts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -35,6 +35,7 @@ from fastslow.agent.folders import state_folder
 from fastslow.agent.record.contents import REGULAR, STOPPED, Contents, given, latest, read_content, store
 from fastslow.agent.record.jsonl import from_json, to_json
 from fastslow.agent.record.locks import lock
+from fastslow.agent.record.written import RunInfo, Written
 from fastslow.agent.texts import check_path
 
 SCHEMA = 5  # of the tables and of the events in them; raised with each change that older code cannot read
@@ -82,48 +83,6 @@ def child_key(run: str, call: str) -> str:
 def default_path() -> Path:
     """Where runs are kept unless somebody says otherwise."""
     return state_folder() / "runs.db"
-
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """A row of `fastslow runs`. exit: None while it runs, or after it was killed. forked: the run that it was forked
-    from. after: the run that it follows. parent: the run in whose call it was carried out. Each `""` for none."""
-
-    run: str
-    task: str
-    model: str
-    started: datetime
-    exit: Exit | None
-    running: bool
-    forked: str = ""
-    after: str = ""
-    parent: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What the journal holds of a run.
-
-    events: all but `RunFinished`. inputs: the user's files, by name, but for those that were lost. workspace: the files
-    as the last finished call left them, None where no call was; a file that was too large to keep has None as its
-    content. Its contents are read when they are asked for. stopped: later changes of it were not written down. seconds:
-    for which the run was carried out. spent: replies of the model up to the last time that the run was out of its
-    budget.
-    """
-
-    started: RunStarted
-    events: tuple[Event, ...]
-    finished: RunFinished | None
-    inputs: Mapping[str, bytes]
-    workspace: Contents | None
-    seconds: float
-    spent: tuple[TurnFinished, ...]
-    stopped: bool = False
-
-    @property
-    def lost(self) -> tuple[str, ...]:
-        """The user's files whose contents the journal does not hold any more."""
-        return tuple(name for name in self.started.files if name not in self.inputs)
 
 
 class Journal:

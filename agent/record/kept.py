@@ -21,7 +21,7 @@ AT_ONCE = 1 << 20  # bytes of them
 
 
 class KeptWorkspace:
-    """Writes the workspace of one run down, call by call. See `fastslow.agent.workspace.Record`."""
+    """Writes the workspace of one run down, call by call. See `states.Record`."""
 
     def __init__(self, journal: Journal, run: str) -> None:
         self._journal = journal

@@ -33,16 +33,17 @@ from fastslow.agent.given import Given, described
 from fastslow.agent.plan import ANSWER, PLAN
 from fastslow.agent.project import Project, tells_agents
 from fastslow.agent.record.carry import carried
-from fastslow.agent.record.journal import Journal, Written
+from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.kept import KeptWorkspace
 from fastslow.agent.record.recorder import Recorder
+from fastslow.agent.record.states import Record, Restored
 from fastslow.agent.record.trees import KeptTree, has_changes, is_kept
+from fastslow.agent.record.written import Written
 from fastslow.agent.transcript import Assistant, Message, ToolResult, User, from_dict
 from fastslow.agent.tree.outline import outline, whole
 from fastslow.agent.tree.select import select
 from fastslow.agent.tree.taking import Taken, trusted_project
 from fastslow.agent.tree.tree import Tree
-from fastslow.agent.workspace import Record, Restored
 from fastslow.tools import clip
 from fastslow.tools.fenced import unfenced_python
 

@@ -40,7 +40,7 @@ def base(journal: Journal, run: str, extras: frozenset[str]) -> dict[str, Kept]:
 
 
 class KeptTree:
-    """The tree of one run. See `fastslow.agent.workspace.TreeSource`.
+    """The tree of one run. See `states.TreeSource`.
 
     selection: what to take from the user's disk, None where the journal holds the tree already. extras: names of files
     of the run that are none of the tree. unread: what was selected, and could not be read.

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from fastslow import Agent, Answer, Budget, DummySandbox, Exit, Journal, Question, ScriptedModel, StepBudget
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import CallFinished, CallOutput, Event, Result, RunFinished, StepFinished
-from fastslow.agent.record.journal import RunInfo
+from fastslow.agent.record.written import RunInfo
 from fastslow.agent.transcript import ToolResult, User
 from fastslow.tools import Tool, tool
 from tests.agent.helpers import add, calls, fail, plan, says

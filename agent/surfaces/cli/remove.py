@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from fastslow import ConfigurationError, Journal, JournalBroken
-from fastslow.agent.record.journal import RunInfo
+from fastslow.agent.record.written import RunInfo
 from fastslow.agent.surfaces.cli.runs import run_table
 from fastslow.agent.surfaces.cli.status import CANCELLED
 from fastslow.agent.surfaces.cli.text import one_line, size, terminal

@@ -24,7 +24,7 @@ import fastslow.sandbox.packages as sandbox_packages
 import fastslow.tools.errors as tool_errors
 from fastslow.agent.errors import EngineDied, EngineRefused
 from fastslow.agent.events import CallOutput, CallStarted, Exit, RunFinished
-from fastslow.agent.record.journal import RunInfo
+from fastslow.agent.record.written import RunInfo
 from fastslow.agent.surfaces import cli
 from fastslow.agent.surfaces.cli.live import RunView
 from fastslow.agent.surfaces.cli.main import _print_error
