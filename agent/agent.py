@@ -232,7 +232,8 @@ class Agent:
             raise ConfigurationError("this agent keeps no journal, so no run can be found; pass Agent(journal=...)")
         return self.journal
 
-    def _stream(self, task: str, options: RunOptions, parent: Parent | None = None) -> AsyncGenerator[Event, None]:
+    def stream_within(self, task: str, options: RunOptions, parent: Parent | None) -> AsyncGenerator[Event, None]:
+        """`stream` of a run within another one, or within a job: it counts in the parent's ledger, too."""
         return self._carry_out(partial(self._begin, task, options), options, parent)
 
     def stream_in(self, task: str, options: RunOptions, opened: Opened) -> AsyncGenerator[Event, None]:

@@ -47,7 +47,7 @@ def agent_tool(agent: Agent, name: str, description: str, output: Any) -> Tool:
             key = child_key(up.run, up.call) if up.kept and agent.journal else ""
             options = RunOptions(output=output, ask=up.ask, key=key)
         result: Result | None = None
-        async for event in agent._stream(task, options, up):
+        async for event in agent.stream_within(task, options, up):
             if isinstance(event, CallStarted) and on_output:
                 on_output("stdout", f"{name}: {event.call.name}\n")
             if isinstance(event, RunFinished):

@@ -96,7 +96,11 @@ async def run_in_tree(
         (folder / "tree" / path).write_bytes(content)
     with closing(Journal(folder / "runs.db")) as journal:
         agent = Agent(
-            engine=setting.engine, sandbox=setting.sandbox, policy=arm.policy, budget=setting.budget, journal=journal
+            engine=arm.engine or setting.engine,
+            sandbox=setting.sandbox,
+            policy=arm.policy,
+            budget=setting.budget,
+            journal=journal,
         )
         result = await agent.run(case.task, tree=Tree(folder / "tree", test=repository.test, trust=False))
         changed = await asyncio.to_thread(result.changes.contents) if result.changes else {}

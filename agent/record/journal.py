@@ -38,7 +38,7 @@ from fastslow.agent.record.locks import lock
 from fastslow.agent.record.written import RunInfo, Written
 from fastslow.agent.texts import check_path
 
-SCHEMA = 5  # of the tables and of the events in them; raised with each change that older code cannot read
+SCHEMA = 6  # of the tables and of the events in them; raised with each change that older code cannot read
 LATER = (TurnStarted, PlanMade, StepStarted)  # of no effect, and said again by a run that is resumed
 INCREMENTAL = 2  # SQLite's number of the mode in which free pages go back to the disk without a copy of the file
 BUSY_SECONDS = 30.0  # how long to wait for another process that writes
@@ -62,6 +62,15 @@ CREATE TABLE applied (
     before TEXT, before_size INTEGER, before_mode TEXT, permissions INTEGER,
     after TEXT, after_size INTEGER, after_mode TEXT, undone REAL, PRIMARY KEY (run, number, path)
 ) WITHOUT ROWID;
+CREATE TABLE jobs (
+    job TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL UNIQUE, settings TEXT NOT NULL,
+    started REAL NOT NULL, ended REAL, exit TEXT
+);
+CREATE TABLE steps (
+    job TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, parent TEXT NOT NULL, started REAL NOT NULL,
+    ended INTEGER, result TEXT, PRIMARY KEY (job, key)
+) WITHOUT ROWID;
+CREATE INDEX steps_ended ON steps (job, ended);
 """
 _DELETE_RUN = (
     "DELETE FROM events WHERE run = ?",
