@@ -136,13 +136,13 @@ def parse_schema(text: str) -> Mapping[str, Any]:
 
     try:
         schema = json.loads(Path(text).read_text("utf-8"))
+        if not isinstance(schema, Mapping):
+            raise ValueError(f"it must be an object, got {schema!r:.40}")
         Form.of(schema)
     except OSError as error:
         raise typer.BadParameter(f"{text!r} cannot be read: {error.strerror}") from error
     except ValueError as error:  # no text, no JSON, or no schema
         raise typer.BadParameter(f"expected a file with a JSON schema, and in {text!r}: {error}") from error
-    if not isinstance(schema, Mapping):
-        raise typer.BadParameter(f"expected a file with a JSON schema, an object, and in {text!r} is {schema!r:.40}")
     return schema
 
 

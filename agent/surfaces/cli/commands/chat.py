@@ -71,8 +71,8 @@ def chat(
     It holds a copy of the project: nothing of yours changes before `/apply`. `/help` lists what else there is. Ctrl-C
     stops a task and keeps the conversation. Where no terminal is on standard input, each line of it is a task.
 
-    Exit status: 0; where no terminal is on standard input, that of the first task or command that failed, as those of
-    run.
+    Exit status: 0 done; where no terminal is on standard input, that of the first task or command that failed, as
+    those of run.
 
     Example: fastslow chat --test "pytest -q"
     """
