@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from fastslow.sandbox.daemon import docker_client
 from fastslow.sandbox.install import OnProgress, apt_install
+from fastslow.sandbox.owner import labels
 from fastslow.sandbox.steps import ImageBuildFailed, from_thread, in_thread, run_step, scratch
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ def examine(client: DockerClient, name: str) -> Base:
             pids_limit=64,
             mem_limit="256m",
             use_config_proxy=False,
+            labels=labels(),
         )
         try:
             container.start()

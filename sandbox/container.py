@@ -21,7 +21,7 @@ from fastslow.sandbox.daemon import Daemon
 from fastslow.sandbox.egress import EgressProxy
 from fastslow.sandbox.errors import DockerMissing, ImageMissing, SandboxError, SessionDied
 from fastslow.sandbox.image import GUEST
-from fastslow.sandbox.owner import LABEL, Owner
+from fastslow.sandbox.owner import Owner, labels
 from fastslow.sandbox.sandbox import Egress, Limits, Network
 from fastslow.sandbox.stream import Attached, attach
 from fastslow.sandbox.wire import CHUNK, FrameStream, Message
@@ -56,7 +56,6 @@ class Spec:
     build: str
     runtime: str | None
     network: Network
-    owner: Owner
 
 
 def hardened(api: APIClient, spec: Spec, machine: str, door: Doorway | None) -> dict[str, Any]:
@@ -122,8 +121,8 @@ class Doorway:
     user can enter, so nobody else on the host can knock. It goes once the guest is in.
     """
 
-    def __init__(self, owner: Owner) -> None:
-        self._outer = owner.folder()
+    def __init__(self) -> None:
+        self._outer = Owner.me().folder()
         self.folder = self._outer / "run"
         self.folder.mkdir()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -157,7 +156,7 @@ async def start_container(daemon: Daemon, spec: Spec, ended: Callable[[Channel],
     """
     api = await daemon.connect()
     name = f"fastslow-{secrets.token_hex(6)}"
-    door = Doorway(spec.owner) if daemon.local else None
+    door = Doorway() if daemon.local else None
     frames: FrameStream | None = None
     creating = asyncio.create_task(asyncio.to_thread(_create, api, name, spec, daemon.machine, door))
     starting: asyncio.Task[None] | None = None
@@ -289,7 +288,7 @@ def _create(api: APIClient, name: str, spec: Spec, machine: str, door: Doorway |
                 "OPENBLAS_NUM_THREADS": threads,
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
-            labels={LABEL: spec.owner.label()},
+            labels=labels(),
             stop_timeout=1,
             host_config=hardened(api, spec, machine, door),
             use_config_proxy=False,  # docker-py would hand the user's proxy settings in

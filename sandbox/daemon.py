@@ -108,11 +108,11 @@ class Tunnel:
     It ends with us, however we end: its far side waits for the end of our pipe.
     """
 
-    def __init__(self, host: str, owner: Owner) -> None:
+    def __init__(self, host: str) -> None:
         address = urlsplit(host)
         if not address.hostname or address.hostname.startswith("-"):
             raise ValueError(f"a daemon behind ssh is named as ssh://user@host:port, got {host!r}")
-        self._folder = owner.folder()
+        self._folder = Owner.me().folder()
         self.base = f"unix://{self._folder}/daemon"
         options = ["BatchMode=yes", "ExitOnForwardFailure=yes", "ServerAliveInterval=15", "StreamLocalBindMask=0177"]
         self._process = subprocess.Popen(
@@ -151,7 +151,7 @@ class Daemon:
     base: where its API is; known once `connect` returned, as tls is.
     """
 
-    def __init__(self, host: str | None, tls: TLSConfig | None, owner: Owner) -> None:
+    def __init__(self, host: str | None, tls: TLSConfig | None) -> None:
         self.host = host or os.environ.get("DOCKER_HOST") or LOCAL
         self.local = self.host.startswith("unix://")
         self.base = self.host
@@ -163,7 +163,6 @@ class Daemon:
         self.resting_until = 0.0
         self.slots = asyncio.Semaphore(AT_ONCE)
         self._from_environment = host is None
-        self._owner = owner
         self._client: DockerClient | None = None
         self._tunnel: Tunnel | None = None
         self._connecting = threading.Lock()
@@ -225,7 +224,7 @@ class Daemon:
         if self._from_environment:
             self.tls = kwargs_from_env().get("tls", self.tls)
         if self.host.startswith("ssh://"):
-            self._tunnel = self._tunnel or Tunnel(self.host, self._owner)
+            self._tunnel = self._tunnel or Tunnel(self.host)
             self.base = self._tunnel.base
         client = docker_client(host=self.base, tls=self.tls)
         try:
@@ -235,11 +234,11 @@ class Daemon:
             for name in self._to_remove:
                 remove(client.api, name)
             self._to_remove.clear()
-            reap(client.api, self._owner)
+            reap(client.api, Owner.me())
         except (DockerException, requests.RequestException) as error:
             client.close()
             raise DockerMissing(f"the Docker daemon at {self.host!r} does not do its work: {error}") from error
-        reap_folders(self._owner)
+        reap_folders(Owner.me())
         return client
 
     def _remove(self, name: str) -> None:
@@ -255,16 +254,16 @@ class Daemon:
         import requests
 
         try:
-            count = reap(self._connect(), self._owner)
+            count = reap(self._connect(), Owner.me())
         except requests.RequestException as error:
             raise DockerMissing(f"the Docker daemon at {self.host!r} went away: {error}") from error
-        reap_folders(self._owner)
+        reap_folders(Owner.me())
         return count
 
     def _containers(self) -> list[ContainerInfo]:
         import requests
 
         try:
-            return list_containers(self._connect(), self.host, self._owner)
+            return list_containers(self._connect(), self.host, Owner.me())
         except requests.RequestException as error:
             raise DockerMissing(f"the Docker daemon at {self.host!r} went away: {error}") from error

@@ -17,7 +17,7 @@ from fastslow.sandbox.daemon import Daemon, docker_client
 from fastslow.sandbox.daemons import Daemons
 from fastslow.sandbox.errors import SandboxError
 from fastslow.sandbox.image import build_command, image_manifest, image_tag
-from fastslow.sandbox.owner import ContainerInfo, Owner
+from fastslow.sandbox.owner import ContainerInfo
 from fastslow.sandbox.packages import Manifest
 from fastslow.sandbox.pool import Pool
 from fastslow.sandbox.sandbox import Installed, Limits, Network, OnEgress
@@ -41,7 +41,8 @@ class DockerSandbox:
     pool: how many containers to keep running ahead of their sessions, from the first `session()` or `warm()` on.
 
     A container ends with its session, and with this process: the guest leaves when its channel closes. What a
-    killed process could leave nevertheless is removed when the next one starts its first session.
+    killed process could leave nevertheless is removed when the next one starts its first session, and so is what is
+    older than `owner.LIFETIME`, a week.
     """
 
     def __init__(
@@ -58,11 +59,10 @@ class DockerSandbox:
     ) -> None:
         self._limits = limits or Limits()
         rules(network or Network())  # refuses what makes no sense now and not when code asks
-        owner = Owner.me()
         image, build = image or image_tag(packages), build_command(packages)
-        self._spec = Spec(self._limits, image, build, runtime, network or Network(), owner)
+        self._spec = Spec(self._limits, image, build, runtime, network or Network())
         hosts = [host] if host is None or isinstance(host, str) else host
-        self._daemons = Daemons([Daemon(name, tls, owner) for name in hosts])
+        self._daemons = Daemons([Daemon(name, tls) for name in hosts])
         self._installed: Installed | None = None
         self._pool = Pool(pool, self._start)
         self._channels: set[Channel] = set()
@@ -119,7 +119,8 @@ class DockerSandbox:
         return await self._daemons.containers()
 
     async def prune(self) -> int:
-        """Remove the containers and folders whose owners live no more; how many containers there were.
+        """Remove the containers and folders whose owners live no more, or that are past their time; how many containers
+        there were.
 
         Raises DockerMissing.
         """

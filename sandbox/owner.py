@@ -1,8 +1,13 @@
-"""Who owns a container, and what is left of owners that live no more: found, listed, removed."""
+"""Who owns a container, and until when: what owners left that live no more, or is past its time, is removed.
+
+Whether an owner lives can only be seen where it runs: on its own machine, in its own pid namespace. A daemon may serve
+others, too (a remote one, workers in pods), so each container also says when it is given up, whoever owned it.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -17,6 +22,9 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 LABEL = "fastslow.owner"
+DEADLINE = "fastslow.deadline"  # in seconds since 1970
+LIFETIME = 7 * 86400.0  # seconds that a container may live: no session is longer
+PID_DIGITS = 10
 STALE_SECONDS = 600.0  # a container that is not running at this age never will: ours start at once or never
 
 log = logging.getLogger(__name__)
@@ -39,7 +47,7 @@ class Owner:
     @classmethod
     def parse(cls, label: str) -> Owner | None:
         match label.split("/"):
-            case [boot, namespace, pid, ticks] if pid.isdigit():
+            case [boot, namespace, pid, ticks] if pid.isdecimal() and len(pid) <= PID_DIGITS:
                 return cls(boot, namespace, int(pid), ticks)
         return None
 
@@ -48,7 +56,7 @@ class Owner:
 
     def gone(self, me: Owner) -> bool:
         """Whether it surely lives no more. What another machine or namespace owns is not ours to judge."""
-        return (self.boot, self.namespace) == (me.boot, me.namespace) and started(self.pid) != self.started
+        return (self.boot, self.namespace) == (me.boot, me.namespace) and not lives(self.pid, self.started)
 
     def folder(self) -> Path:
         """A new temporary folder that only our user can enter, and that `reap_folders` knows whose it is."""
@@ -57,7 +65,8 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class ContainerInfo:
-    """A container of any sandbox. owner: a process id. alive: False when that process surely lives no more.
+    """A container of any sandbox. owner: a process id. alive: False when that process surely lives no more, or the
+    container is past its time.
 
     age: seconds. daemon: the host that it is on. status: in the daemon's words, such as "Up 3 minutes".
     """
@@ -71,25 +80,45 @@ class ContainerInfo:
     status: str
 
 
+def labels() -> dict[str, str]:
+    """Of a container that this process is about to make. Asked for each: a sandbox may be used in a fork of ours."""
+    return {LABEL: Owner.me().label(), DEADLINE: str(int(time.time() + LIFETIME))}
+
+
 def started(pid: int) -> str:
-    """When the process started, in clock ticks since boot (proc(5), stat, field 22); "" for no process."""
+    """When the process started, in clock ticks since boot (proc(5), stat, field 22); "" for no process, or one that
+    was killed and that its parent has not asked about yet."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]
+    state, *fields = stat.rpartition(")")[2].split()
+    return "" if state in "ZX" else fields[18]
+
+
+def lives(pid: int, ticks: str) -> bool:
+    """Whether the process that started then is there, or may be: some machines hide those of other users."""
+    if now := started(pid):
+        return now == ticks
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return not Path(f"/proc/{pid}").exists()  # hidden; what is to be seen, and has no start, was killed
+    except (ProcessLookupError, OverflowError):
+        pass
+    return False
 
 
 def list_containers(api: APIClient, daemon: str, me: Owner) -> list[ContainerInfo]:
     """Those of all owners on one daemon. Blocks."""
     found = []
     for facts in _labelled(api):
-        owner = Owner.parse(facts["Labels"].get(LABEL, ""))
+        owner = Owner.parse(facts["Labels"][LABEL])
         found.append(
             ContainerInfo(
                 name=facts["Names"][0].lstrip("/") if facts["Names"] else facts["Id"][:12],
                 owner=owner.pid if owner else 0,
-                alive=owner is None or not owner.gone(me),
+                alive=not _given_up(facts, me),
                 age=max(0.0, time.time() - facts["Created"]),
                 daemon=daemon,
                 image=facts["Image"],
@@ -100,28 +129,47 @@ def list_containers(api: APIClient, daemon: str, me: Owner) -> list[ContainerInf
 
 
 def reap(api: APIClient, me: Owner) -> int:
-    """Remove the containers, in any state, whose owners live no more; how many there were. Blocks."""
+    """Remove the containers, in any state, whose owners live no more or whose time is over; how many there were. One
+    that cannot be removed is left for the next time: it is no reason not to start. Blocks."""
+    import requests
+    from docker.errors import DockerException
+
     count = 0
     for facts in _labelled(api):
-        owner = Owner.parse(facts["Labels"].get(LABEL, ""))
         stale = facts["State"] != "running" and time.time() - facts["Created"] > STALE_SECONDS
-        if stale or (owner is not None and owner.gone(me)):
-            remove(api, facts["Id"])
+        if stale or _given_up(facts, me):
+            try:
+                remove(api, facts["Id"])
+            except (SandboxError, DockerException, requests.RequestException) as error:
+                log.warning("a container that was left behind stays: %s", error)
+                continue
             count += 1
     if count:
         log.info("removed %d containers of processes that live no more", count)
     return count
 
 
+def _given_up(facts: Any, me: Owner) -> bool:
+    """Whether nobody wants a container any more, as its labels say. Whoever wrote them, none lives longer than ours."""
+    owner = Owner.parse(facts["Labels"][LABEL])
+    told = facts["Labels"].get(DEADLINE, "")
+    deadline = min(facts["Created"] + LIFETIME, float(told) if told.isdecimal() else math.inf)
+    return time.time() > deadline or (owner is not None and owner.gone(me))
+
+
 def reap_folders(me: Owner) -> None:
-    """Remove the temporary folders whose owners live no more."""
-    for folder in Path(tempfile.gettempdir()).glob(f"fastslow-{_namespace_number(me)}-*-*-*"):
-        pid, ticks = folder.name.split("-")[2:4]
+    """Remove the temporary folders whose owners live no more, or, where that cannot be seen, whose time is over."""
+    for folder in Path(tempfile.gettempdir()).glob("fastslow-*-*-*-*"):
+        _, namespace, pid, ticks = folder.name.split("-")[:4]
+        if not (namespace.isdecimal() and pid.isdecimal() and len(pid) <= PID_DIGITS):
+            continue
         try:
-            ours = folder.stat().st_uid == os.geteuid()
+            facts = folder.lstat()
         except FileNotFoundError:  # another process reaps, too
             continue
-        if ours and pid.isdigit() and started(int(pid)) != ticks:
+        visible = namespace == _namespace_number(me)
+        gone = not lives(int(pid), ticks) if visible else time.time() > facts.st_mtime + LIFETIME
+        if gone and facts.st_uid == os.geteuid():
             shutil.rmtree(folder, ignore_errors=True)
 
 
