@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,6 +202,44 @@ async def test_a_fork_owns_what_it_makes_and_its_parent_does_not(client: Any, sm
     await start_once(small)  # the parent, which lives, and has not asked about its worker
     assert not owned(client, owner)
     worker.join()
+
+
+@docker
+async def test_what_a_killed_ray_actor_left_goes_at_the_next_start(
+    client: Any, small: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    folder = tempfile.mkdtemp(prefix="r-")  # short: sockets lie in it
+
+    class Worker:
+        async def work(self) -> int:
+            from fastslow.sandbox import DockerSandbox, Limits
+
+            self.session = await DockerSandbox(Limits(memory=256 << 20, disk=64 << 20)).session()
+            await self.session.run(STOP)
+            await asyncio.sleep(0.6)
+            return os.getpid()
+
+    def cluster() -> Owner:
+        ray.init(
+            num_cpus=1, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False, _temp_dir=folder
+        )
+        actor = ray.remote(Worker).options(num_cpus=0.1).remote()
+        owner = of(ray.get(actor.work.remote(), timeout=60))
+        assert len(owned(client, owner)) == 1
+        os.kill(owner.pid, signal.SIGKILL)
+        wait_for_death(owner)
+        return owner
+
+    try:
+        owner = await asyncio.to_thread(cluster)
+        assert len(owned(client, owner)) == 1
+        await start_once(small)
+        assert not owned(client, owner)
+    finally:
+        await asyncio.to_thread(ray.shutdown)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @docker
