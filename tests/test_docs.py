@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,11 @@ def test_every_command_is_in_the_table_of_commands() -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if list(_commands(page))])
-def test_every_command_of_the_pages_parses(page: str) -> None:
+def test_every_command_of_the_pages_parses(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in _commands(page):  # a schema is read as it is parsed
+        for file in (following for word, following in pairwise(words) if word == "--schema"):
+            Path(file).write_text('{"type": "object"}')
     assert all(_parsed(words) for words in _commands(page)), "each leads to a command"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import subprocess
 import time
@@ -188,6 +190,26 @@ def test_nothing_waits_for_an_answer_that_nobody_can_give(
     assert said in output
     assert "Traceback" not in output
     assert time.monotonic() - begun < 20
+
+
+def test_a_question_that_nobody_sees_is_not_asked(nowhere: dict[str, str]) -> None:
+    terminal, theirs = pty.openpty()
+    try:
+        done = subprocess.run(
+            [*FASTSLOW, "up", "--model", "exaone-4.0-1.2b"],
+            env=nowhere,
+            text=True,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=subprocess.PIPE,  # into a file, say
+            timeout=30,
+        )
+    finally:
+        os.close(terminal)
+        os.close(theirs)
+    assert done.returncode == 1
+    assert "--accept-licence" in done.stderr
+    assert "Do you accept" not in done.stderr
 
 
 # --- one table ---------------------------------------------------------------------------------------
