@@ -84,7 +84,7 @@ class _Dumper(yaml.SafeDumper):
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
     lines = text.split("\n")
     if not all(map(str.isprintable, lines)):
-        style = '"'  # YAML ends lines at other characters, too
+        style: str | None = '"'  # YAML ends lines at other characters, too
     else:
         style = "|" if len(lines) > 1 and text == text.strip() else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
