@@ -184,18 +184,19 @@ def has_systemd() -> bool:
     return BOOTED.is_dir() and shutil.which("systemctl") is not None
 
 
-def write(units: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write units, all or none of them where one is somebody else's. ConfigurationError, OSError."""
+def write(units: Mapping[str, str], folder: Path) -> list[tuple[Path, str]]:
+    """Write units, none of them where one is somebody else's; says of each what was done. ConfigurationError."""
     paths = [folder / name for name in units]
     for path in paths:
         if path.is_symlink() or (path.exists() and not path.read_text("utf-8", "replace").startswith(MARKER + "\n")):
             raise ConfigurationError(f"{path} was not written by `fastslow install-timer`; take another --name")
     folder.mkdir(parents=True, exist_ok=True)
+    done = [(path, "replaced" if path.exists() else "wrote") for path in paths]
     for path, text in zip(paths, units.values(), strict=True):
         fresh = path.with_name(f".{path.name}.new")
         fresh.write_text(text, "utf-8")
         fresh.replace(path)
-    return paths
+    return done
 
 
 def enabling(unit: str) -> list[list[str]]:

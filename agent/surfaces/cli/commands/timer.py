@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.surfaces.cli.options import DEBUG
+from fastslow.agent.surfaces.cli.text import clean
 
 if TYPE_CHECKING:
     from fastslow.agent.surfaces.cli.timer import Timer
@@ -52,20 +54,22 @@ def install_timer(
     from fastslow.agent.surfaces.cli import timer as units
 
     _check_command(context, command)
-    secrets = config_folder() / "timer.env"
-    units.check_time(on_calendar)
-    timer = units.Timer(
-        name or _named(command), on_calendar, units.own_command(command), Path.cwd(), units.environment(), secrets
-    )
+    secrets, own = config_folder() / "timer.env", units.own_command(command)
+    try:
+        units.check_time(on_calendar)
+        timer = units.Timer(name or _named(command), on_calendar, own, Path.cwd(), units.environment(), secrets)
+        line = timer.cron_line(state_folder() / f"{timer.unit}.lock") if cron or not units.has_systemd() else ""
+    except ConfigurationError as error:
+        raise typer.BadParameter(clean(str(error))) from error
     if os.environ.get("FASTSLOW_API_KEY") or (
         os.environ.get("FASTSLOW_BASE_URL") and "FASTSLOW_BASE_URL" not in timer.environment
     ):
         what = "No key of this shell is written into a timer. "
         typer.echo(what + f"Put NAME=VALUE lines into {secrets}, and let only you read it: chmod 600", err=True)
-    if cron or not units.has_systemd():
+    if line:
         if not cron:
             typer.echo("systemd does not run here, so nothing is written. Add this line by crontab -e:", err=True)
-        typer.echo(timer.cron_line(state_folder() / f"{timer.unit}.lock"))
+        typer.echo(line)
         return
     _install(timer, enable=enable, dry_run=dry_run)
 
@@ -78,8 +82,8 @@ def _install(timer: Timer, *, enable: bool, dry_run: bool) -> None:
         for unit, text in timer.units().items():
             typer.echo(f"# {folder / unit}\n{text}")
         return
-    for path in units.write(timer.units(), folder):
-        typer.echo(f"wrote {path}")
+    for path, what in units.write(timer.units(), folder):
+        typer.echo(f"{what} {path}")
     for each in units.enabling(timer.unit):
         if enable:
             subprocess.run(each, check=True)
