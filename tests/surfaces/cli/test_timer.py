@@ -79,7 +79,7 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
     assert not [line for line in done.stderr.splitlines() if "fastslow-report" in line]
     assert done.returncode == 0, done.stderr
     wrong = tmp_path / "fastslow-report.service"
-    wrong.write_text(wrong.read_text().replace('ä"', 'ä'))
+    wrong.write_text(wrong.read_text().replace('ä"', "ä"))
     assert (
         "fastslow-report"
         in subprocess.run(["systemd-analyze", "verify", *paths], capture_output=True, text=True, timeout=60).stderr
