@@ -62,7 +62,7 @@ class Input(BaseModel):
         return text
 
 
-class _Head(BaseModel):
+class Head(BaseModel):
     """The fields of the head. output is read on its own: it may be a JSON schema."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -116,7 +116,7 @@ def load(path: Path, taken: set[str]) -> TaskFile:
     if not head:
         raise FileWrong(f"{path}, line 1: expected a head of fields between two lines `---`, and the task behind it")
     written = parse(head[1] or "{}", str(path), first=1)
-    fields = written.read(_Head, written.texts())
+    fields = written.read(Head, written.texts())
     prompt = text[head.end() :].strip()
     if not prompt:
         raise FileWrong(f"{path}: expected the task in words behind the head, got nothing")

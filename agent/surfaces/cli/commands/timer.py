@@ -44,9 +44,10 @@ def install_timer(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be written.")] = False,
     debug: DEBUG = False,
 ) -> None:
-    """Let a command run at a time: a service and a timer of systemd's, or a line for cron.
+    """Let a command run at a time, by systemd or by cron.
 
-    The units are your own user's. Nothing is enabled unless you say so, and no key is written down.
+    It writes a service and a timer of your own user, or prints a line of a crontab. Nothing is enabled unless you say
+    so, and no key is written down.
 
     Example: fastslow install-timer --on-calendar "Mon 08:00" -- run "Sum up in.csv" --file in.csv
     """
