@@ -19,9 +19,11 @@ from fastslow import Approval, Exit, Kind, Result, ScriptedModel
 from fastslow.agent.engine.profiles.instruct import INSTRUCT
 from fastslow.agent.engine.types import Reply
 from fastslow.agent.events import CallFinished, TurnStarted
+from fastslow.agent.flow.planfile import PlanFile
 from fastslow.agent.modes import Evidence, ModePolicy
 from fastslow.agent.strategy import Done, Next, State
 from fastslow.agent.surfaces.cli.main import app
+from fastslow.agent.surfaces.cli.taskfile import Head
 from fastslow.agent.transcript import ToolCall
 from fastslow.sandbox import DummySandbox, Execution, Limits
 from fastslow.sandbox.execution import AT_ONCE, VALUE
@@ -116,10 +118,8 @@ def _parsed(words: list[str]) -> tuple[str, ...]:
     if isinstance(command, TyperGroup) and words[1:2] and words[1] in command.commands:
         path, command = tuple(words[:2]), command.commands[words[1]]
     left = words[len(path) :]
-    if "<" in left:
-        left = left[: left.index("<")]
-    if path == ("run",) and left[:1] in ([], ["--json"], ["--approval"]):
-        left = ["a task", *left]  # spoken of, not shown
+    for redirect in {"<", ">"} & set(left):
+        left = left[: left.index(redirect)]
     command.make_context(" ".join(path), list(left))  # a usage error for what it does not know
     return path
 
@@ -127,11 +127,21 @@ def _parsed(words: list[str]) -> tuple[str, ...]:
 def test_every_command_is_in_the_table_of_commands() -> None:
     top = typer.main.get_command(app)
     assert isinstance(top, TyperGroup)
-    rows = re.findall(r"^\| `([a-z ]+)` \|[^|]+\| `fastslow ([^`]+)` \|$", PAGES["cli.md"], re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z -]+)` \|[^|]+\| `fastslow ([^`]+)` \|$", PAGES["cli.md"], re.MULTILINE)
     assert [" ".join(_parsed(shlex.split(example))) for _, example in rows] == [name for name, _ in rows]
     assert {tuple(name.split()) for name, _ in rows} == set(_leaves(top))
 
 
+@pytest.fixture
+def task_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that the pages speak of, in the current folder, and a schema."""
+    monkeypatch.chdir(tmp_path)
+    [text] = _blocks("files.md", "markdown")
+    (tmp_path / "triage.md").write_text(text, "utf-8")
+    (tmp_path / "urgency.json").write_text('{"type": "object"}', "utf-8")
+
+
+@pytest.mark.usefixtures("task_file")
 @pytest.mark.parametrize("page", [page for page in PAGES if list(_commands(page))])
 def test_every_command_of_the_pages_parses(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -139,6 +149,20 @@ def test_every_command_of_the_pages_parses(page: str, tmp_path: Path, monkeypatc
         for file in (following for word, following in pairwise(words) if word == "--schema"):
             Path(file).write_text('{"type": "object"}')
     assert all(_parsed(words) for words in _commands(page)), "each leads to a command"
+
+
+def test_the_plan_of_the_pages_can_be_carried_out() -> None:
+    [text] = _blocks("files.md", "yaml")
+    task, plan = PlanFile.read(text, "plan.yaml").filled({"month": "November"})
+    assert task == "Report on the sales of November"
+    assert [plan.needs(number) for number in (1, 2, 3)] == [(), (1,), (1, 2)]
+
+
+def test_the_fields_of_the_files_are_as_told() -> None:
+    plan, task = re.findall(r"^\| Field \|.*\n\|---\|---\|\n((?:\|.*\n)+)", PAGES["files.md"], re.MULTILINE)
+    told = [re.findall(r"`(\w+)`", " ".join(re.findall(r"^\|([^|]+)\|", rows, re.MULTILINE))) for rows in (plan, task)]
+    assert set(told[0]) == set(PlanFile.model_fields)
+    assert set(told[1]) == set(Head.model_fields)
 
 
 def test_pages_that_show_commands_are_read() -> None:

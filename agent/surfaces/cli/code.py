@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import typer
-import yaml
 from rich.text import Text
 
 from fastslow.agent.events import Exit, Result
-from fastslow.agent.plan import Plan
+from fastslow.agent.flow.planfile import PlanFile
+from fastslow.agent.flow.yamlfile import read_text
 from fastslow.agent.project import Trust, project_of
 from fastslow.agent.surfaces.cli import changes
 from fastslow.agent.surfaces.cli.asking import can_confirm
@@ -44,17 +44,19 @@ def code(arguments: RunArguments, *, apply: bool, plan_first: bool = False) -> i
         tree = arguments.tree and replace(arguments.tree, test="")
         if status := run(replace(arguments, tree=tree, only_plan=True), keep):
             return status
-        plan = decided(planned[0].output) if can_confirm() else planned[0].output
-        if plan is None:
+        plan = PlanFile.of(arguments.task or "", planned[0].output)
+        made = decided(plan) if can_confirm() else plan
+        if made is None:
             return 0
-        arguments = replace(arguments, plan=plan, after=planned[0].run)
+        task, steps = made.filled({})
+        arguments = replace(arguments, task=task, plan=steps, after=planned[0].run)
     return run(arguments, finished)
 
 
-def decided(plan: Plan) -> Plan | None:
+def decided(plan: PlanFile) -> PlanFile | None:
     """What the user makes of a plan; None where it is not to be carried out."""
     while True:
-        terminal(stderr=True).print(Text(clean(as_yaml(plan))))
+        terminal(stderr=True).print(Text(clean(plan.to_yaml())))
         match typer.prompt("Carry it out? y yes, e edit it, n no", default="y", err=True)[:1].lower():
             case "y":
                 return plan
@@ -64,22 +66,20 @@ def decided(plan: Plan) -> Plan | None:
                 plan = edited(plan)
 
 
-def as_yaml(plan: Plan) -> str:
-    """A plan as people edit it."""
-    told = plan.model_dump(mode="json", exclude_none=True)
-    return yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=100)
-
-
-def edited(plan: Plan) -> Plan:
-    """The plan as it comes back from the user's editor; as it was where that is no plan."""
+def edited(plan: PlanFile) -> PlanFile:
+    """The plan as it comes back from the user's editor; as it was where that is no plan that can be carried out."""
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     with TemporaryDirectory(prefix="fastslow-") as folder:
         file = Path(folder, "plan.yaml")
-        file.write_text(as_yaml(plan), "utf-8")
+        file.write_text(plan.to_yaml(), "utf-8")
         try:
             subprocess.run([*shlex.split(editor), str(file)], check=True)
-            return Plan.model_validate(yaml.safe_load(file.read_text("utf-8")))
-        except (OSError, ValueError, yaml.YAMLError, subprocess.CalledProcessError) as error:
+            read = PlanFile.read(read_text(file), file.name)
+            if read.files:
+                raise ValueError("files: a project's plan brings none; give them as --file")
+            read.filled({})
+            return read
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
             what = one_line(str(error))
     terminal(stderr=True).print(Text(f"the plan is as it was, since {editor} left none: {what}", "red"), soft_wrap=True)
     return plan

@@ -33,6 +33,11 @@ from fastslow.agent.tree.tree import Tree
 from fastslow.sandbox import DockerSandbox, Limits, Network
 from fastslow.tools.builtin import BUILTIN
 
+HOW_TO_EDIT = """\
+# Edit it, then carry it out: fastslow run --plan FILE
+# A step may say what it needs: `after: [1, 2]`; without that it needs all before it. {name} stands for a value that
+# --set name=VALUE gives, {{name}} for itself.
+"""
 Finished: TypeAlias = Callable[[Result], int]
 
 
@@ -83,12 +88,13 @@ class JsonLines:
         sys.stdout.flush()
 
 
-def run(arguments: RunArguments, finished: Finished | None = None) -> int:
+def run(arguments: RunArguments, finished: Finished | None = None, *, alone: bool = False) -> int:
     """Set up what is missing, carry the task out and show it; returns the exit status. finished: what is done with the
-    result, once it was shown; its own status counts where the run's is 0."""
+    result, once it was shown; its own status counts where the run's is 0. alone: stdout is for that only."""
     phases = Phases(terminal(stderr=True))
     agent = set_up(arguments, phases)
-    alone = arguments.schema is not None and not arguments.json_lines  # the answer, on stdout
+    if arguments.schema is not None and not arguments.json_lines:
+        finished, alone = print_answer, True
     console = terminal(stderr=alone)
     view = JsonLines() if arguments.json_lines else RunView(console, show_thinking=arguments.show_thinking)
     ask = Asker(console, view.paused) if isinstance(view, RunView) and attended() else unattended
@@ -98,7 +104,7 @@ def run(arguments: RunArguments, finished: Finished | None = None) -> int:
         output = Plan if arguments.only_plan else arguments.schema
         how = RunOptions(arguments.files, output, arguments.after, ask=ask, check=arguments.check)
         events = agent.stream(arguments.task or "", how, tree=arguments.tree, plan=arguments.plan)
-    return asyncio.run(carry_out(agent, events, view, phases, print_answer if alone else finished))
+    return asyncio.run(carry_out(agent, events, view, phases, finished))
 
 
 def print_answer(result: Result) -> int:
@@ -106,6 +112,20 @@ def print_answer(result: Result) -> int:
     if result.exit is Exit.ANSWERED:
         print(json.dumps(result.output))  # noqa: T201 - all of it, and nothing else
     return 0
+
+
+def plan(arguments: RunArguments) -> int:
+    """Print the plan of a task as a file, and nothing else on stdout."""
+    from fastslow.agent.flow.planfile import PlanFile  # here, since it imports YAML
+
+    def finished(result: Result) -> int:
+        if result.exit is not Exit.ANSWERED:
+            return FAILED
+        written = PlanFile.of(arguments.task or "", result.output, arguments.files)
+        sys.stdout.write(HOW_TO_EDIT + written.to_yaml())
+        return 0
+
+    return run(arguments, finished, alone=True)
 
 
 def set_up(arguments: RunArguments, phases: Phases) -> Agent:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fastslow.agent.flow.planfile import PlanFile
 from fastslow.agent.plan import Plan
-from fastslow.agent.surfaces.cli.code import as_yaml, edited
+from fastslow.agent.surfaces.cli.code import edited
 from tests.engine.fake_server import CHAT, Answer, Seen, call, delta, usage
 from tests.surfaces.cli.test_chat import FASTSLOW, Model
 from tests.surfaces.cli.test_chat import model as model
@@ -147,13 +148,16 @@ def test_a_run_that_is_not_there_has_no_changes(command: str, project: Path) -> 
 def test_a_plan_is_edited_and_stays_where_the_editor_leaves_none(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    plan = Plan.model_validate(PLAN)
+    plan = PlanFile.of("Make {it} two", Plan.model_validate(PLAN))
     editor = tmp_path / "editor"
     editor.write_text("#!/bin/sh\nsed -i 's/Change/Rewrite/' \"$1\"\n")
     editor.chmod(0o755)
     monkeypatch.setenv("VISUAL", str(editor))
     assert edited(plan).steps[0].do == "Rewrite calculator.py"
-    assert "Change calculator.py" in as_yaml(plan)
+    assert edited(plan).filled({})[0] == "Make {it} two"
+    assert "Change calculator.py" in plan.to_yaml()
+    editor.write_text("#!/bin/sh\nsed -i 's/calculator/{name}/' \"$1\"\n")
+    assert edited(plan) == plan, "nobody is there to give its parameter a value"
     for broken in ("echo nonsense: [", "false", "no-such-editor"):
         monkeypatch.setenv("VISUAL", broken)
         assert edited(plan) == plan

@@ -147,7 +147,7 @@ def code(
 
 @app.command()
 def diff(run: RUN = "last", paths: PATHS = None, json_output: JSON = False, debug: DEBUG = False) -> None:
-    """Print what a run changed, as a patch that `git apply` takes.
+    """Print what a run changed, as a patch for `git apply`.
 
     Example: fastslow diff last > change.patch
     """

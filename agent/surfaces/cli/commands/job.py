@@ -1,4 +1,4 @@
-"""`fastslow run`: do a job."""
+"""`fastslow run` and `plan`: do a job, or say how it would be done."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fastslow.agent.budget import Budget
+from fastslow.agent.surfaces.cli.asked import RunCommand, asked, check_allowed, granted_budget
 from fastslow.agent.surfaces.cli.options import (
     ALLOW,
     BASE_URL,
@@ -31,9 +32,35 @@ from fastslow.agent.surfaces.cli.options import (
 app = typer.Typer()
 
 
-@app.command()
+@app.command(cls=RunCommand)
 def run(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="What to do, in your words.", show_default=False)],
+    context: typer.Context,
+    task: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TASK",
+            help="What to do, in your words; or @FILE.md, a task file, whose inputs are options then.",
+            show_default=False,
+        ),
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Carry out a plan that `fastslow plan` saved, with no turn that plans.",
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="The value of {NAME} in the plan; give the option again for more.",
+            show_default=False,
+        ),
+    ] = None,
     file: FILES = None,
     model: MODEL = None,
     base_url: BASE_URL = None,
@@ -77,6 +104,53 @@ def run(
     """
     from fastslow.agent.surfaces.cli import run as command
 
+    job = asked(context, task, plan, values or (), tuple(file or ()))
+    check_allowed(job, allow or ())
+    arguments = command.RunArguments(
+        task=job.task,
+        files=job.files,
+        model=model,
+        base_url=base_url,
+        think=job.think if think == "auto" else think,
+        out=out,
+        json_lines=json_lines,
+        show_thinking=show_thinking,
+        network=sandbox_network(allow),
+        limits=sandbox_limits(seconds, memory),
+        budget=granted_budget(job, budget),
+        after=after,
+        rules=approval,
+        plan=job.plan,
+        check=check or job.check,
+        schema=schema or job.schema,
+    )
+    raise typer.Exit(command.run(arguments))
+
+
+@app.command()
+def plan(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="What is to be done, in your words.", show_default=False)],
+    file: FILES = None,
+    model: MODEL = None,
+    base_url: BASE_URL = None,
+    think: THINK = "auto",
+    budget: BUDGET = None,
+    seconds: SECONDS = None,
+    memory: MEMORY = None,
+    approval: RULES = None,
+    show_thinking: SHOW_THINKING = False,
+    debug: DEBUG = False,
+) -> None:
+    """Plan a task and print the plan, as YAML that you may edit.
+
+    It only looks: nothing is made. `fastslow run --plan FILE` carries the plan out.
+
+    Exit status: as that of run.
+
+    Example: fastslow plan "Plot revenue by region" --file orders.csv > plan.yaml
+    """
+    from fastslow.agent.surfaces.cli import run as command
+
     if not task.strip():
         raise typer.BadParameter("expected a task in words, got nothing", param_hint="TASK")
     arguments = command.RunArguments(
@@ -85,15 +159,13 @@ def run(
         model=model,
         base_url=base_url,
         think=think,
-        out=out,
-        json_lines=json_lines,
+        out=None,
+        json_lines=False,
         show_thinking=show_thinking,
-        network=sandbox_network(allow),
+        network=sandbox_network(None),
         limits=sandbox_limits(seconds, memory),
         budget=changed_budget(Budget(), budget),
-        after=after,
         rules=approval,
-        check=check,
-        schema=schema,
+        only_plan=True,
     )
-    raise typer.Exit(command.run(arguments))
+    raise typer.Exit(command.plan(arguments))

@@ -19,7 +19,7 @@ from fastslow.agent.surfaces.cli.options import (
 
 app = typer.Typer()
 sandbox_app = typer.Typer(
-    help="Build, use and check the sandbox, where generated code runs.\n\nExample: fastslow sandbox exec < code.py",
+    help="Build, use and check the sandbox that code runs in.\n\nExample: fastslow sandbox exec < code.py",
     no_args_is_help=True,
 )
 app.add_typer(sandbox_app, name="sandbox")
