@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +118,8 @@ def _parsed(words: list[str]) -> tuple[str, ...]:
     if isinstance(command, TyperGroup) and words[1:2] and words[1] in command.commands:
         path, command = tuple(words[:2]), command.commands[words[1]]
     left = words[len(path) :]
-    for redirect in {"<", ">"} & set(left):
-        left = left[: left.index(redirect)]
-    command.make_context(" ".join(path), list(left))  # a usage error for what it does not know
+    left = list(takewhile(lambda word: word not in ("<", ">", "|"), left))
+    command.make_context(" ".join(path), left)  # a usage error for what it does not know
     return path
 
 

@@ -191,8 +191,8 @@ def _option(name: str, each: Input) -> Any:
     return typer.Option(
         f"{option}/--no-{option[2:]}" if each.type == "boolean" else option,
         help=one_line(each.description),
-        metavar=None if each.type == "boolean" else "|".join(each.choices) or _METAVARS[each.type],
-        show_default=each.default is not None,
+        metavar=None if each.type == "boolean" else one_line("|".join(each.choices)) or _METAVARS[each.type],
+        show_default=each.default is not None and each.default == one_line(each.default),  # it may move a cursor
         expose_value=False,
         callback=keep,
     )
