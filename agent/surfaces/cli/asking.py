@@ -72,7 +72,8 @@ def attended() -> bool:
 
 
 def can_confirm() -> bool:
-    """Whether somebody sees a question on stderr, where all are that come before or behind a run, and can answer."""
+    """Whether somebody sees a question on stderr, where all are that come before or behind a run, and those of a run
+    whose answer alone goes to stdout; and can answer."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty()
 
 

@@ -20,7 +20,7 @@ from fastslow.agent.given import checked_files
 from fastslow.agent.modes import Think
 from fastslow.agent.record.jsonl import to_line
 from fastslow.agent.strategy.planning import LOOKING, Planning
-from fastslow.agent.surfaces.cli.asking import Asker, attended
+from fastslow.agent.surfaces.cli.asking import Asker, attended, can_confirm
 from fastslow.agent.surfaces.cli.live import RunView, View
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare_run
@@ -96,7 +96,8 @@ def run(arguments: RunArguments, finished: Finished | None = None, *, alone: boo
         finished, alone = print_answer, True
     console = terminal(stderr=alone)
     view = JsonLines() if arguments.json_lines else RunView(console, show_thinking=arguments.show_thinking)
-    ask = Asker(console, view.paused) if isinstance(view, RunView) and attended() else unattended
+    there = can_confirm() if alone else attended()
+    ask = Asker(console, view.paused) if isinstance(view, RunView) and there else unattended
     if arguments.resume:
         events = agent.resume_stream(arguments.resume, ask=ask)
     else:
