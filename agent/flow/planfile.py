@@ -9,7 +9,7 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, field_validator
 
-from fastslow.agent.flow.parameters import escaped, filled, names
+from fastslow.agent.flow.places import escaped, filled, names
 from fastslow.agent.flow.yamlfile import FileWrong, parse
 from fastslow.agent.plan import Plan, Step
 

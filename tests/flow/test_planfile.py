@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastslow.agent.flow.parameters import escaped, filled, names
+from fastslow.agent.flow.places import escaped, filled, names
 from fastslow.agent.flow.planfile import PlanFile
 from fastslow.agent.flow.yamlfile import LARGEST, PARTS, FileWrong, parse, read_text
 from fastslow.agent.plan import Plan, Step

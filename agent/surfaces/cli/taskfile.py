@@ -15,7 +15,7 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from fastslow.agent.flow.beside import beside, named
-from fastslow.agent.flow.parameters import filled, names
+from fastslow.agent.flow.places import filled, names
 from fastslow.agent.flow.yamlfile import FileWrong, Written, parse, read_text
 from fastslow.agent.modes import Think
 from fastslow.agent.output import Form
