@@ -11,6 +11,7 @@
     ├── ModelUnavailable           (LookupError) weights absent, damaged, or not licensed for use
     ├── GaveUp                     every call of many turns failed
     ├── AskFailed                  a person could not be asked about a call
+    ├── StepFailed                 a step of a workflow came to no answer; its result says why
     ├── ToolsetFailed              a toolset could not be opened, asked for its tools, or closed
     ├── ApplyFailed                changes could not be written to a user's folder: none of them was
     │   └── Conflicted             the user changed the same files meanwhile; names each of them
@@ -26,6 +27,11 @@
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastslow.agent.record.jobs import StepResult
 
 
 class AgentError(Exception):
@@ -74,6 +80,14 @@ class GaveUp(AgentError):
 
 class AskFailed(AgentError):
     """What puts questions to a person failed. The run can be resumed, and asks again."""
+
+
+class StepFailed(AgentError):
+    """A step of a workflow came to no answer. `result` holds how it ended, what it took, and its run."""
+
+    def __init__(self, result: StepResult) -> None:
+        super().__init__(f"{result.name}: {result.reason}")
+        self.result = result
 
 
 class ToolsetFailed(AgentError):

@@ -246,6 +246,7 @@ class Exit(StrEnum):
     BUDGET = "budget"
     CANCELLED = "cancelled"
     STOPPED = "stopped"  # by a person who was asked about a call
+    WAITING = "waiting"  # for an answer that a workflow asked for
     SERVER = "server"  # the model's server failed
     SANDBOX = "sandbox"  # the sandbox failed
     FAILED = "failed"

@@ -18,6 +18,7 @@ STATUS: Mapping[Exit, int] = {
     Exit.STOPPED: 4,
     Exit.SERVER: 5,
     Exit.SANDBOX: 6,
+    Exit.WAITING: 75,  # EX_TEMPFAIL: the same command again goes on, once it was answered
     Exit.CANCELLED: CANCELLED,
 }
 
