@@ -11,7 +11,7 @@
     ├── ModelUnavailable           (LookupError) weights absent, damaged, or not licensed for use
     ├── GaveUp                     every call of many turns failed
     ├── AskFailed                  a person could not be asked about a call
-    ├── StepFailed                 a step of a workflow came to no answer; its result says why
+    ├── StepFailed                 a step of a workflow came to no answer (`agent.flow.memory`)
     ├── ToolsetFailed              a toolset could not be opened, asked for its tools, or closed
     ├── ApplyFailed                changes could not be written to a user's folder: none of them was
     │   └── Conflicted             the user changed the same files meanwhile; names each of them
@@ -27,11 +27,6 @@
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from fastslow.agent.record.jobs import StepResult
 
 
 class AgentError(Exception):
@@ -80,14 +75,6 @@ class GaveUp(AgentError):
 
 class AskFailed(AgentError):
     """What puts questions to a person failed. The run can be resumed, and asks again."""
-
-
-class StepFailed(AgentError):
-    """A step of a workflow came to no answer. `result` holds how it ended, what it took, and its run."""
-
-    def __init__(self, result: StepResult) -> None:
-        super().__init__(f"{result.name}: {result.reason}")
-        self.result = result
 
 
 class ToolsetFailed(AgentError):

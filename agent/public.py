@@ -15,7 +15,6 @@ from fastslow.agent.errors import (
     RunBusy,
     RunFollowed,
     RunUnknown,
-    StepFailed,
 )
 from fastslow.agent.events import (
     CallDisplay,
@@ -42,6 +41,7 @@ from fastslow.agent.events import (
     TurnFinished,
     TurnStarted,
 )
+from fastslow.agent.flow.memory import StepFailed
 from fastslow.agent.flow.workflow import Workflow
 from fastslow.agent.many import Task, run_many
 from fastslow.agent.modes import Evidence, Kind, Mode, ModePolicy, ModeRule

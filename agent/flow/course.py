@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
-from fastslow.agent.errors import AgentError, StepFailed
+from fastslow.agent.errors import AgentError
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.keys import told_of
-from fastslow.agent.flow.memory import Waiting
+from fastslow.agent.flow.memory import StepFailed, Waiting
 from fastslow.agent.flow.progress import Asked, OnEvent
 from fastslow.agent.flow.script import Script, digests, own_files, told
 from fastslow.agent.flow.workflow import Setting, Workflow, exit_of

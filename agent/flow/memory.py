@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
-from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.errors import AgentError, ConfigurationError
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.progress import Asked, OnEvent, StepBegan, StepEnded
 from fastslow.agent.record.jobs import Job, Jobs, StepInfo, StepResult
@@ -24,6 +24,14 @@ QUESTION = "question"  # the kind of a step that has one
 
 place: ContextVar[str] = ContextVar("place", default="")
 """The part of a flow that runs now: `""` for its trunk, `KEY/ITEM` for an item of the map with the key."""
+
+
+class StepFailed(AgentError):
+    """A step of a workflow came to no answer. `result` holds how it ended, what it took, and its run."""
+
+    def __init__(self, result: StepResult) -> None:
+        super().__init__(f"{result.name}: {result.reason}")
+        self.result = result
 
 
 class Waiting(BaseException):

@@ -20,11 +20,11 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from fastslow.agent.agent import Agent
 from fastslow.agent.budget import Budget
 from fastslow.agent.child import Parent
-from fastslow.agent.errors import ConfigurationError, EngineError, JournalError, StepFailed
+from fastslow.agent.errors import ConfigurationError, EngineError, JournalError
 from fastslow.agent.events import CallStarted, Exit, RunFinished, TurnStarted
 from fastslow.agent.flow.asking import asked_agent, form_of, told_tool
 from fastslow.agent.flow.keys import key_of
-from fastslow.agent.flow.memory import Memory, Waiting, place
+from fastslow.agent.flow.memory import Memory, StepFailed, Waiting, place
 from fastslow.agent.flow.progress import Logged, OnEvent, StepMoved
 from fastslow.agent.flow.spending import FlowBudget, Spending
 from fastslow.agent.flow.values import Kept, returned
@@ -170,6 +170,7 @@ class Workflow:
             options = RunOptions(
                 files=paths,
                 output=output,
+                check=check,
                 out=self._out / f"step-{key[:8]}",
                 think=think,
                 budget=budget,
