@@ -109,7 +109,10 @@ class Memory:
     async def group(self, key: str, name: str, work: Callable[[], Awaitable[StepResult]]) -> None:
         """A step that is nothing but what holds others together: it is always carried out."""
         self.job.begin(key, name, self.here(key), waits=False)
-        self.job.end(await work())
+        self.on_event(StepBegan(key, name, self.here(key)))
+        result = await work()
+        self.job.end(result)
+        self.on_event(StepEnded(result, self.here(key), remembered=False))
 
     def question(self, key: str, question: str, choices: Sequence[str]) -> str:
         """What was answered. Raises Waiting where nothing was."""

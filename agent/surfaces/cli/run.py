@@ -152,7 +152,7 @@ async def carry_out(
 ) -> int:
     """Check the server, then show the run's events as they come; returns the exit status."""
     status = FAILED
-    _cancel_on_signals()
+    cancel_on_signals()
     try:
         await check_server(agent, phases)
         begun = time.monotonic()
@@ -182,7 +182,7 @@ async def check_server(agent: Agent, phases: Phases) -> None:
         on_progress(f"{agent.engine.model}, profile {agent.engine.profile.name}", None)
 
 
-def _cancel_on_signals() -> None:
+def cancel_on_signals() -> None:
     """The first Ctrl-C (or SIGTERM) cancels the run, which then ends cleanly; the second ends at once."""
     task = asyncio.current_task()
     if task is None:
