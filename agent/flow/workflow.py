@@ -204,7 +204,7 @@ class Workflow:
         kept = returned(function)
         async with self._active():
             work = partial(_called, kept, key, name, function, arguments, retries)
-            result = await self.memory.carry(key, name, work, outside=effect == "outside")
+            result = await self.memory.carry(key, name, work, outside=kept if effect == "outside" else None)
         return kept.value(self._ended(result).output)
 
     async def check(self, command: str, files: Iterable[str | Path] = ()) -> Checked:

@@ -72,9 +72,9 @@ class Flows:
             self.asked = len(model.requests)
             journal.close()
 
-    def answer(self, choice: str, number: int | None = None) -> None:
+    def answer(self, choice: str, number: int | None = None, value: Any = None) -> None:
         journal = self.journal
         [info] = Jobs(journal).all()
         with Jobs(journal).open("flow", "flow.py", info.key.partition("/")[2], {}) as job:
-            answer(job, number, choice)
+            answer(job, number, choice, value)
         journal.close()

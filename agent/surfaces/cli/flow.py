@@ -78,8 +78,12 @@ def resume(name: str, options: FlowOptions) -> int:
     return _go_on(info, options)
 
 
-def answer(name: str, choice: str, options: FlowOptions) -> int:
-    """Write an answer down, and go on."""
+def answer(name: str, choice: str, options: FlowOptions, value: str | None = None) -> int:
+    """Write an answer down, and go on. value: JSON of what a step returned that is done already."""
+    try:
+        returned = None if value is None else json.loads(value)
+    except ValueError as error:
+        return _wrong(ConfigurationError(f"expected JSON behind --value, got {value!r}: {error}"))
     flow, _, number = name.partition(":")
     if number and not number.isdecimal():
         return _wrong(ConfigurationError(f"expected FLOW or FLOW:N, such as {flow}:1, got {name!r}"))
@@ -87,7 +91,7 @@ def answer(name: str, choice: str, options: FlowOptions) -> int:
         info = Jobs(journal).find(flow, "flow")
         with Jobs(journal).open("flow", info.name, info.key.partition("/")[2], {}) as job:
             try:
-                write_answer(job, int(number) if number else None, choice)
+                write_answer(job, int(number) if number else None, choice, returned)
             except ConfigurationError as error:
                 job.finish(info.exit or Exit.WAITING)
                 return _wrong(error)

@@ -113,6 +113,10 @@ def answer(
         ),
     ],
     choice: Annotated[str, typer.Argument(metavar="CHOICE", help="One of the choices.", show_default=False)],
+    value: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="What a step returned that is done already.", show_default=False),
+    ] = None,
     model: MODEL = None,
     base_url: BASE_URL = None,
     budget: BUDGET = None,
@@ -128,7 +132,7 @@ def answer(
     from fastslow.agent.surfaces.cli import flow as command
 
     options = command.FlowOptions(model, base_url, budget, json_lines=json_lines)
-    raise typer.Exit(command.answer(flow, choice, options))
+    raise typer.Exit(command.answer(flow, choice, options, value))
 
 
 @flow_app.command()
