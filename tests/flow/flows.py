@@ -16,7 +16,9 @@ from fastslow.agent.flow.parameters import values_of, words_of
 from fastslow.agent.flow.progress import FlowEvent
 from fastslow.agent.flow.script import loaded
 from fastslow.agent.flow.workflow import Setting
-from fastslow.agent.record.jobs import Jobs
+from fastslow.agent.record.jobs import Jobs, StepInfo
+
+__all__ = ["FlowEvent", "Flows", "Jobs", "Journal", "StepInfo", "echo"]
 
 Model = Callable[[Request], Reply]
 
