@@ -338,7 +338,11 @@ class Workflow:
         """Once for all steps; where it fails, for each of them."""
         if what not in self._made_ready:
             self._made_ready[what] = asyncio.create_task(self._make_ready(what, agent))
-        await asyncio.shield(self._made_ready[what])
+        try:
+            await asyncio.shield(self._made_ready[what])
+        except (EngineError, SandboxError) as error:
+            self.memory.ended.append(StepResult("", f"the {what}", exit_of(error), reason=described(error)))
+            raise
 
     async def _make_ready(self, what: Literal["server", "sandbox"], agent: Agent) -> None:
         if self._setting.ready:

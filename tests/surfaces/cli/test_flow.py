@@ -204,6 +204,10 @@ def test_a_server_that_is_not_there(script: Path) -> None:
     script.write_text("async def main(wf):\n    return await wf.agent('a', builtin=())\n")
     done = flow("run", "say.py")
     assert (done.returncode, done.stdout) == (5, "")
+    script.write_text(SCRIPT)
+    done = flow("run", "say.py", "--texts", "a")
+    assert done.returncode == 5, "main took the failure for a value"
+    assert "EngineUnreachable" in json.loads(done.stdout)["a"]
 
 
 def test_the_budget_is_one_for_all(model: Model, script: Path) -> None:
