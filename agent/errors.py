@@ -11,6 +11,7 @@
     ├── ModelUnavailable           (LookupError) weights absent, damaged, or not licensed for use
     ├── GaveUp                     every call of many turns failed
     ├── AskFailed                  a person could not be asked about a call
+    ├── WorkersFailed              no worker process or actor can be started for the rows of a map
     ├── ToolsetFailed              a toolset could not be opened, asked for its tools, or closed
     ├── ApplyFailed                changes could not be written to a user's folder: none of them was
     │   └── Conflicted             the user changed the same files meanwhile; names each of them
@@ -74,6 +75,10 @@ class GaveUp(AgentError):
 
 class AskFailed(AgentError):
     """What puts questions to a person failed. The run can be resumed, and asks again."""
+
+
+class WorkersFailed(AgentError):
+    """No worker can be started for the rows of a map: each of several died before it was ready."""
 
 
 class ToolsetFailed(AgentError):
