@@ -264,10 +264,10 @@ class Agent:
             if self._must_keep or taken:
                 raise
             notice = f"this run is not written down and cannot be resumed: {error}"
-            return begin(None, task, files, history=history, notices=(notice,))
+            return begin(None, task, files, history=history, notices=(notice,), check=options.check)
         if options.compact and before:
             history = shorter(self._kept, before)
-        return begin(self.journal, task, files, before, history, tree=taken)
+        return begin(self.journal, task, files, before, history, tree=taken, check=options.check)
 
     async def _carry_out(
         self,
@@ -277,6 +277,8 @@ class Agent:
         opened: Opened = _own,
     ) -> AsyncGenerator[Event, None]:
         asked_for = None if options.output is None else Form.of(options.output)
+        if options.check and self.sandbox is None:
+            raise ConfigurationError(f"check={options.check!r:.80} runs in a sandbox, and this agent has none")
         taken = {"taken": await self._take(options.tree)} if options.tree else {}
         with start(**taken) as begun:
             engine, say = begun.engine or self.engine, begun.recorder.say
@@ -427,6 +429,7 @@ class Agent:
             begun.folder,
             begun.written.plan if begun.written else options.plan,
             begun.outline,
+            begun.command,
         )
 
     async def _state(self, run: Run, begun: Start, options: RunOptions) -> State:

@@ -173,6 +173,13 @@ class Answer:
 
 Ask: TypeAlias = Callable[[Question], Awaitable[Answer]]
 
+
+async def unattended(question: Question) -> Answer:
+    """The `Ask` of where nobody is there, and where nothing is to be denied in silence: it ends the run at once, which
+    is asked again when it is resumed with somebody. Rules judge as where nobody can be asked."""
+    return Answer("stop")
+
+
 _RULE = TypeAdapter(ApprovalRule)
 
 

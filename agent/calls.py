@@ -154,7 +154,9 @@ class Calls:
 
         context, used = contextvars.copy_context(), list[str]()
         context.run(caller.set, self._caller(call, say, used))
-        context.run(parent.set, Parent(self.run.id, call.id, self.ledger, self.run.gate.ask, self.run.recorder.keeps))
+        gate, keeps = self.run.gate, self.run.recorder.keeps
+        up = Parent(self.run.id, call.id, self.ledger, gate.ask, keeps, stop=lambda why: say(Stopped(why)))
+        context.run(parent.set, up)
         task = loop.create_task(tool.run_body(received), context=context)
         task.add_done_callback(lambda _: said.put_nowait(None))
         try:

@@ -1,7 +1,7 @@
 """The check: a command that proves the work. We run it, not the model, before the first turn and at each answer.
 
-A model says that it is done; whether it is, a program tells. A change of its tests counts for nothing: it must be green
-with the tests as the user gave them, too. See `docs/coding.md`.
+A model says that it is done; whether it is, a program tells. In a user's folder a change of its tests counts for
+nothing: it must be green with the tests as the user gave them, too. See `docs/coding.md`.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ async def _carry_out(run: Run, check: Check, number: int, done: list[CheckFinish
 
 async def _found(run: Run, check: Check, number: int, done: list[CheckFinished]) -> CheckFinished:
     workspace, begun = run.workspace, time.monotonic()
-    if workspace is None or workspace.tree is None:
-        raise RuntimeError("only a run on a tree has a check")
+    if workspace is None:
+        raise RuntimeError("only a run with a sandbox has a check")
     altered = await workspace.altered(lambda path: is_protected(path, check.protect)) if number else ()
     execution = await _executed(workspace, check.command)
     verdict = _verdict(execution)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Parent:
     """The call within which a run is carried out. run, call: its ids. ledger: what its spending counts in, too. kept:
-    the run of the call is in a journal."""
+    the run of the call is in a journal. stop: ends the run of the call, which stopped at a question within this one."""
 
     run: str
     call: str
     ledger: Ledger
     ask: Ask | None
     kept: bool
+    stop: Callable[[str], None] | None = None
 
 
 parent: ContextVar[Parent | None] = ContextVar("parent", default=None)
@@ -52,6 +54,8 @@ def agent_tool(agent: Agent, name: str, description: str, output: Any) -> Tool:
                 on_output("stdout", f"{name}: {event.call.name}\n")
             if isinstance(event, RunFinished):
                 result = event.result
+        if result and result.exit is Exit.STOPPED and up and up.stop:
+            up.stop(result.reason)  # its caller stops with it, and asks again when it is resumed
         if result is None or result.exit is not Exit.ANSWERED:
             raise ToolError(f"{name} came to no answer: {result.reason if result else 'it ended early'}")
         return Outcome(result.answer, data=as_data(result.answer if output is None else result.output))

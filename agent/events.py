@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from fastslow.agent.changes import ChangeSet
 from fastslow.agent.engine.types import Reply, Usage
 from fastslow.agent.modes import Kind, Mode
-from fastslow.agent.plan import Plan
+from fastslow.agent.plan import OWN, Plan
 from fastslow.agent.transcript import ToolCall
 from fastslow.agent.tree.tree import Tree
 from fastslow.sandbox import Egress, State
@@ -25,7 +25,7 @@ class RunStarted:
     history: what was said before, where somebody else holds the conversation; each with its `role`. output: JSON schema
     of the answer that is asked for. key: that of its options. parent: the run in whose call it is carried out. tree:
     the folder that it works on a copy of, and the command that proves the work. plan: the one that it began with.
-    outline: what the model was told of the folder."""
+    outline: what the model was told of the folder. check: the command that proves the work of a run without a tree."""
 
     run: str
     task: str
@@ -42,6 +42,7 @@ class RunStarted:
     tree: Tree | None = None
     plan: Plan | None = None
     outline: str = ""
+    check: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +246,8 @@ class Exit(StrEnum):
     ANSWERED = "answered"
     BUDGET = "budget"
     CANCELLED = "cancelled"
-    STOPPED = "stopped"  # by a person who was asked about a call
+    STOPPED = "stopped"  # at a question about a call: by a person, or because nobody was there to answer it
+    WAITING = "waiting"  # for an answer that a workflow asked for
     SERVER = "server"  # the model's server failed
     SANDBOX = "sandbox"  # the sandbox failed
     FAILED = "failed"
@@ -273,6 +275,13 @@ class Result:
     events: tuple[Event, ...] = field(repr=False, default=())
     changes: ChangeSet | None = None
     check: CheckFinished | None = None
+
+    @property
+    def only_denied(self) -> bool:
+        """Whether the run called tools, and of what it called something was denied and nothing succeeded: whatever it
+        answered, it did nothing."""
+        calls = [e for e in self.events if isinstance(e, CallFinished) and e.name not in OWN]
+        return any(call.status == "denied" for call in calls) and not any(call.ok for call in calls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from fastslow.agent.approval import Answer, Approval, Ask, Decision, Question
+from fastslow.agent.approval import Answer, Approval, Ask, Decision, Question, unattended
 from fastslow.agent.errors import AskFailed
 from fastslow.agent.events import Consent
 from fastslow.agent.paths import check_paths
@@ -26,6 +26,11 @@ UNATTENDED = (
     'as @tool(effect="read") where that is nothing, or allow it by a rule, ApprovalRule("allow", tool="{tool}") in '
     'Agent(approval=...), or [[rule]] decide = "allow", tool = "{tool}" in the file of --approval'
 )
+NOBODY_THERE = (None, unattended)
+NOBODY = (
+    "{tool} needs somebody's consent ({reason}), and nobody is there to give it: allow it with --approval FILE with "
+    '[[rule]] decide = "allow", tool = "{tool}"; or resume the run in a terminal, where it is asked'
+)
 OTHER = (
     "the run was interrupted, and its code runs again: it made other calls before, which stay done, and this one may "
     "be one of them in another form. Run it?"
@@ -35,12 +40,13 @@ IN_DOUBT = Decision("ask", MAYBE_DONE)
 
 
 class Stopped(Exception):
-    """A person ended the run at a question."""
+    """A person ended the run at a question, or nobody was there to answer it."""
 
 
 @dataclass(slots=True)
 class Gate:
-    """One for a run. ask: puts a question to a person, None where nobody is there: what would be asked is denied.
+    """One for a run. ask: puts a question to a person, None where nobody is there: what would be asked is denied, or,
+    with `unattended`, ends the run.
 
     Questions of branches side by side come one after the other. What was answered before a run was interrupted is not
     asked again: the answer holds for one call, of the same tool with the same arguments at the same place.
@@ -71,13 +77,13 @@ class Gate:
             return given
         if decision.decide == "allow":
             return None
-        if self.ask:
+        if self.ask not in NOBODY_THERE:
             await asyncio.to_thread(check_paths, received, tool.place)
         return await self._ask_person(branch, tool, call, received, decision)
 
     async def _judged(self, tool: Tool, received: Mapping[str, Any]) -> Decision:
         """What the rules say; in a thread, since a disk that paths are looked for on may be slow to answer."""
-        attended = self.ask is not None
+        attended = self.ask not in NOBODY_THERE
         if not self.approval.rules:
             return self.approval.judge(tool, received, attended=attended)
         return await asyncio.to_thread(self.approval.judge, tool, received, attended=attended)
@@ -87,7 +93,7 @@ class Gate:
     ) -> Consent | None:
         """Whether a call that may have happened already is to run; None where nobody is there. Raises `Stopped`,
         AskFailed."""
-        if self.ask is None:
+        if self.ask in NOBODY_THERE:
             return None
         return await self._ask_person(branch, tool, call, received, IN_DOUBT)
 
@@ -98,6 +104,10 @@ class Gate:
         if self.ask is None:
             reason = "; ".join(filter(None, [decision.reason, UNATTENDED.format(tool=tool.name)]))
             return self.recorder.say(Consent(branch, call.id, "deny", "rule", reason))
+        if self.ask is unattended:
+            reason = NOBODY.format(tool=tool.name, reason=decision.reason or "a rule asks")
+            self.recorder.say(Consent(branch, call.id, "stop", "rule", reason))
+            raise Stopped(reason)
         same = await asyncio.to_thread(_digest, tool, call, received)
         async with self._one_at_a_time:
             if same in self._always and not doubtful:

@@ -22,13 +22,15 @@ class RunOptions:
     """Options of one run; what is None is as the agent has it.
 
     files: copied into the sandbox's workspace. output: the type that the answer must fit: a pydantic model or whatever
-    else pydantic can describe, such as a dataclass or `list[int]`. after: id of a run in the journal that ended, or
-    `"last"`: the task follows it in one conversation, with its files and variables. history: what was said before,
-    where somebody else holds the conversation (a chat client); not with `after`. out: folder for the files that the run
-    makes. ask, think, policy, budget, instructions: see `Agent`. key: names the run for whoever may ask twice: the same
-    key again goes on with the run that has it, and one that was answered is only told again. tree: a folder that the
-    run works on a copy of; what it changed there is in `Result.changes`. plan: what the run begins with, in place of a
-    plan of the model's. compact: what the runs before it said is made shorter.
+    else pydantic can describe, such as a dataclass or `list[int]`; or a JSON schema as a mapping. after: id of a run in
+    the journal that ended, or `"last"`: the task follows it in one conversation, with its files and variables. history:
+    what was said before, where somebody else holds the conversation (a chat client); not with `after`. out: folder for
+    the files that the run makes. check: a command that proves the work, run in the sandbox before the first turn and at
+    each answer; the run is answered only where it ends with exit code 0. On a folder it is `Tree(test=…)`. ask, think,
+    policy, budget, instructions: see `Agent`. key: names the run for whoever may ask twice: the same key again goes on
+    with the run that has it, and one that was answered is only told again. tree: a folder that the run works on a copy
+    of; what it changed there is in `Result.changes`. plan: what the run begins with, in place of a plan of the model's.
+    compact: what the runs before it said is made shorter.
     """
 
     files: Iterable[str | Path] = ()
@@ -41,6 +43,7 @@ class RunOptions:
     policy: ModePolicy | None = None
     budget: Budget | None = None
     instructions: str | None = None
+    check: str = ""
     key: str = ""
     tree: Tree | None = None
     plan: Plan | None = None
@@ -51,6 +54,10 @@ class RunOptions:
             raise ConfigurationError("a run follows another one (after=) or a conversation (history=), not both")
         if isinstance(self.files, str | Path):
             raise ConfigurationError(f"files is a list of files, got {self.files!r}; pass [{str(self.files)!r}]")
+        if self.check and self.tree:
+            raise ConfigurationError(f"a run on a folder is checked by Tree(test={self.check!r:.80}), not by check=")
+        if self.check:
+            check_text("the check", self.check)
         if self.key:
             check_text("the key", self.key)
         if self.history:
@@ -74,6 +81,7 @@ class OptionFields(TypedDict, total=False):
     policy: ModePolicy | None
     budget: Budget | None
     instructions: str | None
+    check: str
     key: str
     tree: Tree | None
     plan: Plan | None

@@ -27,6 +27,7 @@ class Request:
     opening: first words of the thinking, or in front of a file (`fenced.FILE_TOOL`), for chat templates of ours.
     schema: JSON schema that the content must obey (no tool can be called then).
     counted: tokens of the prompt, where `Engine.count` told them already.
+    temperature: in the place of the profile's, and seed: of the sampling; for samples that are to differ.
     """
 
     messages: tuple[Message, ...]
@@ -37,6 +38,8 @@ class Request:
     opening: str = ""
     schema: Mapping[str, Any] | None = None
     counted: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ def encode_request(
         "model": model,
         "messages": encode_history(request.messages, profile),
         "max_tokens": max_tokens,
-        "temperature": sampling.temperature,
+        "temperature": sampling.temperature if request.temperature is None else request.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
         "min_p": sampling.min_p,
@@ -148,6 +148,8 @@ def encode_request(
         "return_token_ids": True,
         "repetition_detection": REPETITION,
     }
+    if request.seed is not None:
+        body["seed"] = request.seed
     if thinks and budgeted:
         body["thinking_token_budget"] = budget
     if profile.switch == "template":  # what a model writes that never learned the tags, or behind thoughts cut off

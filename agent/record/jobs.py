@@ -31,7 +31,8 @@ class StepResult:
     where it was not answered. failure: the kind of failure, as a word that is compared, such as `invalid` or
     `refused 400`; `""` where it was answered. turns: calls of the model. tokens: generated, thinking included;
     thinking: of these. prompt, cached: tokens of the prompts, and of these what the server had already. run: the run
-    that carried it out, `""` for none. files: what it made, as paths on the host.
+    that carried it out, `""` for none. files: what it made, as paths on the host. votes: of several samples, the share
+    that agreed on a field.
     """
 
     key: str
@@ -48,6 +49,7 @@ class StepResult:
     seconds: float = 0.0
     run: str = ""
     files: tuple[str, ...] = ()
+    votes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

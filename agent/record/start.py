@@ -60,7 +60,7 @@ class Start:
     that goes on, at most one event. seconds: for which it was carried out before. spent: the replies that used its
     budget up: it gets that once more. written: how it began, of a run that goes on. engine: takes the place of the
     agent's. notices: what the user should know of the start. folder: what it works on a copy of; tree: the copy;
-    project: what that tells agents; outline: what the model is told of it.
+    project: what that tells agents; outline: what the model is told of it. command: the check of a run without one.
     """
 
     run: str
@@ -82,11 +82,14 @@ class Start:
     tree: KeptTree | None = None
     project: Project | None = None
     outline: str = ""
+    command: str = ""
 
     @property
     def check(self) -> Check | None:
         """The command that proves the work."""
-        return Check(self.folder.test, self.folder.protect) if self.folder and self.folder.test else None
+        if self.folder and self.folder.test:
+            return Check(self.folder.test, self.folder.protect)
+        return Check(self.command, protect=()) if self.command else None
 
     @property
     def texts(self) -> dict[str, str]:
@@ -115,12 +118,14 @@ def begin(
     history: tuple[Message, ...] = (),
     notices: tuple[str, ...] = (),
     tree: Taken | None = None,
+    check: str = "",
 ) -> Iterator[Start]:
     """A new run. after: one in the journal that came to an end; the new one goes on from there. history: what was said
-    before, where the journal does not know. tree: what it gets of a folder of the user's."""
+    before, where the journal does not know. tree: what it gets of a folder of the user's. check: the command that
+    proves the work of one that gets none."""
     run, given = new_id(), tuple(Given(path.name, path) for path in files)
     if journal is None:
-        yield Start(run, task, given, Recorder(), earlier=history, notices=notices)
+        yield Start(run, task, given, Recorder(), earlier=history, notices=notices, command=check)
         return
     if tree and (both := {path.name for path in files} & {entry.path for entry in tree.selection.files}):
         raise ConfigurationError(
@@ -132,7 +137,7 @@ def begin(
         recorder = Recorder(journal.writer(run, files))
         kept, restored = KeptWorkspace(journal, run), partial(_restored, journal, run, after, given)
         names = frozenset(file.name for file in (*there, *given))
-        start = Start(run, task, given, recorder, after, earlier, there, kept, restored)
+        start = Start(run, task, given, recorder, after, earlier, there, kept, restored, command=check)
         if tree:
             copy = KeptTree(journal, run, tree.selection, names)
             start = _on_folder(start, tree.tree, copy)
@@ -168,6 +173,7 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
             written.spent,
             written.started,
             outline=written.started.outline,
+            command=written.started.check,
         )
         folder, copy = written.started.tree, _tree(journal, written.started, there)
         yield replace(_on_folder(start, folder, copy), notices=()) if folder and copy else start
@@ -192,8 +198,9 @@ def _replay(journal: Journal, written: Written, engine: Engine) -> Start:
     silent = ScriptedModel((), profile=_profile(engine, started.profile), model=started.model)
     earlier, there = _left(journal, started.after, replaying=True)
     given, before = _given(written, replaying=True), (started.after, _history(started) or earlier, there)
-    notices = lost_files(written)
-    return Start(started.run, started.task, given, recorder, *before, written=started, engine=silent, notices=notices)
+    lost, check = lost_files(written), started.check
+    begun = (started.run, started.task, given, recorder, *before)
+    return Start(*begun, written=started, engine=silent, notices=lost, command=check)
 
 
 def _history(started: RunStarted) -> tuple[Message, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -129,6 +130,22 @@ def parse_age(text: str) -> timedelta:
     return int(found[1]) * AGES[found[2]]
 
 
+def parse_schema(text: str) -> Mapping[str, Any]:
+    """The JSON schema in a file."""
+    from fastslow.agent.output import Form
+
+    try:
+        schema = json.loads(Path(text).read_text("utf-8"))
+        Form.of(schema)
+    except OSError as error:
+        raise typer.BadParameter(f"{text!r} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # no text, no JSON, or no schema
+        raise typer.BadParameter(f"expected a file with a JSON schema, and in {text!r}: {error}") from error
+    if not isinstance(schema, Mapping):
+        raise typer.BadParameter(f"expected a file with a JSON schema, an object, and in {text!r} is {schema!r:.40}")
+    return schema
+
+
 def parse_suite(name: str) -> str:
     from fastslow.agent.evals.suites import SUITES
 
@@ -203,6 +220,25 @@ BUDGET = Annotated[
         metavar="LIMITS",
         help="Limits at which the run ends with what it has: turns, tokens, thinking_tokens, tool_calls, seconds; "
         "step.turns and so on for each step of a plan. As turns=40,step.turns=12; all others stay as they are.",
+        show_default=False,
+    ),
+]
+CHECK = Annotated[
+    str,
+    typer.Option(
+        metavar="COMMAND",
+        help="A shell command that proves the work, run in the sandbox before the task and at each answer: the task is "
+        "answered only where it ends with exit code 0; else the model is told what it printed, and goes on.",
+        show_default=False,
+    ),
+]
+SCHEMA = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_schema,
+        metavar="FILE",
+        help="A JSON schema that the answer must fit. The answer is printed on standard output, as one line of JSON, "
+        "and all else on standard error.",
         show_default=False,
     ),
 ]

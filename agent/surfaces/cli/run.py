@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from fastslow import VLLM, Agent, Approval, Budget, Plan, RunOptions
+from fastslow.agent.approval import unattended
 from fastslow.agent.events import Event, Exit, Result, RunFinished
 from fastslow.agent.folders import config_folder
 from fastslow.agent.given import checked_files
@@ -24,7 +26,7 @@ from fastslow.agent.surfaces.cli.live import RunView, View
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare_run
 from fastslow.agent.surfaces.cli.signals import interrupts
-from fastslow.agent.surfaces.cli.status import CANCELLED, STATUS
+from fastslow.agent.surfaces.cli.status import CANCELLED, FAILED, status_of_run
 from fastslow.agent.surfaces.cli.text import seconds, terminal
 from fastslow.agent.texts import check_out, check_text
 from fastslow.agent.tree.tree import Tree
@@ -39,7 +41,8 @@ class RunArguments:
     """The command line of one run. base_url: a server that already runs; None uses the managed one. limits: of the
     sandbox. after: the run that the task follows. resume: the run that goes on, instead of a task. rules: a
     file of them. tree: the folder that it works on a copy of. packages: of Python, in the sandbox's image;
-    image: another one than ours. only_plan: look, and answer with a plan. plan: what the run begins with."""
+    image: another one than ours. only_plan: look, and answer with a plan. plan: what the run begins with. check: the
+    command that proves the work. schema: of the answer, which stdout is for then."""
 
     task: str | None
     files: tuple[Path, ...]
@@ -61,6 +64,8 @@ class RunArguments:
     image: str | None = None
     only_plan: bool = False
     plan: Plan | None = None
+    check: str = ""
+    schema: Mapping[str, Any] | None = None
 
 
 class JsonLines:
@@ -83,14 +88,24 @@ def run(arguments: RunArguments, finished: Finished | None = None) -> int:
     result, once it was shown; its own status counts where the run's is 0."""
     phases = Phases(terminal(stderr=True))
     agent = set_up(arguments, phases)
-    view = make_view(as_json=arguments.json_lines, show_thinking=arguments.show_thinking)
-    ask = Asker(terminal(), view.paused) if isinstance(view, RunView) and attended() else None
+    alone = arguments.schema is not None and not arguments.json_lines  # the answer, on stdout
+    console = terminal(stderr=alone)
+    view = JsonLines() if arguments.json_lines else RunView(console, show_thinking=arguments.show_thinking)
+    ask = Asker(console, view.paused) if isinstance(view, RunView) and attended() else unattended
     if arguments.resume:
         events = agent.resume_stream(arguments.resume, ask=ask)
     else:
-        how = RunOptions(arguments.files, Plan if arguments.only_plan else None, arguments.after, ask=ask)
+        output = Plan if arguments.only_plan else arguments.schema
+        how = RunOptions(arguments.files, output, arguments.after, ask=ask, check=arguments.check)
         events = agent.stream(arguments.task or "", how, tree=arguments.tree, plan=arguments.plan)
-    return asyncio.run(carry_out(agent, events, view, phases, finished))
+    return asyncio.run(carry_out(agent, events, view, phases, print_answer if alone else finished))
+
+
+def print_answer(result: Result) -> int:
+    """An answer of a given form, for programs."""
+    if result.exit is Exit.ANSWERED:
+        print(json.dumps(result.output))  # noqa: T201 - all of it, and nothing else
+    return 0
 
 
 def set_up(arguments: RunArguments, phases: Phases) -> Agent:
@@ -136,7 +151,7 @@ async def carry_out(
     finished: Finished | None = None,
 ) -> int:
     """Check the server, then show the run's events as they come; returns the exit status."""
-    status = STATUS[Exit.FAILED]
+    status = FAILED
     _cancel_on_signals()
     try:
         await check_server(agent, phases)
@@ -146,7 +161,7 @@ async def carry_out(
                 async for event in events:
                     view.show(event)
                     if isinstance(event, RunFinished):
-                        status = STATUS[event.result.exit]
+                        status = status_of_run(event.result)
                         result = event.result
         if finished:
             status = finished(result) or status

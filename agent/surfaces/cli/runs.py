@@ -23,7 +23,7 @@ from fastslow.agent.record.start import lost_files, new_id
 from fastslow.agent.record.written import RunInfo
 from fastslow.agent.surfaces.cli import run as runner
 from fastslow.agent.surfaces.cli.options import changed_budget, sandbox_limits
-from fastslow.agent.surfaces.cli.status import STATUS
+from fastslow.agent.surfaces.cli.status import FAILED, status_of_run
 from fastslow.agent.surfaces.cli.text import one_line, terminal
 from fastslow.sandbox import Limits, Network
 from fastslow.tools.builtin import BUILTIN
@@ -104,17 +104,17 @@ def replay(name: str, *, as_json: bool, show_thinking: bool) -> int:
     agent = Agent(engine=ScriptedModel(()), journal=Journal())
     view = runner.make_view(as_json=as_json, show_thinking=show_thinking)
 
-    async def main() -> Exit:
-        end = Exit.FAILED
+    async def main() -> int:
+        status = FAILED
         with view:
             async with aclosing(agent.replay(name)) as events:
                 async for event in events:
                     view.show(event)
                     if isinstance(event, RunFinished):
-                        end = event.result.exit
-        return end
+                        status = status_of_run(event.result)
+        return status
 
-    return STATUS[asyncio.run(main())]
+    return asyncio.run(main())
 
 
 def resume(
@@ -144,6 +144,7 @@ def resume(
         limits=sandbox_limits(seconds, memory, TypeAdapter(Limits).validate_python(settings.get("limits", {}))),
         instructions=settings.get("instructions", ""),
         resume=run,
+        schema=written.started.output,
         **options,
     )
     return runner.run(arguments)

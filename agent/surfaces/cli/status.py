@@ -6,7 +6,7 @@ import errno
 from collections.abc import Mapping
 
 from fastslow.agent.errors import EngineError
-from fastslow.agent.events import Exit
+from fastslow.agent.events import Exit, Result
 from fastslow.sandbox import SandboxError
 
 FAILED = 1
@@ -18,8 +18,15 @@ STATUS: Mapping[Exit, int] = {
     Exit.STOPPED: 4,
     Exit.SERVER: 5,
     Exit.SANDBOX: 6,
+    Exit.WAITING: 75,  # EX_TEMPFAIL: the same command again goes on, once it was answered
     Exit.CANCELLED: CANCELLED,
 }
+DENIED = STATUS[Exit.STOPPED]  # every call of an answered run was denied, or failed
+
+
+def status_of_run(result: Result) -> int:
+    """Of a run that ended. What was denied a tool and did nothing has not done its job, whatever it answered."""
+    return DENIED if result.exit is Exit.ANSWERED and result.only_denied else STATUS[result.exit]
 
 
 def status_of(error: Exception) -> int:

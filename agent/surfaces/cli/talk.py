@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fastslow import Agent
+from fastslow.agent.approval import unattended
 from fastslow.agent.changes import ChangeSet
 from fastslow.agent.conversation import Conversation
 from fastslow.agent.errors import AgentError, ConfigurationError
@@ -21,7 +22,7 @@ from fastslow.agent.surfaces.cli.asking import Asker
 from fastslow.agent.surfaces.cli.blocks import join_dots
 from fastslow.agent.surfaces.cli.live import RunView
 from fastslow.agent.surfaces.cli.run import RunArguments
-from fastslow.agent.surfaces.cli.status import FAILED, STATUS
+from fastslow.agent.surfaces.cli.status import FAILED, status_of_run
 from fastslow.agent.surfaces.cli.text import clean, one_line, seconds, terminal
 from fastslow.agent.transcript import ToolCall
 from fastslow.tools import clip
@@ -75,8 +76,7 @@ class Talk:
         """Carry out a task; returns its exit status. Raises what `Conversation.stream` does."""
         view, first, status = TaskView(terminal(), show_thinking=self._show_thinking), None, FAILED
         options: OptionFields = {"think": self.think, "files": tuple(self.files), "compact": self.compact}
-        if self.attended:
-            options["ask"] = Asker(terminal(), view.paused)
+        options["ask"] = Asker(terminal(), view.paused) if self.attended else unattended
         with view:
             async with aclosing(self.conversation.stream(self._with_told(text), **options)) as events:
                 async for event in events:
@@ -90,7 +90,7 @@ class Talk:
                             self.turn, first = event, first or event
                         case RunFinished():
                             self.results.append(replace(event.result, events=()))
-                            status = STATUS[event.result.exit]
+                            status = status_of_run(event.result)
                     if not (isinstance(event, Notice) and event in self._noticed):
                         view.show(event)
                     self._noticed |= {event} if isinstance(event, Notice) else set()

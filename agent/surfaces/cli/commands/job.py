@@ -12,12 +12,14 @@ from fastslow.agent.surfaces.cli.options import (
     ALLOW,
     BASE_URL,
     BUDGET,
+    CHECK,
     DEBUG,
     FILES,
     JSON_LINES,
     MEMORY,
     MODEL,
     RULES,
+    SCHEMA,
     SECONDS,
     SHOW_THINKING,
     THINK,
@@ -44,6 +46,8 @@ def run(
             show_default=False,
         ),
     ] = None,
+    check: CHECK = "",
+    schema: SCHEMA = None,
     json_lines: JSON_LINES = False,
     out: Annotated[
         Path | None,
@@ -66,8 +70,8 @@ def run(
 
     That is a Docker daemon, the sandbox image, and a model server with its weights.
 
-    Exit status: 0 answered, 1 no answer, 2 wrong usage, 3 out of budget, 4 stopped by you, 5 the model server failed,
-    6 the sandbox failed, 130 cancelled (Ctrl-C).
+    Exit status: 0 answered, 1 no answer or a red check, 2 wrong usage, 3 out of budget, 4 stopped at a question, or
+    denied all that it tried, 5 the model server failed, 6 the sandbox failed, 130 cancelled (Ctrl-C).
 
     Example: fastslow run "Plot revenue by region" --file orders.csv
     """
@@ -89,5 +93,7 @@ def run(
         budget=changed_budget(Budget(), budget),
         after=after,
         rules=approval,
+        check=check,
+        schema=schema,
     )
     raise typer.Exit(command.run(arguments))

@@ -1,0 +1,45 @@
+"""Several samples of one row, of which the majority counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastslow.agent.errors import ConfigurationError
+from fastslow.tools.schema import resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """The fields of an answer that are voted on: those that have an enum."""
+
+    fields: tuple[str, ...]
+
+    @classmethod
+    def of(cls, schema: Mapping[str, Any] | None) -> Votes:
+        """ConfigurationError where there is nothing to vote on."""
+        properties = (schema or {}).get("properties", {})
+        names = tuple(name for name, part in properties.items() if _enum(schema or {}, part))
+        if not names:
+            raise ConfigurationError("votes need a schema with a field of given values ('enum'), and it has none")
+        return cls(names)
+
+    def counted(self, outputs: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, float]]:
+        """The output that the majority agrees on, and which share agreed on each field. Of two values with as many
+        votes the earlier one counts. What is not voted on comes from the first sample that agrees the most."""
+        winners, shares = {}, {}
+        for name in self.fields:
+            said = Counter(output[name] for output in outputs if name in output)
+            if said:
+                [(winners[name], votes)] = said.most_common(1)
+                shares[name] = round(votes / len(outputs), 3)
+        agreed = max(outputs, key=lambda output: sum(output.get(name) == value for name, value in winners.items()))
+        return {**agreed, **winners}, shares
+
+
+def _enum(schema: Mapping[str, Any], part: Any) -> bool:
+    if isinstance(part, Mapping) and isinstance(part.get("$ref"), str):
+        part = resolve(schema, part["$ref"])
+    return isinstance(part, Mapping) and "enum" in part
