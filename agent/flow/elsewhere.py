@@ -105,8 +105,8 @@ class Elsewhere:
 
 
 class _Seat:
-    """Where one worker is at a time; when it died, another one takes its place. busy: rows in hand. given_up: why nobody
-    can take it any more."""
+    """Where one worker is at a time; when it died, another one takes its place. busy: rows in hand. given_up: why
+    nobody can take it any more."""
 
     def __init__(self, start: Start) -> None:
         self.start = start
@@ -125,6 +125,7 @@ class _Seat:
             except WorkerDied:
                 if self._worker is worker:  # and nobody has taken its place meanwhile
                     self._worker = None
+                await worker.end()
                 raise
         finally:
             self.busy -= 1
@@ -144,7 +145,9 @@ class _Seat:
                 return await self.start()
             except WorkerDied as died:
                 reason = str(died)
-        self.given_up = f"no worker can be started: {STARTS} of them died before they were ready; of the last one: {reason}"
+        self.given_up = (
+            f"no worker can be started: {STARTS} of them died before they were ready; of the last one: {reason}"
+        )
         raise WorkersFailed(self.given_up)
 
     async def end(self) -> None:

@@ -8,17 +8,18 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.elsewhere import Elsewhere, WorkerDied
 from fastslow.agent.flow.row import Row
 from fastslow.agent.flow.spec import MapSpec
 from fastslow.agent.flow.words import LINE, Asked, Said, asked_line, read_said
-from fastslow.agent.quoting import one_line
+from fastslow.agent.quoting import visible, without_controls
 from fastslow.agent.record.jobs import StepResult
 
 LEAVING = 20.0  # seconds that a worker has to cancel its runs and to take their containers away
-LAST_WORDS = 5  # lines of its standard error that are told when it died
+LAST_WORDS, LONGEST = 3, 200  # lines of its standard error that are told when it died, and characters of each
 COMMAND = (sys.executable, "-P", "-m", "fastslow.agent.flow.worker")  # -P: nothing is imported from the user's folder
 
 
@@ -36,14 +37,14 @@ class Process:
     """A worker in a process of its own. What it says is checked: one that breaks the form is killed."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin and process.stdout and process.stderr
         self._process = process
-        self._input, self._output, self._errors = process.stdin, process.stdout, process.stderr
         self._in_hand: dict[int, asyncio.Future[Said]] = {}
         self._last = 0  # number that was given
         self._words: deque[str] = deque(maxlen=LAST_WORDS)
         self._died = ""
-        self._listening = asyncio.gather(self._listen(), self._overhear())
+        self._input = cast(asyncio.StreamWriter, process.stdin)  # all three are pipes
+        self._overhearing = asyncio.create_task(self._overhear())
+        self._listening = asyncio.create_task(self._listen())
 
     @classmethod
     async def start(cls, spec: MapSpec, command: tuple[str, ...] = COMMAND) -> Process:
@@ -86,6 +87,7 @@ class Process:
         with suppress(ProcessLookupError):
             self._process.kill()
         await self._listening
+        self._overhearing.cancel()  # a program that it started may hold on to its standard error
 
     async def _ask(self, number: int, line: bytes) -> Said:
         if self._died:
@@ -104,16 +106,17 @@ class Process:
         return said
 
     async def _listen(self) -> None:
-        how = ""
+        how, output = "", cast(asyncio.StreamReader, self._process.stdout)
         try:
-            while line := await self._output.readline():
+            while line := await output.readline():
                 self._heard(read_said(line))
         except ValueError as error:
-            how = f"it said what is no answer: {one_line(str(error))}"
+            how = f"it said what is no answer: {visible(str(error))}"
         with suppress(ProcessLookupError):
             if how:
                 self._process.kill()
         status = await self._process.wait()
+        await asyncio.wait([self._overhearing], timeout=1)
         words = "; ".join(self._words)
         self._died = how or f"it ended with status {status}" + (f" and said: {words}" if words else "")
         for answer in self._in_hand.values():
@@ -128,8 +131,9 @@ class Process:
 
     async def _overhear(self) -> None:
         """Its standard error is read to the end, so that it never waits for us; the last lines are kept."""
+        errors = cast(asyncio.StreamReader, self._process.stderr)
         try:
-            while line := await self._errors.readline():
-                self._words.append(one_line(line.decode(errors="replace")))
+            while line := await errors.readline():
+                self._words.append(visible(without_controls(line.decode(errors="replace")).strip()[:LONGEST]))
         except ValueError:  # a line without an end
             self._process.kill()
