@@ -22,6 +22,7 @@ class Echo(FakeServer):
         super().__init__()
         self.delay = delay
         self.answered: Counter[str] = Counter()
+        self.keys: set[str] = set()  # that came with the questions
         self.asked = asyncio.Semaphore(0)
 
     async def busy(self, count: int) -> None:
@@ -36,6 +37,7 @@ class Echo(FakeServer):
                 if seen.path != CHAT:
                     await send(writer, self.answer(seen))
                     continue
+                self.keys.add(seen.headers.get("authorization", ""))
                 value = value_of(seen)
                 self.asked.release()
                 await asyncio.sleep(self.delay)
