@@ -20,6 +20,7 @@ from fastslow.agent.record.jobs import StepResult
 
 STARTS = 3  # of a worker in a row that die before they are ready; then nobody is put in its place any more
 SHARED = 2  # deaths of workers that had a row, among others; after that it gets one alone, and that decides
+LEAVING = 20.0  # seconds that a worker has to cancel its runs and to take their containers away
 DIED = "worker died"  # the kind of failure of a row that its workers die of
 
 

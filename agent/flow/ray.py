@@ -1,4 +1,4 @@
-"""`--ray [ADDRESS]`: the rows of a map carried out by actors on the machines of a Ray cluster. Needs `fastslow[ray]`.
+"""`--ray ADDRESS`: the rows of a map carried out by actors on the machines of a Ray cluster. Needs `fastslow[ray]`.
 
 An actor a machine, or as many as a machine declares of the resource `sandbox`. An actor is a worker as a process of
 `--workers` is; the journal of its runs is the one of its machine. Keys of servers are never sent: they stand in the
@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from fastslow.agent.errors import AgentError, ConfigurationError, WorkersFailed
 from fastslow.agent.flow.crew import Do, opened
-from fastslow.agent.flow.elsewhere import Elsewhere, WorkerDied
+from fastslow.agent.flow.elsewhere import LEAVING, Elsewhere, WorkerDied
 from fastslow.agent.flow.row import Row
 from fastslow.agent.flow.spec import MapSpec
 from fastslow.agent.flow.words import Asked, Failure, Said, asked_line, read_asked, read_said, said_line
@@ -31,23 +31,23 @@ from fastslow.agent.quoting import visible
 from fastslow.agent.record.jobs import StepResult
 from fastslow.sandbox import SandboxError
 
+LOCAL = "local"  # the address of a cluster of ours
 SANDBOX = "sandbox"  # the resource of machines that may have actors; where none declares it, all may
 OBJECTS = (
     80_000_000  # bytes of the object store of a cluster of ours, which holds nothing: a little more than the least
 )
 REACHED = 10.0  # seconds for a connection to a cluster
 LONGEST = 600  # characters of what Ray says of an error
-LEAVING = 20.0  # seconds that an actor has to cancel its runs and to take their containers away
 
 
 class OnRay:
-    """A crew of actors. address: of a cluster (`auto`, `HOST:PORT`, `ray://HOST:PORT`); `""` starts one on this machine
-    that ends with the crew. The actors share `spec.at_once`.
+    """A crew of actors. address: of a cluster (`auto`, `HOST:PORT`, `ray://HOST:PORT`); `local` starts one on this
+    machine that ends with the crew. The actors share `spec.at_once`.
 
     Raises ConfigurationError where Ray is missing or the cluster cannot be used.
     """
 
-    def __init__(self, spec: MapSpec, address: str = "") -> None:
+    def __init__(self, spec: MapSpec, address: str) -> None:
         self.spec = spec
         self.address = address
         self._stack = AsyncExitStack()
@@ -78,11 +78,11 @@ class OnRay:
         """Blocks. In a thread, so that Ray leaves the signals of this process alone, too."""
         ray._private.worker.print_to_stdstream = _print_apart
         cluster: dict[str, Any] = {"address": self.address}
-        if not self.address:
+        if self.address == LOCAL:
             temporary = tempfile.TemporaryDirectory(prefix="fastslow-ray-", ignore_cleanup_errors=True)
             cores = os.cpu_count() or 1
             cluster = {
-                "address": "local",
+                "address": LOCAL,
                 "num_cpus": cores,
                 "resources": {SANDBOX: cores},
                 "include_dashboard": False,
@@ -190,7 +190,7 @@ class _Remote:
 def _imported(address: str) -> Any:
     """Ray reads its environment when it is imported, and the machines of a cluster of ours inherit it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-    if not address:
+    if address == LOCAL:
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # its ports listen to the network
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
@@ -213,7 +213,7 @@ async def _reach(address: str) -> None:
 
 
 def _unusable(address: str, why: str) -> ConfigurationError:
-    where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
+    where = "a Ray cluster on this machine" if address == LOCAL else f"the Ray cluster at {address}"
     return ConfigurationError(f"{where} cannot be used: {visible(why[:LONGEST])}")
 
 

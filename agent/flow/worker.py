@@ -6,13 +6,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
-from fastslow.agent.errors import AgentError
+from fastslow.agent.errors import AgentError, RunBusy
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.crew import Do, opened
+from fastslow.agent.flow.elsewhere import LEAVING
 from fastslow.agent.flow.row import Row
 from fastslow.agent.flow.spec import MapSpec
 from fastslow.agent.flow.words import LINE, Failure, Said, read_asked, said_line
@@ -86,11 +88,23 @@ async def _one(number: int, row: Row, say: Say, do: Do) -> None:
 async def said_of(number: int, row: Row, do: Do) -> Said:
     """What came of a row, its faults included."""
     try:
-        return Said(number, await do(row))
+        return Said(number, await _when_free(row, do))
     except (AgentError, SandboxError, OSError) as error:
         return Said(number, failure=Failure.of(error))
     except Exception as error:  # a fault of ours: told where a person sees it
         return Said(number, failure=Failure("other", f"a worker broke off: {described(error)}"))
+
+
+async def _when_free(row: Row, do: Do) -> StepResult:
+    """A worker whose coordinator was killed has the row's run until it has left it."""
+    until = time.monotonic() + LEAVING
+    while True:
+        try:
+            return await do(row)
+        except RunBusy:
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(0.5)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ from functools import partial
 from typing import cast
 
 from fastslow.agent.events import Exit
-from fastslow.agent.flow.elsewhere import Elsewhere, WorkerDied
+from fastslow.agent.flow.elsewhere import LEAVING, Elsewhere, WorkerDied
 from fastslow.agent.flow.row import Row
 from fastslow.agent.flow.spec import MapSpec
 from fastslow.agent.flow.words import LINE, Asked, Said, asked_line, read_said
 from fastslow.agent.quoting import visible, without_controls
 from fastslow.agent.record.jobs import StepResult
 
-LEAVING = 20.0  # seconds that a worker has to cancel its runs and to take their containers away
 LAST_WORDS, LONGEST = 3, 200  # lines of its standard error that are told when it died, and characters of each
 COMMAND = (sys.executable, "-P", "-m", "fastslow.agent.flow.worker")  # -P: nothing is imported from the user's folder
 

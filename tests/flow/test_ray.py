@@ -11,7 +11,7 @@ import pytest
 
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.events import Exit
-from fastslow.agent.flow.ray import OnRay, _places
+from fastslow.agent.flow.ray import LOCAL, OnRay, _places
 from fastslow.agent.record.jobs import StepResult
 from tests.engine.fake_server import serving
 from tests.flow.echo import Echo, rows, spec_for
@@ -38,7 +38,7 @@ async def test_each_row_once_though_an_actor_is_killed(
     ended: list[StepResult] = []
     async with serving(Echo(delay=0.1)) as server:
         spec = spec_for(server, at_once=4)
-        async with OnRay(spec) as crew, aclosing(crew.carry_out(rows(20))) as results:
+        async with OnRay(spec, LOCAL) as crew, aclosing(crew.carry_out(rows(20))) as results:
             killed = actors()
             assert len(killed) == min(4, os.cpu_count() or 1)
             async for result in results:
@@ -63,7 +63,7 @@ async def test_a_cluster_that_is_not_there() -> None:
 async def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'fastslow\[ray\]'"):
-        async with OnRay(spec_for(Echo())):
+        async with OnRay(spec_for(Echo()), LOCAL):
             pass
 
 
