@@ -149,6 +149,7 @@ class Work:
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), COMMIT_SECONDS)
             await asyncio.to_thread(self._keep)
+        await asyncio.to_thread(self._keep)  # what ended during the last one
 
     def _keep(self) -> None:
         """Put what ended into the journal, all in one go, then tell it."""
