@@ -1,4 +1,4 @@
-"""A real HTTP server that answers each row of a map with the value that the row brings, and counts what it answered."""
+"""A real HTTP server that answers each row of a map with the value that the row brings, and counts what it is asked."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SCHEMA = {"type": "object", "properties": {"n": {"type": "string"}}, "required":
 
 
 class Echo(FakeServer):
-    """delay: seconds that an answer takes. answered: how often each value was, to its end."""
+    """delay: seconds that an answer takes. received: how often each value was asked about."""
 
     def __init__(self, delay: float = 0.0) -> None:
         super().__init__()
         self.delay = delay
-        self.answered: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
         self.keys: set[str] = set()  # that came with the questions
         self.asked = asyncio.Semaphore(0)
 
@@ -39,10 +39,10 @@ class Echo(FakeServer):
                     continue
                 self.keys.add(seen.headers.get("authorization", ""))
                 value = value_of(seen)
+                self.received[value] += 1
                 self.asked.release()
                 await asyncio.sleep(self.delay)
                 await send(writer, said(json.dumps({"n": value})))
-                self.answered[value] += 1
         except ConnectionError:
             pass
         finally:

@@ -66,7 +66,7 @@ async def test_rows_are_shared_by_processes() -> None:
         assert not workers()
     assert sorted(int(result.name) for result in ended) == list(range(1, 41))
     assert all(result.output == {"n": f"v{result.name}"} and result.exit is Exit.ANSWERED for result in ended)
-    assert set(server.answered.values()) == {1}
+    assert set(server.received.values()) == {1}
 
 
 async def test_no_more_processes_than_rows_at_once() -> None:
