@@ -12,6 +12,7 @@
     ├── GaveUp                     every call of many turns failed
     ├── AskFailed                  a person could not be asked about a call
     ├── StepFailed                 a step of a workflow came to no answer (`agent.flow.memory`)
+    ├── WorkersFailed              no worker process or actor can be started for the rows of a map
     ├── ToolsetFailed              a toolset could not be opened, asked for its tools, or closed
     ├── ApplyFailed                changes could not be written to a user's folder: none of them was
     │   └── Conflicted             the user changed the same files meanwhile; names each of them
@@ -75,6 +76,10 @@ class GaveUp(AgentError):
 
 class AskFailed(AgentError):
     """What puts questions to a person failed. The run can be resumed, and asks again."""
+
+
+class WorkersFailed(AgentError):
+    """No worker can be started for the rows of a map: each of several died before it was ready."""
 
 
 class ToolsetFailed(AgentError):

@@ -9,7 +9,19 @@ import typer
 from typer.core import TyperGroup
 
 from fastslow.agent.errors import AgentError, EngineDied
-from fastslow.agent.surfaces.cli.commands import batch, chat, code, editor, flow, job, measure, runs, sandbox, server, timer
+from fastslow.agent.surfaces.cli.commands import (
+    batch,
+    chat,
+    code,
+    editor,
+    flow,
+    job,
+    measure,
+    runs,
+    sandbox,
+    server,
+    timer,
+)
 from fastslow.agent.surfaces.cli.options import DEBUG, debug_wanted
 from fastslow.agent.surfaces.cli.status import CANCELLED, sentence, status_of
 from fastslow.sandbox import SandboxError

@@ -37,6 +37,8 @@ from fastslow.agent.texts import check_text
 from fastslow.sandbox import Limits, Network
 
 if TYPE_CHECKING:
+    from fastslow.agent.engine.client import VLLM
+    from fastslow.agent.flow.crew import Crew
     from fastslow.agent.surfaces.cli.phases import Phases
 
 OF_ALL = ("turns", "tokens", "thinking_tokens", "seconds")  # limits of a whole map
@@ -68,6 +70,8 @@ class MapArguments:
     image: str | None
     network: Network | None
     limits: Limits
+    workers: int
+    ray: str | None
     as_json: bool
 
 
@@ -95,7 +99,7 @@ def _carry_out(arguments: MapArguments, work: Work) -> int:
         image=spec.image,
     )
     try:
-        asyncio.run(_all_rows(work, phases))
+        asyncio.run(_all_rows(arguments, work, phases))
     except asyncio.CancelledError:
         return CANCELLED
     except BaseException:
@@ -104,9 +108,9 @@ def _carry_out(arguments: MapArguments, work: Work) -> int:
     return STATUS[work.exit]
 
 
-async def _all_rows(work: Work, phases: Phases) -> None:
+async def _all_rows(arguments: MapArguments, work: Work, phases: Phases) -> None:
     """Reach the server, then do the rows."""
-    from fastslow.agent.flow.crew import Here, engine_of
+    from fastslow.agent.flow.crew import engine_of
 
     cancel_on_signals()
     engine = engine_of(work.spec)
@@ -116,10 +120,25 @@ async def _all_rows(work: Work, phases: Phases) -> None:
             on_progress(f"{engine.model}, profile {engine.profile.name}", None)
         work.served(engine.model)
         with Progress(work.tally, terminal(stderr=True)):
-            async with Here(work.spec, engine) as crew:
+            async with _crew(arguments, work.spec, engine) as crew:
                 await work.carry_out(crew)
     finally:
         await engine.aclose()
+
+
+def _crew(arguments: MapArguments, spec: MapSpec, engine: VLLM) -> Crew:
+    """Who carries the rows out; each way is loaded where it is asked for."""
+    if arguments.ray:
+        from fastslow.agent.flow.ray import OnRay
+
+        return OnRay(spec, arguments.ray)
+    if arguments.workers > 1:
+        from fastslow.agent.flow.workers import Processes
+
+        return Processes(spec, arguments.workers)
+    from fastslow.agent.flow.crew import Here
+
+    return Here(spec, engine)
 
 
 def _done(work: Work) -> int:
@@ -211,6 +230,8 @@ def _order(arguments: MapArguments, rows: Source) -> Order:
         Votes.of(spec.schema)
         if spec.sandboxed:
             raise ConfigurationError("votes are for rows that are one call each, without --tools, --check and files")
+    if arguments.ray and arguments.workers > 1:
+        raise ConfigurationError("--workers is for this machine, --ray for a cluster; give one of them")
     if wrong := [name for name in arguments.budget or () if name not in OF_ALL]:
         raise ConfigurationError(f"the budget of a whole map has {', '.join(OF_ALL)}; {wrong[0]} is of --budget-each")
     budget = changed_budget(Budget(turns=None), arguments.budget) if arguments.budget else None

@@ -112,6 +112,15 @@ def map_rows(
     allow: ALLOW = None,
     memory: MEMORY = None,
     seconds: SECONDS = None,
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes that share the rows of --at-once.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Ray cluster whose machines share them: auto, HOST:PORT, ray://HOST:PORT, or local.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JSON = False,
     debug: DEBUG = False,
 ) -> None:
@@ -149,6 +158,8 @@ def map_rows(
         image=image,
         network=sandbox_network(allow) if allow else None,
         limits=sandbox_limits(seconds, memory),
+        workers=workers,
+        ray=ray,
         as_json=as_json,
     )
     raise typer.Exit(command.dry_run(arguments) if dry_run else command.run(arguments))
