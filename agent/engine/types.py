@@ -27,6 +27,8 @@ class Request:
     opening: first words of the thinking, or in front of a file (`fenced.FILE_TOOL`), for chat templates of ours.
     schema: JSON schema that the content must obey (no tool can be called then).
     counted: tokens of the prompt, where `Engine.count` told them already.
+    session: the run's id, or that of the first one that it follows: requests with the same one begin with the same
+        text, so they belong on the same server, which has it in its cache.
     """
 
     messages: tuple[Message, ...]
@@ -37,6 +39,7 @@ class Request:
     opening: str = ""
     schema: Mapping[str, Any] | None = None
     counted: int | None = None
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,9 @@ class Engine(Protocol):
         An empty reply where the server cannot do that.
         """
 
-    async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
+    async def count(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST, session: str = ""
+    ) -> int:
         """Tokens of a prompt. Raises EngineRefused where the server does not count."""
 
     async def aclose(self) -> None:

@@ -60,7 +60,8 @@ class Start:
     that goes on, at most one event. seconds: for which it was carried out before. spent: the replies that used its
     budget up: it gets that once more. written: how it began, of a run that goes on. engine: takes the place of the
     agent's. notices: what the user should know of the start. folder: what it works on a copy of; tree: the copy;
-    project: what that tells agents; outline: what the model is told of it.
+    project: what that tells agents; outline: what the model is told of it. session: that of the first run that it
+    follows, with whose text its own begins; empty where it follows none.
     """
 
     run: str
@@ -82,6 +83,7 @@ class Start:
     tree: KeptTree | None = None
     project: Project | None = None
     outline: str = ""
+    session: str = ""
 
     @property
     def check(self) -> Check | None:
@@ -132,7 +134,8 @@ def begin(
         recorder = Recorder(journal.writer(run, files))
         kept, restored = KeptWorkspace(journal, run), partial(_restored, journal, run, after, given)
         names = frozenset(file.name for file in (*there, *given))
-        start = Start(run, task, given, recorder, after, earlier, there, kept, restored)
+        session = _first(journal, after)
+        start = Start(run, task, given, recorder, after, earlier, there, kept, restored, session=session)
         if tree:
             copy = KeptTree(journal, run, tree.selection, names)
             start = _on_folder(start, tree.tree, copy)
@@ -168,6 +171,7 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
             written.spent,
             written.started,
             outline=written.started.outline,
+            session=_first(journal, after),
         )
         folder, copy = written.started.tree, _tree(journal, written.started, there)
         yield replace(_on_folder(start, folder, copy), notices=()) if folder and copy else start
@@ -273,6 +277,13 @@ def _left(journal: Journal, run: str, *, replaying: bool = False) -> tuple[tuple
     if written.workspace is None or written.started.tree:
         return said, tuple({file.name: file for file in (*there, *given)}.values())
     return said, tuple(Given(path, content) for path, content in written.workspace.items() if content is not None)
+
+
+def _first(journal: Journal, run: str) -> str:
+    """The first of the runs of which one follows the other."""
+    while run and (before := journal.started(run).after):
+        run = before
+    return run
 
 
 def shorter(journal: Journal, run: str) -> tuple[Message, ...]:
