@@ -25,7 +25,7 @@ SHARED = 8  # connections of one httpx client
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", "[::1]"}
 _AWAY = {429, 502, 503, 504}
 _JSON = {"Content-Type": "application/json"}
-SESSION = "X-Session-ID"  # what vllm-router keeps a session on one server by; vLLM itself takes no notice of it
+SESSION = "X-Session-ID"  # vllm-router keeps a session on one server by it; vLLM 0.32 only tells it in KV events
 _OVERFLOW = ("maximum context length", "max_model_len", "longer than the maximum model length")
 _REMEDIES = {
     "enable-auto-tool-choice": "Start the server with --enable-auto-tool-choice and --tool-call-parser.",
