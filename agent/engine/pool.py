@@ -41,6 +41,7 @@ class _Server:
     error: EngineError | None = None
     rested: float = 0.0
     known: bool = False
+    notices: tuple[str, ...] = ()
 
     @property
     def load(self) -> tuple[int, int, int]:
@@ -99,7 +100,7 @@ class Pool:
     @property
     def context(self) -> int:
         """The least of all, as a run may have to move."""
-        return min([server.engine.context for server in self._servers if server.known], default=0)
+        return min(filter(None, [server.engine.context for server in self._servers if server.known]), default=0)
 
     @property
     def _first(self) -> Engine:
@@ -111,35 +112,31 @@ class Pool:
 
         Raises EngineUnreachable where none answers, EngineRefused, and ConfigurationError for different models.
         """
-        asked = self._up() or self._servers
+        asked = [server for server in self._up() or self._servers if not server.known]
         for server in asked:
             server.try_out()
-        told = await asyncio.gather(*map(self._greet, asked))
+        await asyncio.gather(*map(self._greet, asked))
         if not any(server.known for server in self._servers):
             raise self._none_left()
-        return tuple(dict.fromkeys(notice for notices in told for notice in notices))
+        return tuple(dict.fromkeys(notice for server in self._servers for notice in server.notices))
 
-    async def _greet(self, server: _Server) -> tuple[str, ...]:
-        """The notices of one server, or that it is left out."""
+    async def _greet(self, server: _Server) -> None:
         try:
-            return await self._join(server)
+            await self._join(server)
         except EngineError as error:
-            if not _is_away(error):
-                raise
-            server.failed(error)
-            return (f"A server is left out until it answers: {error}",)
+            self._leave_out(server, error)
+            server.notices = (f"A server is left out until it answers: {error}",)
 
-    async def _join(self, server: _Server) -> tuple[str, ...]:
+    async def _join(self, server: _Server) -> None:
         """Have a server known, which must serve what the others do."""
-        notices = await server.engine.connect()
         if server.known:
-            return notices
+            return
+        notices = await server.engine.connect()
         reached = [each.engine for each in self._servers if each.known or each is server]
         if len({engine.model for engine in reached}) > 1:
             serve = ", ".join(map(repr, reached))
             raise ConfigurationError(f"the servers of a pool must serve the same model, and these serve: {serve}")
-        server.known, server.error = True, None
-        return notices
+        server.known, server.error, server.notices = True, None, notices
 
     async def aclose(self) -> None:
         for server in self._servers:
