@@ -24,7 +24,7 @@ from fastslow.agent.budget import Budget, Ledger
 from fastslow.agent.check import checked
 from fastslow.agent.child import Parent, agent_tool
 from fastslow.agent.conversation import Conversation
-from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.pool import engine_of
 from fastslow.agent.engine.types import Engine, Reply
 from fastslow.agent.errors import ConfigurationError, JournalError, ToolsetFailed
 from fastslow.agent.events import Event, Exit, Notice, Result, RunFinished, RunStarted
@@ -107,7 +107,7 @@ class Agent:
         approval: Approval | None = None,
         ask: Ask | None = None,
     ) -> None:
-        self.engine: Engine = engine if engine is not None else VLLM()
+        self.engine: Engine = engine if engine is not None else engine_of()
         check_text("the text of instructions", instructions)
         if system is not None:
             check_text("the text of system", system)
@@ -373,6 +373,7 @@ class Agent:
         policy = options.policy or (self.policy if options.think is None else None)
         return Run(
             id=begun.run,
+            session=begun.session or begun.run,
             task=begun.task,
             files=tuple(file.name for file in (*begun.there, *begun.files)),
             engine=engine,

@@ -130,7 +130,7 @@ async def _fit(engine: Engine, request: Request, limit: int) -> tuple[Request, S
 async def _count_tokens(engine: Engine, request: Request) -> tuple[int, Request]:
     """Tokens of the prompt, and the request that tells them to the engine; where it cannot count, an estimate."""
     try:
-        tokens = await engine.count(request.messages, request.tools, request.mode)
+        tokens = await engine.count(request.messages, request.tools, request.mode, request.session)
     except (EngineRefused, EngineUnreachable):  # one that is away is waited for with the turn itself
         return most_tokens(request) // BYTES_A_TOKEN, replace(request, counted=None)
     except ContextOverflow:

@@ -135,6 +135,7 @@ class Branch:
             answer_tokens=coming.room * run.engine.profile.answer_tokens if coming.room > 1 else None,
             force=coming.force,
             opening=coming.opening,
+            session=run.session,
         )
         if coming.kind is Kind.TRIAGE:
             self.reply = await run.engine.choose(

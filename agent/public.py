@@ -6,6 +6,7 @@ from fastslow.agent.budget import Budget, Prices, StepBudget
 from fastslow.agent.changes import ChangeSet
 from fastslow.agent.conversation import Conversation
 from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.pool import Pool
 from fastslow.agent.engine.scripted import ReplayModel, ScriptedModel
 from fastslow.agent.errors import (
     AgentError,
@@ -93,6 +94,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "PlanMade",
+    "Pool",
     "Prices",
     "Question",
     "ReplayModel",

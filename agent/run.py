@@ -27,10 +27,10 @@ from fastslow.tools.seen import Seen
 class Run:
     """What all branches of one run share.
 
-    fixed: tools that are offered to the model all the time; toolsets: what lists the others. functions: tools that code
-    in the sandbox may call. form: what the answer must be, None for words. changes: how many calls may have changed
-    something so far. given: what stands in the place of the model's first reply: a plan that somebody else made.
-    made: files that the run made or changed. seen: what its tools saw of them. spent_within: the
+    session: as of `Request`. fixed: tools that are offered to the model all the time; toolsets: what lists the others.
+    functions: tools that code in the sandbox may call. form: what the answer must be, None for words. changes: how many
+    calls may have changed something so far. given: what stands in the place of the model's first reply: a plan that
+    somebody else made. made: files that the run made or changed. seen: what its tools saw of them. spent_within: the
     model's replies in the runs that a call of this one was carried out by, None where nothing is kept. check: the last
     one, and checked: how many changes there were by then. changed: tells what the run has changed so far in its copy of
     a folder, None where it has none. project: what that folder tells agents; read: which of its nested instructions the
@@ -38,6 +38,7 @@ class Run:
     """
 
     id: str
+    session: str
     task: str
     files: tuple[str, ...]
     engine: Engine

@@ -39,8 +39,10 @@ class Address:
             url = httpx.URL(base_url)
         except (httpx.InvalidURL, TypeError):
             url = httpx.URL()  # what httpx says of it may quote a password
-        if url.scheme not in {"http", "https"} or not url.host or url.fragment:
-            raise ConfigurationError(f"a base URL looks like http://127.0.0.1:8000/v1, got {shown}")
+        if url.scheme not in {"http", "https"} or not url.host or url.fragment or len(str(base_url).split()) > 1:
+            raise ConfigurationError(
+                f"a base URL looks like http://127.0.0.1:8000/v1, got {shown}; several servers are a Pool([...])"
+            )
         query, login = url.query.decode(), (url.username, url.password) if url.userinfo else None
         bare = str(url.copy_with(username=None, password=None, query=None, fragment=None)).rstrip("/")
         bare += "" if url.path.strip("/") else "/v1"

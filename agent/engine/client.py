@@ -91,8 +91,8 @@ class VLLM:
         `fastslow up` started its own; it is never shown.
     profile: a profile or its name; None finds it by the model's id.
     timeout: seconds that a server may take to begin an answer, or to go on with one (2 minutes at most).
-    retries: of one call, when its answer fails. A server that is away or full is waited for, 5 minutes at most;
-        with 0 neither is done.
+    retries: of one call, when its answer fails; with 0 nothing is waited for, either.
+    patience: seconds that a server which is away or full is waited for.
     concurrency: calls at once, of all runs that share this engine; further ones wait here, fast turns first. The
         default is the least `--max-num-seqs` that vLLM takes by itself; give what your server was started with.
     probe: prove the profile's facts at first contact (about 10 s, kept on disk until the server restarts).
@@ -108,6 +108,7 @@ class VLLM:
         timeout: float = 600.0,
         retries: int = RETRIES,
         *,
+        patience: float = PATIENCE,
         concurrency: int = CONCURRENCY,
         probe: bool = True,
         record: str | Path | None = None,
@@ -118,6 +119,7 @@ class VLLM:
         self._profile = _profile_named(profile) if isinstance(profile, str) else profile
         self._timeout = timeout
         self._retries = retries
+        self._patience = patience if retries else 0.0
         self._probing = probe
         self._record = record
         self._scheduler = Scheduler(concurrency)
@@ -190,7 +192,7 @@ class VLLM:
         if opening := first_words(request, self.profile):
             yield Delta("thinking" if request.mode.thinks else "text", opening)
         async with self._scheduler.turn(request.mode.thinks):
-            retries = Retries(self._retries, PATIENCE if self._retries else 0)
+            retries = Retries(self._retries, self._patience)
             turn = _Turn(request, retries, time.monotonic())
             while not turn.done:
                 async with aclosing(self._attempt(turn)) as deltas:
@@ -207,7 +209,7 @@ class VLLM:
         turn.received = received
         body = await self._body(turn)
         try:
-            async with aclosing(server.stream(f"{server.url}/chat/completions", body)) as chunks:
+            async with aclosing(server.stream(f"{server.url}/chat/completions", body, turn.request.session)) as chunks:
                 while (together := await self._next_chunks(chunks, server, received)) is not None:
                     for chunk in together:
                         for delta in received.feed(chunk):
@@ -255,7 +257,7 @@ class VLLM:
         served, request = self._facts, turn.request
         profile, left = served.profile, await self._room_left(request)
         tags = call_block(profile, request) or ()
-        ids = {tag: known[0] for tag in tags if len(known := await self._token_ids(tag)) == 1}
+        ids = {tag: known[0] for tag in tags if len(known := await self._token_ids(tag, request.session)) == 1}
         body = encode_request(request, profile, served.model, left, served.budgeted, ids)
         if request.mode.thinks and self._takes_priority:
             # Lower ones go first. Without --scheduling-policy priority vLLM 0.32 takes no notice of it (tried), while
@@ -272,8 +274,8 @@ class VLLM:
         if repeated:
             received.finish = "length"  # it is cut off in the same way
             notes.append("The model went round in circles, so the server ended the answer.")
-        reply = mend(received, turn.request, self.profile, await self._raw_text(received))
-        thinking = await self._count_thinking(received, reply)
+        reply = mend(received, turn.request, self.profile, await self._raw_text(received, turn.request.session))
+        thinking = await self._count_thinking(received, reply, turn.request.session)
         usage = count_usage(received, thinking, time.monotonic() - turn.started)
         finish: Finish = "repetition" if repeated else reply.finish
         return replace(reply, usage=usage, finish=finish, notes=(*notes, *reply.notes))
@@ -282,9 +284,10 @@ class VLLM:
         """See `Engine.choose`. The choices' first tokens are all that is looked at."""
         await self.connect()
         started = time.monotonic()
-        tokens = {choice: (*await self._token_ids(choice), 0)[0] for choice in choices}
+        tokens = {choice: (*await self._token_ids(choice, request.session), 0)[0] for choice in choices}
         async with self._scheduler.turn(thinks=False):
-            answer = await self._ask("/v1/chat/completions", encode_choice(request, self.profile, tokens))
+            body = encode_choice(request, self.profile, tokens)
+            answer = await self._ask("/v1/chat/completions", body, request.session)
         logprobs = logprobs_of(answer, tokens)
         if not logprobs:
             return Reply(notes=("The server gives no log probabilities of tokens, so the task was not looked at.",))
@@ -293,15 +296,17 @@ class VLLM:
         usage = count_usage(received, 0, time.monotonic() - started)
         return Reply(max(logprobs, key=lambda choice: logprobs[choice]), usage=usage, logprobs=logprobs)
 
-    async def _token_ids(self, text: str) -> tuple[int, ...]:
+    async def _token_ids(self, text: str, session: str) -> tuple[int, ...]:
         """The ids of a text's tokens; none where the server does not tell."""
         if text not in self._ids:
-            answer = await self._ask("/tokenize", {"prompt": text, "add_special_tokens": False})
+            answer = await self._ask("/tokenize", {"prompt": text, "add_special_tokens": False}, session)
             ids = answer.get("tokens")
             self._ids[text] = tuple(map(as_count, ids)) if isinstance(ids, list) else ()
         return self._ids[text]
 
-    async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
+    async def count(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST, session: str = ""
+    ) -> int:
         """Tokens of a prompt as the server's template renders it. Raises EngineRefused without /tokenize."""
         served, server = self._facts, await self._reach.server()
         body: dict[str, Any] = {
@@ -311,7 +316,7 @@ class VLLM:
         }
         if told := told_tools(served.profile, tools):
             body["tools"] = told
-        return as_count((await server.post(f"{server.root}/tokenize", body)).get("count"))
+        return as_count((await server.post(f"{server.root}/tokenize", body, session)).get("count"))
 
     async def _room_left(self, request: Request) -> int:
         """Tokens of the context behind the prompt; counted on the server only when it may be tight."""
@@ -322,30 +327,31 @@ class VLLM:
         if request.counted is not None:
             return context - request.counted
         try:
-            return context - await self.count(request.messages, request.tools, request.mode)
+            return context - await self.count(request.messages, request.tools, request.mode, request.session)
         except (EngineRefused, EngineUnreachable):
             return wanted  # the server itself will say whether it fits
 
-    async def _raw_text(self, received: Received) -> str:
+    async def _raw_text(self, received: Received, session: str) -> str:
         """The generated text before any parser touched it, when it is needed and the server can tell."""
         if not received.token_ids or not needs_raw(received):
             return ""
-        return as_text((await self._ask("/detokenize", {"tokens": received.token_ids})).get("prompt"))
+        return as_text((await self._ask("/detokenize", {"tokens": received.token_ids}, session)).get("prompt"))
 
-    async def _count_thinking(self, received: Received, reply: Reply) -> int:
+    async def _count_thinking(self, received: Received, reply: Reply, session: str) -> int:
         """Thinking tokens, also where the server counts none: some parsers want `<think>` in the output."""
         details = as_mapping(received.usage.get("completion_tokens_details"))
         counted = as_count(details.get("reasoning_tokens")) or received.thinking_ids
         if counted or not reply.reasoning:
             return counted
-        answer = await self._ask("/tokenize", {"prompt": reply.reasoning, "add_special_tokens": False})
+        asked = {"prompt": reply.reasoning, "add_special_tokens": False}
+        answer = await self._ask("/tokenize", asked, session)
         return as_count(answer.get("count")) or len(reply.reasoning) // 4  # the usual characters a token of English
 
-    async def _ask(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _ask(self, path: str, body: Mapping[str, Any], session: str) -> Mapping[str, Any]:
         """Ask an endpoint that the server may not offer; empty when it does not, or is gone."""
         server = await self._reach.server()
         try:
-            return await server.post(f"{server.root}{path}", {"model": self.model, **body})
+            return await server.post(f"{server.root}{path}", {"model": self.model, **body}, session)
         except (EngineRefused, EngineUnreachable):
             return {}
 

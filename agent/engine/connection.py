@@ -25,6 +25,7 @@ SHARED = 8  # connections of one httpx client
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", "[::1]"}
 _AWAY = {429, 502, 503, 504}
 _JSON = {"Content-Type": "application/json"}
+SESSION = "X-Session-ID"  # vllm-router keeps a session on one server by it; vLLM 0.32 only tells it in KV events
 _OVERFLOW = ("maximum context length", "max_model_len", "longer than the maximum model length")
 _REMEDIES = {
     "enable-auto-tool-choice": "Start the server with --enable-auto-tool-choice and --tool-call-parser.",
@@ -108,11 +109,13 @@ class Connection:
     async def get(self, url: str, retries: int | None = None) -> httpx.Response:
         return await self._call("GET", url, None, retries)
 
-    async def post(self, url: str, body: Mapping[str, Any], retries: int | None = None) -> Mapping[str, Any]:
+    async def post(self, url: str, body: Mapping[str, Any], session: str = "") -> Mapping[str, Any]:
         """POST JSON, return the JSON object that comes back (empty for anything else)."""
-        return decode(await self._call("POST", url, body, retries))
+        return decode(await self._call("POST", url, body, session=session))
 
-    async def _call(self, method: str, url: str, body: Mapping[str, Any] | None, most: int | None) -> httpx.Response:
+    async def _call(
+        self, method: str, url: str, body: Mapping[str, Any] | None, most: int | None = None, session: str = ""
+    ) -> httpx.Response:
         """Ask for something that generates nothing, and so is answered soon."""
         retries = Retries(self._retries if most is None else most)
         seconds = min(ANSWER_SECONDS, self.timeout)
@@ -120,7 +123,7 @@ class Connection:
             try:
                 with self._clients.client() as client:
                     async with asyncio.timeout(seconds):
-                        response = await client.request(method, url, content=_encode(body), headers=_JSON)
+                        response = await client.request(method, url, content=_encode(body), headers=_headers(session))
                 self._check(response.status_code, response.headers, response.content)
             except TimeoutError:
                 await retries.wait(TryAgain(EngineUnreachable(f"{url} gave no answer within {seconds:g} s")))
@@ -131,7 +134,9 @@ class Connection:
             else:
                 return response
 
-    async def stream(self, url: str, body: Mapping[str, Any]) -> AsyncGenerator[list[Mapping[str, Any]], None]:
+    async def stream(
+        self, url: str, body: Mapping[str, Any], session: str = ""
+    ) -> AsyncGenerator[list[Mapping[str, Any]], None]:
         """POST JSON, yield the JSON objects of the event stream, or the one of a server that does not stream; those
         that came together, together.
 
@@ -141,7 +146,7 @@ class Connection:
         try:
             async with AsyncExitStack() as stack:
                 client = stack.enter_context(self._clients.client())
-                sent = client.stream("POST", url, content=_encode(body), headers=_JSON)
+                sent = client.stream("POST", url, content=_encode(body), headers=_headers(session))
                 response = await stack.enter_async_context(sent)
                 if not response.is_success:
                     self._check(response.status_code, response.headers, await _error_body(response))
@@ -252,6 +257,10 @@ def _json(text: bytes) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def _headers(session: str) -> Mapping[str, str]:
+    return {**_JSON, SESSION: session} if session else _JSON
 
 
 def _encode(body: Mapping[str, Any] | None) -> bytes | None:

@@ -35,10 +35,11 @@ class TryAgain(Exception):
 class Retries:
     """Counts the failures of one call and waits between them.
 
-    most: tries after the first. patience: seconds for which a server that is away may be tried besides.
+    most: tries after the first. patience: seconds for which a server that is away may be tried, however often; None
+    counts such a try like any other.
     """
 
-    def __init__(self, most: int, patience: float = 0.0) -> None:
+    def __init__(self, most: int, patience: float | None = None) -> None:
         self._most = most
         self._patience = patience
         self._used = self._pauses = self._stalls = 0
@@ -53,10 +54,10 @@ class Retries:
         await asyncio.sleep(pause + (failure.pause or 0))
 
     def _spent(self, failure: TryAgain) -> bool:
-        if failure.away and self._patience:
+        if failure.away and self._patience is not None:
             now = time.monotonic()
             self._away_since = now if self._away_since is None else self._away_since
-            return now - self._away_since > self._patience
+            return now - self._away_since >= self._patience
         self._away_since = None
         self._used += 1
         self._stalls += failure.stalled

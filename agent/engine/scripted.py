@@ -86,7 +86,9 @@ class ScriptedModel:
                 reply = item
         return reply if reply.logprobs or not reply.content else replace(reply, logprobs={reply.content: 0.0})
 
-    async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
+    async def count(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST, session: str = ""
+    ) -> int:
         said = encode_history(messages, self.profile)
         return (len(json.dumps(said, ensure_ascii=False)) + sum([tool.size for tool in tools])) // 4
 

@@ -28,6 +28,8 @@ class Request:
     schema: JSON schema that the content must obey (no tool can be called then).
     counted: tokens of the prompt, where `Engine.count` told them already.
     temperature: in the place of the profile's, and seed: of the sampling; for samples that are to differ.
+    session: the run's id, or that of the first one that it follows: requests with the same one begin with the same
+        text, so they belong on the same server, which has it in its cache.
     """
 
     messages: tuple[Message, ...]
@@ -40,6 +42,7 @@ class Request:
     counted: int | None = None
     temperature: float | None = None
     seed: int | None = None
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,9 @@ class Engine(Protocol):
         An empty reply where the server cannot do that.
         """
 
-    async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
+    async def count(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST, session: str = ""
+    ) -> int:
         """Tokens of a prompt. Raises EngineRefused where the server does not count."""
 
     async def aclose(self) -> None:

@@ -60,7 +60,8 @@ class Start:
     that goes on, at most one event. seconds: for which it was carried out before. spent: the replies that used its
     budget up: it gets that once more. written: how it began, of a run that goes on. engine: takes the place of the
     agent's. notices: what the user should know of the start. folder: what it works on a copy of; tree: the copy;
-    project: what that tells agents; outline: what the model is told of it. command: the check of a run without one.
+    project: what that tells agents; outline: what the model is told of it. session: that of the first run that it
+    follows, with whose text its own begins; empty where it follows none. command: the check of a run without a folder.
     """
 
     run: str
@@ -83,6 +84,7 @@ class Start:
     project: Project | None = None
     outline: str = ""
     command: str = ""
+    session: str = ""
 
     @property
     def check(self) -> Check | None:
@@ -137,7 +139,8 @@ def begin(
         recorder = Recorder(journal.writer(run, files))
         kept, restored = KeptWorkspace(journal, run), partial(_restored, journal, run, after, given)
         names = frozenset(file.name for file in (*there, *given))
-        start = Start(run, task, given, recorder, after, earlier, there, kept, restored, command=check)
+        session = _first(journal, after)
+        start = Start(run, task, given, recorder, after, earlier, there, kept, restored, session=session, command=check)
         if tree:
             copy = KeptTree(journal, run, tree.selection, names)
             start = _on_folder(start, tree.tree, copy)
@@ -174,6 +177,7 @@ def resumed(journal: Journal, name: str, engine: Engine) -> Iterator[Start]:
             written.started,
             outline=written.started.outline,
             command=written.started.check,
+            session=_first(journal, after),
         )
         folder, copy = written.started.tree, _tree(journal, written.started, there)
         yield replace(_on_folder(start, folder, copy), notices=()) if folder and copy else start
@@ -280,6 +284,13 @@ def _left(journal: Journal, run: str, *, replaying: bool = False) -> tuple[tuple
     if written.workspace is None or written.started.tree:
         return said, tuple({file.name: file for file in (*there, *given)}.values())
     return said, tuple(Given(path, content) for path, content in written.workspace.items() if content is not None)
+
+
+def _first(journal: Journal, run: str) -> str:
+    """The first of the runs of which one follows the other."""
+    while run and (before := journal.started(run).after):
+        run = before
+    return run
 
 
 def shorter(journal: Journal, run: str) -> tuple[Message, ...]:

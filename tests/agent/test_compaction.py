@@ -366,7 +366,9 @@ async def test_a_server_with_less_room_than_it_says_gets_a_shorter_prompt_once(c
         raise ContextOverflow("too long for me")
 
     class Boasting(ScriptedModel):
-        async def count(self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST) -> int:
+        async def count(
+            self, messages: Sequence[Message], tools: Sequence[Tool] = (), mode: Mode = FAST, session: str = ""
+        ) -> int:
             return min(total(messages) // 4, 10**6 - 1) if self.context else -(total(messages) // -4)
 
     request = Request(old_work(20))

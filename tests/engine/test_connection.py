@@ -282,11 +282,12 @@ async def test_a_full_server_is_waited_for_longer_than_tries_count(fake: FakeSer
     assert reply.content == "Yes."
 
 
-async def test_patience_ends(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PATIENCE", 0.05)
+async def test_patience_ends(fake: FakeServer) -> None:
     fake.answers = [Answer(body={"error": {"message": "queue is full"}}, status=503) for _ in range(200)]
+    engine = VLLM(fake.url, profile="exaone4", probe=False, patience=0.05)
     with pytest.raises(EngineRefused, match="answered 503: queue is full"):
-        await ask(fake, *fake.answers)
+        await collect(engine)
+    await engine.aclose()
 
 
 async def test_a_server_that_starts_again_at_its_address_is_waited_for() -> None:

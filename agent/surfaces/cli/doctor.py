@@ -7,6 +7,7 @@ import json
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Literal
@@ -17,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastslow import VLLM
+from fastslow.agent.engine.pool import addresses
 from fastslow.agent.engine.probe import UNKNOWN, Finding
 from fastslow.agent.errors import AgentError, ModelUnavailable
 from fastslow.agent.folders import cache_folder, data_folder
@@ -48,13 +50,14 @@ class HealthCheck:
     remedy: str = ""
 
 
-def doctor(base_url: str | None, *, as_json: bool) -> int:
-    """Check and show; returns 0 if a run can start, else 1. base_url: a server that already runs."""
+def doctor(base_urls: Sequence[str] | None, *, as_json: bool) -> int:
+    """Check and show; returns 0 if a run can start, else 1. base_urls: servers that already run."""
     image, docker = _docker()
     rows = [_python(), docker, image]
-    entry, managed = (None, []) if base_url else _engine_and_weights()
+    entry, managed = (None, []) if base_urls else _engine_and_weights()
     disk = IMAGE_DISK if image.state == "failed" else RUN_DISK
-    rows += [*managed, *_server(base_url), _disk(entry, disk), _memory(entry)]
+    servers = [row for url in addresses(base_urls or ()) or (None,) for row in _server(url)]
+    rows += [*managed, *servers, _disk(entry, disk), _memory(entry)]
     works = all(row.state != "failed" for row in rows)
     if as_json:
         print(json.dumps({"works": works, "rows": [asdict(row) for row in rows]}))  # noqa: T201

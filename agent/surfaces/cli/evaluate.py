@@ -15,10 +15,11 @@ import typer
 from rich.table import Table
 
 from fastslow.agent.budget import Budget
-from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.pool import engine_of
 from fastslow.agent.engine.profiles import PROFILES, Profile
 from fastslow.agent.engine.profiles.instruct import INSTRUCT
 from fastslow.agent.engine.profiles.overlay import load_rules, overlay_path, save_rules
+from fastslow.agent.engine.types import Engine
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.evals import tune as tuning
 from fastslow.agent.evals.case import Case
@@ -52,7 +53,7 @@ class EvalArguments:
     at_once: int
     out: Path
     model: str | None
-    base_url: str | None
+    base_url: Sequence[str] | None
     as_json: bool
     budget: Mapping[str, float] | None = None
     folder: Path | None = None
@@ -64,7 +65,7 @@ def compare(arguments: EvalArguments, policies: Sequence[str], edits: Sequence[s
         policy_of(policy, INSTRUCT)  # a wrong one is refused before anything is set up
     ways = [edit_of(edit) for edit in edits]
 
-    def arms(engine: VLLM) -> tuple[Arm, ...]:
+    def arms(engine: Engine) -> tuple[Arm, ...]:
         usual = [Arm(each, policy_of(each, engine.profile)) for each in policies]
         engines = {edit: _engine(arguments, replace(engine.profile, edit=edit)) for edit in ways}
         return tuple(
@@ -83,7 +84,7 @@ def tune(arguments: EvalArguments) -> int:
     """Run the suite under candidates for the model's rules, report, and keep those that paid; the exit status."""
     found: list[Profile] = []
 
-    def arms(engine: VLLM) -> tuple[Arm, ...]:
+    def arms(engine: Engine) -> tuple[Arm, ...]:
         found.append(shipped(engine.profile))
         return tuning.arms(found[0])
 
@@ -116,14 +117,14 @@ def shipped(profile: Profile) -> Profile:
     return next((each for each in PROFILES if each.name == profile.name), profile)
 
 
-def _run(arguments: EvalArguments, arms: Callable[[VLLM], Sequence[Arm]]) -> list[Row] | None:
+def _run(arguments: EvalArguments, arms: Callable[[Engine], Sequence[Arm]]) -> list[Row] | None:
     """Set up what is missing, and run the cases that are not done yet; None when it was stopped."""
     cases = cases_of(arguments.suite, arguments.seed, arguments.folder)[: arguments.n]
     _check_folder(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     phases = Phases(terminal(stderr=True))
     sandbox = any(case.sandboxed for case in cases)
-    prepare_run(phases, arguments.model, sandbox=sandbox, server=arguments.base_url is None)
+    prepare_run(phases, arguments.model, sandbox=sandbox, server=not arguments.base_url)
     engine = _engine(arguments)
     try:
         return asyncio.run(_carry_out(arguments, engine, cases, arms))
@@ -133,8 +134,8 @@ def _run(arguments: EvalArguments, arms: Callable[[VLLM], Sequence[Arm]]) -> lis
         return None
 
 
-def _engine(arguments: EvalArguments, profile: Profile | None = None) -> VLLM:
-    return VLLM(arguments.base_url, arguments.model if arguments.base_url else None, profile=profile)
+def _engine(arguments: EvalArguments, profile: Profile | None = None) -> Engine:
+    return engine_of(arguments.base_url, arguments.model, profile)
 
 
 def _check_folder(out: Path) -> None:
@@ -146,7 +147,7 @@ def _check_folder(out: Path) -> None:
 
 
 async def _carry_out(
-    arguments: EvalArguments, engine: VLLM, cases: Sequence[Case], arms_of: Callable[[VLLM], Sequence[Arm]]
+    arguments: EvalArguments, engine: Engine, cases: Sequence[Case], arms_of: Callable[[Engine], Sequence[Arm]]
 ) -> list[Row]:
     """The rows of all cases, by arm: those of the file, and those that were still to do."""
     path, console = arguments.out / ROWS, terminal(stderr=True)

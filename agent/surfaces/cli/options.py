@@ -194,9 +194,12 @@ MODEL = Annotated[
     ),
 ]
 BASE_URL = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        metavar="URL", help="A vLLM server that already runs, as http://host:8000/v1.", envvar="FASTSLOW_BASE_URL"
+        metavar="URL",
+        help="A vLLM server that already runs, as http://host:8000/v1; give the option again for more.",
+        envvar="FASTSLOW_BASE_URL",
+        show_default=False,
     ),
 ]
 ALLOW = Annotated[

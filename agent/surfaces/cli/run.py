@@ -6,14 +6,15 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
-from fastslow import VLLM, Agent, Approval, Budget, Plan, RunOptions
+from fastslow import Agent, Approval, Budget, Plan, RunOptions
 from fastslow.agent.approval import unattended
+from fastslow.agent.engine.pool import engine_of
 from fastslow.agent.events import Event, Exit, Result, RunFinished
 from fastslow.agent.folders import config_folder
 from fastslow.agent.given import checked_files
@@ -42,7 +43,7 @@ Finished: TypeAlias = Callable[[Result], int]
 
 @dataclass(frozen=True, slots=True)
 class RunArguments:
-    """The command line of one run. base_url: a server that already runs; None uses the managed one. limits: of the
+    """The command line of one run. base_url: servers that already run; none is the managed one. limits: of the
     sandbox. after: the run that the task follows. resume: the run that goes on, instead of a task. rules: a
     file of them. tree: the folder that it works on a copy of. packages: of Python, in the sandbox's image;
     image: another one than ours. only_plan: look, and answer with a plan. plan: what the run begins with. check: the
@@ -51,7 +52,7 @@ class RunArguments:
     task: str | None
     files: tuple[Path, ...]
     model: str | None
-    base_url: str | None
+    base_url: Sequence[str] | None
     think: Think
     out: Path | None
     json_lines: bool
@@ -139,9 +140,9 @@ def set_up(arguments: RunArguments, phases: Phases) -> Agent:
     checked_files(arguments.files, sandbox.limits.upload)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-    prepare_run(phases, arguments.model, server=arguments.base_url is None, packages=packages, image=image)
+    prepare_run(phases, arguments.model, server=not arguments.base_url, packages=packages, image=image)
     return Agent(
-        engine=VLLM(arguments.base_url, arguments.model) if arguments.base_url else VLLM(),
+        engine=engine_of(arguments.base_url, arguments.model),
         builtin=LOOKING if arguments.only_plan else BUILTIN,
         strategy=Planning() if arguments.only_plan else None,
         sandbox=sandbox,

@@ -249,6 +249,16 @@ def test_doctor_with_a_server_that_is_not_there(nowhere: dict[str, str]) -> None
     assert "Engine" not in rows, "nothing of ours is needed beside a server of the user's"
 
 
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_several_servers_that_are_not_there(nowhere: dict[str, str], by: str) -> None:
+    urls = ("http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1")
+    options = [word for url in urls for word in ("--base-url", url)] if by == "option" else []
+    env = nowhere | ({} if options else {"FASTSLOW_BASE_URL": ",".join(urls)})
+    done = fastslow("doctor", "--json", *options, env=env)
+    found = [row["found"] for row in json.loads(done.stdout)["rows"] if row["name"] == "Server"]
+    assert [url in text for url, text in zip(urls, found, strict=True)] == [True, True]
+
+
 def test_status_and_down_without_a_server(nowhere: dict[str, str]) -> None:
     told = fastslow("status", "--json", env=nowhere)
     assert told.returncode == 1

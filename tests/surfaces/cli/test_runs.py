@@ -100,7 +100,7 @@ def test_resumed_from_the_command_line_a_run_keeps_the_form_of_its_answer(
     with pytest.raises(SystemError):
         Agent(engine=ScriptedModel([crash]), sandbox=DummySandbox()).run_sync("t", output=Box)
     script = [calls(("answer", {"width": "wide"})), calls(("answer", {"width": 3}))]
-    monkeypatch.setattr(runner, "VLLM", lambda *_: ScriptedModel(script))
+    monkeypatch.setattr(runner, "engine_of", lambda *_: ScriptedModel(script))
     monkeypatch.setattr(runner, "DockerSandbox", lambda limits, **_: DummySandbox(limits=limits))
     monkeypatch.setattr(runner, "prepare_run", lambda phases, model, **_: None)
     options = {"model": None, "base_url": "http://127.0.0.1:1", "rules": None, "show_thinking": False}

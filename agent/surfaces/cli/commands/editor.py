@@ -57,14 +57,15 @@ def acp(
     if find_spec("acp") is None:
         raise ConfigurationError('`fastslow acp` needs a package more; install it: pip install "fastslow[acp]"')
     greeting = greet()
-    from fastslow import VLLM, Agent, Approval, DockerSandbox
+    from fastslow import Agent, Approval, DockerSandbox
+    from fastslow.agent.engine.pool import engine_of
     from fastslow.agent.surfaces.acp.server import serve
     from fastslow.agent.surfaces.cli.run import default_rules
 
     agent = Agent(
-        engine=VLLM(base_url, model) if base_url else VLLM(),
+        engine=engine_of(base_url, model),
         sandbox=DockerSandbox(project_limits(seconds, memory), network=sandbox_network(allow)),
         budget=changed_budget(Budget(), budget),
         approval=Approval.load(approval) if approval else default_rules(),
     )
-    serve(agent, greeting, test=test, managed=base_url is None)
+    serve(agent, greeting, test=test, managed=not base_url)
