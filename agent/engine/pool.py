@@ -15,6 +15,7 @@ from typing import TypeVar
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.profiles import Profile
 from fastslow.agent.engine.retries import PATIENCE
+from fastslow.agent.engine.schedule import CONCURRENCY
 from fastslow.agent.engine.types import Delta, Engine, Reply, Request
 from fastslow.agent.errors import ConfigurationError, EngineError, EngineRefused, EngineUnreachable
 from fastslow.agent.modes import FAST, Mode
@@ -64,7 +65,7 @@ class Pool:
 
     servers: addresses, as of `VLLM`, or engines, for settings of their own: `VLLM(url, concurrency=512, patience=2)`.
         None takes those of FASTSLOW_BASE_URL, parted by blanks or commas. All must serve the same model.
-    model, profile: as of `VLLM`, for the addresses.
+    model, profile, concurrency: as of `VLLM`, for the addresses.
 
     >>> Pool(["http://gpu1:8000/v1", "http://gpu2:8000/v1"])
     Pool([VLLM('not connected', model=''), VLLM('not connected', model='')])
@@ -75,12 +76,18 @@ class Pool:
         servers: Iterable[str | Engine] | None = None,
         model: str | None = None,
         profile: Profile | str | None = None,
+        *,
+        concurrency: int = CONCURRENCY,
     ) -> None:
         given = addresses() if servers is None else [servers] if isinstance(servers, str) else list(servers)
         if not given:
             raise ConfigurationError("a pool needs the addresses of servers; pass them, or set FASTSLOW_BASE_URL")
         self._servers = [
-            _Server(VLLM(each, model, profile=profile, patience=MOVE_SECONDS) if isinstance(each, str) else each)
+            _Server(
+                VLLM(each, model, profile=profile, patience=MOVE_SECONDS, concurrency=concurrency)
+                if isinstance(each, str)
+                else each
+            )
             for each in given
         ]
         self._sessions: OrderedDict[str, _Server] = OrderedDict()
@@ -242,14 +249,20 @@ class Pool:
 
 
 def engine_of(
-    base_urls: str | Sequence[str] | None = None, model: str | None = None, profile: Profile | None = None
+    base_urls: str | Sequence[str] | None = None,
+    model: str | None = None,
+    profile: Profile | None = None,
+    *,
+    concurrency: int = CONCURRENCY,
 ) -> Engine:
     """The engine that a command line or the environment asks for: a `VLLM`, or a `Pool` where several addresses are
-    given. model: a name that they serve; without an address it is the managed server's affair."""
+    given. model: a name that they serve; without an address it is the managed server's affair. concurrency: calls at once,
+    of each server."""
     found = addresses(base_urls)
     if len(found) > 1:
-        return Pool(found, model, profile)
-    return VLLM(found[0], model, profile=profile) if found else VLLM(profile=profile)
+        return Pool(found, model, profile, concurrency=concurrency)
+    url = found[0] if found else None
+    return VLLM(url, model if url else None, profile=profile, concurrency=concurrency)
 
 
 def addresses(given: str | Sequence[str] | None = None) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Protocol, Self, TypeAlias
 
-from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.pool import engine_of
 from fastslow.agent.engine.schedule import CONCURRENCY
 from fastslow.agent.engine.types import Engine
 from fastslow.agent.flow.calling import Caller
@@ -61,7 +61,7 @@ class Here:
 @asynccontextmanager
 async def opened(spec: MapSpec, engine: Engine | None = None, sandbox: Sandbox | None = None) -> AsyncIterator[Do]:
     """What carries single rows out, in this process; it closes what it opened."""
-    speaking = engine or engine_of(spec)
+    speaking = engine or servers_of(spec)
     try:
         await speaking.connect()
         if spec.sandboxed:
@@ -76,7 +76,6 @@ async def opened(spec: MapSpec, engine: Engine | None = None, sandbox: Sandbox |
             await speaking.aclose()
 
 
-def engine_of(spec: MapSpec) -> VLLM:
-    """The model's server, as the spec names it."""
-    url = spec.base_urls[0] if spec.base_urls else None
-    return VLLM(url, spec.model, concurrency=max(CONCURRENCY, spec.at_once))
+def servers_of(spec: MapSpec) -> Engine:
+    """The model's servers, as the spec names them."""
+    return engine_of(spec.base_urls or None, spec.model, concurrency=max(CONCURRENCY, spec.at_once))

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from rich.text import Text
 
-from fastslow import VLLM, Agent, Approval, Budget, ConfigurationError, DockerSandbox, Journal
+from fastslow import Agent, Approval, Budget, ConfigurationError, DockerSandbox, Journal
 from fastslow.agent.approval import unattended
+from fastslow.agent.engine.pool import engine_of
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.course import FlowEnd, carry_out, job_key, told_again
 from fastslow.agent.flow.dry import dry_tree
@@ -42,7 +43,7 @@ class FlowOptions:
     """What a flow is carried out with. budget: limits by name. out: folder for what it makes. rules: a file of them."""
 
     model: str | None = None
-    base_url: str | None = None
+    base_urls: tuple[str, ...] = ()
     budget: Mapping[str, float] | None = None
     at_once: int = 16
     out: Path | None = None
@@ -59,7 +60,7 @@ class FlowOptions:
     @property
     def asked(self) -> dict[str, Any]:
         """What changes an answered flow."""
-        return {"model": self.model, "base_url": self.base_url}
+        return {"model": self.model, "base_urls": list(self.base_urls)}
 
 
 def run(path: Path, words: Sequence[str], options: FlowOptions, *, fresh: bool = False) -> int:
@@ -157,7 +158,7 @@ def _go_on(info: JobInfo, options: FlowOptions) -> int:
         return _wrong(ConfigurationError(message))
     merged = FlowOptions(
         options.model or then["model"],
-        options.base_url or then["base_url"],
+        options.base_urls or tuple(then["base_urls"]),
         options.budget or then["budget"],
         then["at_once"],
         Path(then["out"]) if then["out"] else None,
@@ -214,7 +215,7 @@ async def _carried_out(
 def _agent(options: FlowOptions, journal: Journal, view: FlowView) -> Agent:
     asks = isinstance(view, StepLines) and attended()
     return Agent(
-        engine=VLLM(options.base_url, options.model) if options.base_url else VLLM(),
+        engine=engine_of(options.base_urls, options.model),
         sandbox=DockerSandbox(sandbox_limits(None, None)),
         journal=journal,
         approval=Approval.load(options.rules) if options.rules else runner.default_rules(),
@@ -227,7 +228,7 @@ def _setting(options: FlowOptions, agent: Agent, view: FlowView) -> Setting:
 
     async def ready(what: Literal["server", "sandbox"]) -> None:
         with view.paused():
-            server = what == "server" and options.base_url is None
+            server = what == "server" and not options.base_urls
             await prepare(phases, options.model, sandbox=what == "sandbox", server=server)
 
     budget = changed_budget(Budget(turns=None), options.budget)

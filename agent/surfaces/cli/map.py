@@ -65,7 +65,7 @@ class MapArguments:
     think: Think
     fresh: bool
     model: str | None
-    base_url: str | None
+    base_urls: tuple[str, ...]
     packages: tuple[str, ...]
     image: str | None
     network: Network | None
@@ -94,7 +94,7 @@ def _carry_out(arguments: MapArguments, work: Work) -> int:
         phases,
         arguments.model,
         sandbox=spec.sandboxed,
-        server=arguments.base_url is None,
+        server=not arguments.base_urls,
         packages=spec.packages,
         image=spec.image,
     )
@@ -110,10 +110,10 @@ def _carry_out(arguments: MapArguments, work: Work) -> int:
 
 async def _all_rows(arguments: MapArguments, work: Work, phases: Phases) -> None:
     """Reach the server, then do the rows."""
-    from fastslow.agent.flow.crew import engine_of
+    from fastslow.agent.flow.crew import servers_of
 
     cancel_on_signals()
-    engine = engine_of(work.spec)
+    engine = servers_of(work.spec)
     try:
         with phases.phase("Server check", "it must serve the model that the rows are for") as on_progress:
             await engine.connect()
@@ -212,8 +212,8 @@ def _order(arguments: MapArguments, rows: Source) -> Order:
         job="",
         prompt=arguments.prompt,
         schema=arguments.schema,
-        model=arguments.model if arguments.base_url else None,
-        base_urls=(arguments.base_url,) if arguments.base_url else (),
+        model=arguments.model if arguments.base_urls else None,
+        base_urls=arguments.base_urls,
         think=arguments.think,
         votes=arguments.votes,
         check=arguments.check,

@@ -153,7 +153,7 @@ def map_rows(
         think=think,
         fresh=fresh,
         model=model,
-        base_url=base_url,
+        base_urls=tuple(base_url or ()),
         packages=tuple(" ".join(packages or ()).split()),
         image=image,
         network=sandbox_network(allow) if allow else None,

@@ -73,7 +73,7 @@ def run_flow(
         return
     if not script or script.startswith("-"):
         raise typer.BadParameter(f"the script comes first, its parameters behind it; got {script or 'nothing'}")
-    options = command.FlowOptions(model, base_url, budget, at_once, out, approval, json_lines=json_lines)
+    options = command.FlowOptions(model, tuple(base_url or ()), budget, at_once, out, approval, json_lines=json_lines)
     if wants_help:
         raise typer.Exit(command.print_usage(Path(script)))
     if dry_run:
@@ -98,7 +98,7 @@ def resume(
     """
     from fastslow.agent.surfaces.cli import flow as command
 
-    options = command.FlowOptions(model, base_url, budget, json_lines=json_lines)
+    options = command.FlowOptions(model, tuple(base_url or ()), budget, json_lines=json_lines)
     raise typer.Exit(command.resume(flow, options))
 
 
@@ -131,7 +131,7 @@ def answer(
     """
     from fastslow.agent.surfaces.cli import flow as command
 
-    options = command.FlowOptions(model, base_url, budget, json_lines=json_lines)
+    options = command.FlowOptions(model, tuple(base_url or ()), budget, json_lines=json_lines)
     raise typer.Exit(command.answer(flow, choice, options, value))
 
 
