@@ -256,8 +256,8 @@ def engine_of(
     concurrency: int = CONCURRENCY,
 ) -> Engine:
     """The engine that a command line or the environment asks for: a `VLLM`, or a `Pool` where several addresses are
-    given. model: a name that they serve; without an address it is the managed server's affair. concurrency: calls at once,
-    of each server."""
+    given. model: a name that they serve; without an address it is the managed server's affair. concurrency: calls at
+    once, of each server."""
     found = addresses(base_urls)
     if len(found) > 1:
         return Pool(found, model, profile, concurrency=concurrency)

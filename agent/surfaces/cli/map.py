@@ -37,7 +37,7 @@ from fastslow.agent.texts import check_text
 from fastslow.sandbox import Limits, Network
 
 if TYPE_CHECKING:
-    from fastslow.agent.engine.client import VLLM
+    from fastslow.agent.engine.types import Engine
     from fastslow.agent.flow.crew import Crew
     from fastslow.agent.surfaces.cli.phases import Phases
 
@@ -126,7 +126,7 @@ async def _all_rows(arguments: MapArguments, work: Work, phases: Phases) -> None
         await engine.aclose()
 
 
-def _crew(arguments: MapArguments, spec: MapSpec, engine: VLLM) -> Crew:
+def _crew(arguments: MapArguments, spec: MapSpec, engine: Engine) -> Crew:
     """Who carries the rows out; each way is loaded where it is asked for."""
     if arguments.ray:
         from fastslow.agent.flow.ray import OnRay
