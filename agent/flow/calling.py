@@ -15,9 +15,9 @@ from fastslow.agent.budget import BudgetSpent, Ledger
 from fastslow.agent.engine.types import Engine, Reply, Request
 from fastslow.agent.errors import ContextOverflow, EngineError, EngineRefused
 from fastslow.agent.events import Exit
+from fastslow.agent.flow.places import names, plain
 from fastslow.agent.flow.row import Row
 from fastslow.agent.flow.spec import MapSpec
-from fastslow.agent.flow.template import Template
 from fastslow.agent.flow.votes import Votes
 from fastslow.agent.modes import FAST, Kind, Mode, ModePolicy
 from fastslow.agent.output import Form
@@ -47,16 +47,14 @@ class Caller:
 
     spec: MapSpec
     engine: Engine
-    template: Template = field(init=False)
     form: Form | None = field(init=False)
     system: System = field(init=False)
     mode: Mode = field(init=False)
     votes: Votes | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.template = Template.of(self.spec.prompt)
         self.form = Form.of(self.spec.schema) if self.spec.schema is not None else None
-        self.system = System(system_text(self.template, self.spec.schema))
+        self.system = System(system_text(self.spec.prompt, self.spec.schema))
         self.mode = _mode(self.spec, self.engine)
         self.votes = Votes.of(self.spec.schema) if self.spec.votes > 1 else None
 
@@ -89,7 +87,7 @@ class Caller:
 
     async def _sample(self, row: Row, number: int, ledger: Ledger) -> Sample:
         """Ask, and ask again with the error told, as often as the row's budget allows."""
-        messages: tuple[Message, ...] = (self.system, User(user_text(self.template, row.values)))
+        messages: tuple[Message, ...] = (self.system, User(user_text(self.spec.prompt, row.values)))
         own, last = Ledger(replace(self.spec.each, seconds=None), above=ledger), Sample()
         while True:
             try:
@@ -133,18 +131,18 @@ class Caller:
         raise EngineError("the engine ended its answer without a reply")
 
 
-def system_text(template: Template, schema: Mapping[str, Any] | None) -> str:
+def system_text(task: str, schema: Mapping[str, Any] | None) -> str:
     """The part of the prompt that is the same for all rows. The grammar alone would not tell the model what the fields
     of its answer mean."""
-    parts = [prompt("map", task=template.plain)]
+    parts = [prompt("map", task=plain(task))]
     if schema is not None:
         parts.append(prompt("map_schema", fields=fields_text(schema)))
     return "\n\n".join(parts)
 
 
-def user_text(template: Template, values: Mapping[str, str]) -> str:
+def user_text(task: str, values: Mapping[str, str]) -> str:
     """The part of the prompt that is the row."""
-    return "\n\n".join(f"<{name}>\n{values[name]}\n</{name}>" for name in template.columns) or "(no values)"
+    return "\n\n".join(f"<{name}>\n{values[name]}\n</{name}>" for name in names(task)) or "(no values)"
 
 
 def fields_text(schema: Mapping[str, Any]) -> str:

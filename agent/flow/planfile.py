@@ -58,7 +58,7 @@ class PlanFile(Plan):
 
     def filled(self, given: Mapping[str, str]) -> tuple[str, Plan]:
         """Task and plan with values for the parameters. FileWrong for one that is unknown, not used, or has none."""
-        used = names("\n".join((self.task, self.goal, *(step.do for step in self.steps))))
+        used = set(names("\n".join((self.task, self.goal, *(step.do for step in self.steps)))))
         values = {name: value for name, value in self.parameters.items() if value} | dict(given)
         known = f"it has {', '.join(sorted(used))}" if used else "it has none"
         for wrong, what in (

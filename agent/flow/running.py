@@ -15,9 +15,9 @@ from fastslow.agent.child import Parent
 from fastslow.agent.engine.types import Engine
 from fastslow.agent.errors import AgentError, EngineDied, EngineRefused, EngineUnreachable, JournalBroken, RunBusy
 from fastslow.agent.events import Exit, Result, RunFinished
+from fastslow.agent.flow.places import filled
 from fastslow.agent.flow.row import Row
 from fastslow.agent.flow.spec import MapSpec
-from fastslow.agent.flow.template import Template
 from fastslow.agent.folders import config_folder
 from fastslow.agent.options import RunOptions
 from fastslow.agent.record.jobs import StepResult
@@ -42,7 +42,6 @@ class Runner:
 
     spec: MapSpec
     agent: Agent
-    template: Template
 
     async def __call__(self, row: Row) -> StepResult:
         """Raises EngineUnreachable or EngineDied: the run goes on another time."""
@@ -52,7 +51,7 @@ class Runner:
         options = RunOptions(files, self.spec.schema, check=self.spec.check, key=key)
         result: Result | None = None
         try:
-            events = self.agent.stream_within(self.template.filled(row.values), options, parent)
+            events = self.agent.stream_within(filled(self.spec.prompt, row.values), options, parent)
             async with aclosing(events):
                 async for event in events:
                     if isinstance(event, RunFinished):
@@ -115,6 +114,6 @@ async def runner(spec: MapSpec, engine: Engine, sandbox: Sandbox | None = None) 
         ask=unattended,
     )
     try:
-        yield Runner(spec, agent, Template.of(spec.prompt))
+        yield Runner(spec, agent)
     finally:
         await boxes.aclose()

@@ -53,7 +53,7 @@ def test_a_plan_comes_back_from_its_file_as_it_was(plan: Plan, task: str) -> Non
 
 @given(TEXT | st.from_regex(r"[{}]{0,4}[ab]?[{}]{0,4}[ab]?[{}]{0,4}", fullmatch=True))
 def test_an_escaped_text_has_no_place_and_comes_back(text: str) -> None:
-    assert names(escaped(text)) == set()
+    assert names(escaped(text)) == ()
     assert filled(escaped(text), {}) == text
 
 

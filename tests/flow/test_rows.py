@@ -10,10 +10,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.flow.places import filled, names
 from fastslow.agent.flow.row import Row
 from fastslow.agent.flow.rows import InputWrong, source
-from fastslow.agent.flow.template import Template
 
 
 def rows_of(path: Path, *used: str, id_column: str = "") -> list[Row]:
@@ -120,15 +119,8 @@ def test_hostile_cells_come_through_as_text(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text("".join(json.dumps({"text": cell}) + "\n" for cell in cells))
     got = [row.values["text"] for row in rows_of(tmp_path / "r.jsonl", "text")]
     assert got == [*cells[:-1], "\ufffd half"]
-    assert Template.of("Read {text}").filled({"text": cells[0]}) == f"Read {cells[0]}"
-
-
-@pytest.mark.parametrize("prompt", ["a { b", "a } b", "{a{b}}"])
-def test_a_brace_alone_is_told(prompt: str) -> None:
-    with pytest.raises(ConfigurationError, match="a brace stands alone"):
-        Template.of(prompt)
+    assert filled("Read {text}", {"text": cells[0]}) == f"Read {cells[0]}"
 
 
 def test_names_reach_into_nothing() -> None:
-    template = Template.of("{row.__class__} {0[1]} {text!r:>9}")
-    assert template.columns == ("row.__class__", "0[1]", "text!r:>9")  # columns that no table has
+    assert names("{row.__class__} {0[1]} {text!r:>9} {First name}") == ("row.__class__", "First name")  # as they stand

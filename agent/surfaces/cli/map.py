@@ -21,9 +21,9 @@ from fastslow.agent.budget import Budget
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.mapping import Order, Work, opened
+from fastslow.agent.flow.places import filled, names
 from fastslow.agent.flow.rows import Source, source
 from fastslow.agent.flow.spec import EACH_TURNS, MapSpec
-from fastslow.agent.flow.template import Template
 from fastslow.agent.flow.votes import Votes
 from fastslow.agent.modes import Think
 from fastslow.agent.record.jobs import Jobs
@@ -152,8 +152,7 @@ def dry_run(arguments: MapArguments) -> int:
     """Show what would be asked; nothing is, and nothing is written."""
     with _usage(), _rows(arguments) as rows:
         order = _order(arguments, rows)
-        template = Template.of(order.spec.prompt)
-        prompts = [template.filled(row.values) for row in islice(order.source.rows(), SHOWN_PROMPTS)]
+        prompts = [filled(order.spec.prompt, row.values) for row in islice(order.source.rows(), SHOWN_PROMPTS)]
         total = sum(order.limit is None or row.number <= order.limit for row in order.source.rows())
         jobs = Jobs(Journal())
         known = jobs.keyed("map", order.key)
@@ -193,16 +192,16 @@ def _usage() -> Iterator[None]:
 def _rows(arguments: MapArguments) -> Iterator[Source]:
     """The rows; those of standard input are put into a file first, as they are gone through twice."""
     check_text("the prompt", arguments.prompt)
-    template = Template.of(arguments.prompt)
+    columns = names(arguments.prompt)
     with ExitStack() as stack:
         spooled = stack.enter_context(tempfile.TemporaryFile()) if arguments.rows == "-" else None
         if spooled:
             shutil.copyfileobj(sys.stdin.buffer, spooled)
         try:
-            rows = source(arguments.rows, template.columns, arguments.id_column, stdin=spooled)
+            rows = source(arguments.rows, columns, arguments.id_column, stdin=spooled)
         except (FileNotFoundError, PermissionError) as error:
             raise typer.BadParameter(f"{error.strerror}: {arguments.rows!r}", param_hint="--input") from error
-        if not (template.columns or rows.files):
+        if not (columns or rows.files):
             raise ConfigurationError("the prompt names no column, so all rows would be asked the same; write {name}")
         yield rows
 

@@ -141,7 +141,7 @@ def load(path: Path, taken: set[str]) -> TaskFile:
 
 
 def _check_inputs(written: Written, inputs: Mapping[str, Input], prompt: str, taken: set[str]) -> None:
-    used = names(prompt)
+    used = set(names(prompt))
     if missing := used - set(inputs):
         what = f"the task has {{{min(missing)}}}, which is no input; double the braces where they are text"
         raise written.wrong(("inputs",), what)
