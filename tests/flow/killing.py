@@ -80,8 +80,8 @@ async def disturbed(map_: Map, kills: int, rows: int, chance: random.Random, *, 
 
 
 async def kill_and_compare(folder: Path, kills: int, rows: int, *, workers: bool) -> None:
-    """Whoever is killed, the lines are those of a map that nobody disturbed, and only rows whose results were not committed at
-    a kill are asked again."""
+    """Whoever is killed, the lines are those of a map that nobody disturbed, and only rows whose results were not
+    committed at a kill are asked again."""
     async with serving(Echo(delay=0.05)) as server:
         quiet = Map(folder / "quiet", server, rows)
         await quiet.finish()
