@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -168,9 +168,12 @@ def _mode(spec: MapSpec, engine: Engine) -> Mode:
     return ModePolicy(engine.profile.rules, "always").mode(Kind.EXTRACT)[0] if spec.think == "always" else FAST
 
 
-async def _together(samples: list[Any]) -> list[Sample]:
-    if len(samples) == 1:
-        return [await samples[0]]
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(sample) for sample in samples]
-    return [task.result() for task in tasks]
+async def _together(samples: list[Coroutine[Any, Any, Sample]]) -> list[Sample]:
+    """All of them; the first error as it is, once the others are cancelled."""
+    tasks = [asyncio.ensure_future(sample) for sample in samples]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

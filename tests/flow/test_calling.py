@@ -122,6 +122,14 @@ async def test_the_majority_of_an_enum_counts() -> None:
     assert {request.temperature for request in requests} == {VOTING_TEMPERATURE}  # the profile's own is 0
 
 
+async def test_a_server_that_is_gone_while_samples_vote_is_not_the_row_s_fault() -> None:
+    def gone(request: Request) -> Reply:
+        raise EngineUnreachable("nothing answers")
+
+    with pytest.raises(EngineUnreachable):
+        await Caller(replace(SPEC, votes=3), ScriptedModel([Reply(RIGHT), gone, Reply(RIGHT)]))(ROW)
+
+
 def test_votes_need_an_enum() -> None:
     schema = {"type": "object", "properties": {"letters": {"type": "integer"}}}
     with pytest.raises(ConfigurationError, match="enum"):
