@@ -34,10 +34,13 @@ class Conversation:
     async def __aexit__(self, *_: object) -> None:
         await self._held.aclose()
 
-    async def stream(self, task: str, **fields: Unpack[OptionFields]) -> AsyncGenerator[Event, None]:
-        """Carry out the next task, as `Agent.stream` does. Options count for this task alone."""
+    async def stream(
+        self, task: str, *, by: Agent | None = None, **fields: Unpack[OptionFields]
+    ) -> AsyncGenerator[Event, None]:
+        """Carry out the next task, as `Agent.stream` does. Options count for this task alone, and so does `by`: another
+        agent on the same sandbox and journal."""
         options = merged(replace(self._options, after=self.last or None), fields)
-        async with aclosing(self._agent.stream_in(task, options, self._opened)) as events:
+        async with aclosing((by or self._agent).stream_in(task, options, self._opened)) as events:
             async for event in events:
                 if isinstance(event, RunStarted):
                     self.last = event.run

@@ -169,6 +169,10 @@ class VLLM:
                 self._served, self._served_by = await self._identify(server), server
         return self._facts.notices
 
+    async def served(self) -> tuple[str, ...]:
+        """The ids of all models that the server serves. Raises what `connect` does."""
+        return tuple(await self._listed(await self._reach.server()))
+
     async def probe(self) -> tuple[Finding, ...]:
         """Probe anew, whatever is on disk."""
         server = await self._reach.server()
@@ -367,10 +371,14 @@ class VLLM:
             return None
         return CassetteRecorder(httpx.AsyncHTTPTransport(), Path(self._record), address.hide)
 
+    async def _listed(self, server: Connection) -> dict[str, Mapping[str, Any]]:
+        """What the server tells of its models, by their ids."""
+        listed = decode(await server.get(f"{server.url}/models", min(self._retries, FIRST_RETRIES))).get("data")
+        return {as_text(as_mapping(m).get("id")): as_mapping(m) for m in (listed if isinstance(listed, list) else [])}
+
     async def _identify(self, server: Connection, fresh: bool = False) -> _ServerFacts:
         """Ask the server what it serves, and prove it."""
-        listed = decode(await server.get(f"{server.url}/models", min(self._retries, FIRST_RETRIES))).get("data")
-        models = {as_text(as_mapping(m).get("id")): as_mapping(m) for m in (listed if isinstance(listed, list) else [])}
+        models = await self._listed(server)
         managed = self._reach.managed
         name = self._model_asked or (managed.served_name if managed else "")
         name = name or (next(iter(models)) if len(models) == 1 else "")

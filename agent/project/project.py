@@ -98,12 +98,12 @@ def project_of(root: Path, home: Path | None = None, paths: Iterable[str] = ()) 
 
 def tells_agents(path: str) -> bool:
     """Whether a file of a project is one that agents are told of in their own way, and only where that is trusted."""
-    return PurePosixPath(path).name in NAMES or path.startswith(tuple(f"{place}/" for place in PLACES))
+    return path.rpartition("/")[2] in NAMES or path.startswith(tuple(f"{place}/" for place in PLACES))
 
 
 def _nested(root: Path, paths: Iterable[str]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
     """The instructions below the root, those of outer folders first, and notices on them."""
-    folders = {_folder(path) for path in paths if PurePosixPath(path).name in NAMES} - {PurePosixPath()}
+    folders = {_folder(path) for path in paths if path.rpartition("/")[2] in NAMES} - {PurePosixPath()}
     listed = sorted(folders, key=lambda folder: (len(folder.parts), folder))
     found = [each[-1] for folder in listed[:NESTED] if (each := nested(root, str(folder)))]
     left = len(listed) - NESTED

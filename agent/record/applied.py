@@ -16,7 +16,8 @@ from fastslow.agent.record.journal import Journal
 from fastslow.agent.tree.changes import Version, digest_of
 from fastslow.agent.tree.plan import Applied
 
-AT_ONCE = 4  # parts in a transaction: others write to the journal, too
+AT_ONCE = 4  # whole parts in a transaction: others write to the journal, too
+MOST_WAITING = 500  # parts in a transaction, however small they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +33,43 @@ class Application:
 class AppliedChanges:
     """Those of one run. Its methods are what `carry_out` and `plan_undo` ask for.
 
-    A content that is kept is held by a row of `CLAIMED` until `record` or `undone` says what it was kept for.
+    A content that is kept is held by a row of `CLAIMED` from when it is written down, until `record` or `undone` says
+    what it was kept for.
     """
 
     def __init__(self, journal: Journal, run: str) -> None:
         self._journal = journal
         self._run = run
+        self._waiting: list[tuple[str, int, bytes | int]] = []  # parts of contents: digest, number, part
+        self._size = 0  # bytes that wait
 
     def keep(self, content: bytes) -> str:
-        """Store a content. Its digest."""
+        """Store a content, at the latest with what is recorded next. Its digest."""
         digest = digest_of(content)
-        parts = [
-            (digest, number, packed(content[start : start + PART]))
-            for number, start in enumerate(range(0, len(content) or 1, PART))
-        ]
-        for start in range(0, len(parts), AT_ONCE):
-            with self._journal.transaction() as database:
-                claim = (self._run, CLAIMED, time.time(), b"", digest, digest)
-                database.execute(
-                    "INSERT OR IGNORE INTO applied (run, number, at, root, path, before) VALUES (?, ?, ?, ?, ?, ?)",
-                    claim,
-                )
-                database.executemany("INSERT OR IGNORE INTO contents VALUES (?, ?, ?)", parts[start : start + AT_ONCE])
+        for number, start in enumerate(range(0, len(content) or 1, PART)):
+            part = content[start : start + PART]
+            self._waiting.append((digest, number, packed(part)))
+            self._size += len(part)
+            if self._size >= AT_ONCE * PART or len(self._waiting) >= MOST_WAITING:
+                self._write()
         return digest
+
+    def _write(self) -> None:
+        """Put in what waits: a transaction for each file would take as long as the disk needs for it."""
+        waiting, self._waiting, self._size = self._waiting, [], 0
+        if not waiting:
+            return
+        now = time.time()
+        claims = [(self._run, CLAIMED, now, b"", digest, digest) for digest in {digest for digest, *_ in waiting}]
+        with self._journal.transaction() as database:
+            database.executemany(
+                "INSERT OR IGNORE INTO applied (run, number, at, root, path, before) VALUES (?, ?, ?, ?, ?, ?)", claims
+            )
+            database.executemany("INSERT OR IGNORE INTO contents VALUES (?, ?, ?)", waiting)
 
     def content(self, digest: str) -> bytes:
         """A content by its digest. ApplyFailed where the journal does not have it, or not as it was."""
+        self._write()
         content = read_content(self._journal.rows, digest)
         if content is None or digest_of(content) != digest:
             what = "is not" if content is None else "is damaged"
@@ -66,6 +78,7 @@ class AppliedChanges:
 
     def record(self, root: Path, applied: Sequence[Applied]) -> None:
         """Write down what was written, unless that is nothing. RunUnknown where the run was removed meanwhile."""
+        self._write()
         with self._journal.transaction() as database:
             if not database.execute("SELECT 1 FROM runs WHERE run = ?", (self._run,)).fetchone():
                 raise RunUnknown(f"run {self._run} was removed from the journal meanwhile; nothing was changed")
@@ -101,6 +114,7 @@ class AppliedChanges:
 
     def undone(self, number: int) -> None:
         """Write down that it was taken back."""
+        self._write()
         with self._journal.transaction() as database:
             undone = "UPDATE applied SET undone = ? WHERE run = ? AND number = ?"
             database.execute(undone, (time.time(), self._run, number))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from fastslow.agent.record.contents import Contents, Kept, given, latest, read_content
+from fastslow.agent.record.contents import Contents, Kept, given, left, read_content
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.tree.merge import merge
 
@@ -32,7 +32,8 @@ def carried(journal: Journal, after: str, run: str, paths: Iterable[str] | None 
 
     paths: what was changed in these files alone.
     """
-    old, state, now = given(journal.rows, after), latest(journal.rows, after), given(journal.rows, run)
+    old, now = given(journal.rows, after), given(journal.rows, run)
+    state = left(journal.rows, after, old)
     merged: dict[str, bytes | None] = {}
     kept = dict(now)
     told = Carried(ChainMap(merged, Contents(journal.rows, kept)), kept)  # type: ignore[arg-type]  # nobody writes to it

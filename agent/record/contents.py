@@ -64,11 +64,19 @@ def given(rows: Rows, run: str) -> dict[str, Kept]:
 
 def latest(rows: Rows, run: str) -> dict[str, Kept]:
     """A run's files, by path, as its last call left them."""
-    # Beside max() SQLite gives the other columns of that very row (https://www.sqlite.org/lang_select.html#bareagg).
-    query = (
-        "SELECT path, digest, mode, max(number) FROM files WHERE run = ? AND number >= 0 AND path != '' GROUP BY path"
-    )
-    return {path: Kept(digest, mode) for path, digest, mode, _ in rows(query, run) if digest != GONE}
+    return left(rows, run, given(rows, run))
+
+
+def left(rows: Rows, run: str, begun: Mapping[str, Kept]) -> dict[str, Kept]:
+    """`latest` of a run, of which it is known what it began with: a project has thousands of files."""
+    files = dict(begun)
+    query = "SELECT path, digest, mode FROM files WHERE run = ? AND number > 0 AND path != '' ORDER BY number"
+    for path, digest, mode in rows(query, run):
+        if digest == GONE:
+            files.pop(path, None)
+        else:
+            files[path] = Kept(digest, mode)
+    return files
 
 
 def packed(part: bytes) -> bytes | int:

@@ -57,7 +57,10 @@ class KeptWorkspace:
             rows = [(run, number, path, kept.digest, kept.mode) for path, kept in files.items()]
             rows += [(run, number, path, GONE, REGULAR) for path in gone]
             database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", rows)
-            if not database.execute("SELECT 1 FROM files WHERE run = ? AND path = ''", (run,)).fetchone():
+            # Also where nothing differs from what it began with: who follows need not ask the runs before it.
+            if not database.execute(
+                "SELECT 1 FROM files WHERE run = ? AND path = '' AND number > 0", (run,)
+            ).fetchone():
                 database.execute("INSERT INTO files VALUES (?, ?, '', NULL, ?)", (run, number, REGULAR))
             database.execute("DELETE FROM files WHERE run = ? AND number = ?", (run, CLAIMED))
 

@@ -13,9 +13,10 @@ import pytest
 from fastslow import Agent, CallFinished, DockerSandbox, Event, Journal, Limits, RunFinished, TurnStarted
 from fastslow.agent.engine.client import VLLM
 from fastslow.agent.errors import Conflicted
-from fastslow.agent.events import CheckFinished, Result
+from fastslow.agent.events import CheckFinished, Compacted, Result
 from fastslow.agent.tree.tree import Tree
-from tests.engine.fake_server import FakeServer, serving
+from tests.engine.fake_server import Answer, FakeServer, Seen, serving
+from tests.hand.fleet import WRONG, fleet
 from tests.hand.projects import PARCELS, PYGMENTS, SHELF
 from tests.hand.test_hand import HERE, MODELS, answer
 
@@ -40,6 +41,15 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text("utf-8") for path in folder.rglob("*") if path.is_file()}
 
 
+class Counting(FakeServer):
+    """Counts four characters of a prompt as a token."""
+
+    def answer(self, seen: Seen) -> Answer:
+        if seen.path == "/tokenize":
+            return Answer(body={"count": len(json.dumps(seen.json)) // 4})
+        return super().answer(seen)
+
+
 class Played:
     """A recording on a project in a folder. Each of its runs but the first goes on from the one before."""
 
@@ -53,7 +63,7 @@ class Played:
 
     async def run(self, number: int = 0) -> tuple[list[Event], Result]:
         replies = self.recorded["runs"][number]["replies"]
-        async with serving(FakeServer()) as server:
+        async with serving(Counting()) as server:
             server.models = [{"id": self.model, "root": self.model, "max_model_len": 40960}]
             server.answers = [answer(n, reply) for n, reply in enumerate(replies)]
             agent = Agent(
@@ -154,6 +164,30 @@ async def test_a_change_in_a_copy_of_an_installed_library(project: Path) -> None
     assert {path for path in after if after[path] != before.get(path)} == set(changed(result))
     result.changes.undo()
     assert contents(project) == before
+
+
+async def test_much_to_read_in_a_thousand_files_and_a_context_of_40k(project: Path) -> None:
+    laid_out(project, fleet())
+    played = Played("fleet", project, QWEN)
+    events, result = await played.run()
+    assert (result.exit, verdicts(events)) == ("answered", ["red", "green"])
+    assert set(statuses(events)) == {"ok"}
+    assert len([event for event in events if isinstance(event, Compacted)]) == 2
+    assert max(len(json.dumps(chat["messages"])) for chat in played.chats) < 4 * 40960
+    last = played.chats[-1]["messages"][2:]  # behind the task, which names all of them
+    named = {path for path in fleet() if "/stages/" in path and path in json.dumps(last)}
+    assert len(named) == 10  # what it has read and changed is told still, though the texts of most are gone
+    calls = [call["function"]["name"] for message in last for call in message.get("tool_calls", ())]
+    assert calls.count("edit_file") == 3
+    again = [
+        event for event in events if isinstance(event, CallFinished) and "have read these lines 2" in event.content
+    ]
+    assert len(again) == 5  # four documents and a stage, and not the three stages that had changed meanwhile
+    result.changes.apply()
+    after = contents(project)
+    assert {path for path in after if after[path] != fleet()[path]} == {
+        f"fleet/stages/{stage}.py" for stage, _ in WRONG
+    }
 
 
 async def test_refused_edits_and_changes_of_the_users_own(project: Path) -> None:

@@ -81,9 +81,27 @@ def test_what_stood_there_outlives_other_runs_and_goes_with_its_own(journal: Jou
 
 def test_a_kept_content_waits_for_its_record(journal: Journal) -> None:
     run, other = a_run(journal), a_run(journal)
-    digest = AppliedChanges(journal, run).keep(b"1" * 3_000_000)
+    digest = AppliedChanges(journal, run).keep(b"1" * (3 << 20))  # three times as much as waits
     journal.remove([other])
-    assert AppliedChanges(journal, run).content(digest) == b"1" * 3_000_000
+    assert AppliedChanges(journal, run).content(digest) == b"1" * (3 << 20)
+
+
+def test_small_contents_are_put_in_together_and_before_what_they_are_for(journal: Journal, tmp_path: Path) -> None:
+    root, contents = tmp_path / "root", Contents()
+    before = {f"{number}": (FILE, b"%d" % number) for number in range(1200)}
+    write(root, before)
+    kept = AppliedChanges(journal, a_run(journal))
+    journal.rows("CREATE TABLE writes (size INTEGER)")
+    journal.rows("CREATE TRIGGER w AFTER INSERT ON contents BEGIN INSERT INTO writes VALUES (1); END")
+    plan = plan_apply(root, contents.changes(before, {}), kept.content)
+    with pytest.raises(ZeroDivisionError):  # whatever it is: nothing is recorded, and all comes back
+        carry_out(plan, kept.keep, lambda applied: 1 // 0)
+    assert read(root) == before
+    assert journal.rows("SELECT count(*) FROM writes") == [(1000,)]
+    carry_out(plan, kept.keep, partial(kept.record, root))
+    assert journal.rows("SELECT count(*) FROM writes") == [(1200,)]
+    undo(kept)
+    assert read(root) == before
 
 
 def test_nothing_to_undo_is_undone(journal: Journal, tmp_path: Path) -> None:
@@ -129,6 +147,7 @@ def test_a_journal_that_cannot_be_written_leaves_the_folder_as_it_was(journal: J
 def test_a_content_that_is_not_as_it_was_is_not_used(journal: Journal) -> None:
     kept = AppliedChanges(journal, a_run(journal))
     digest = kept.keep(b"1")
+    assert kept.content(digest) == b"1"
     journal.rows("UPDATE contents SET content = ?", b"2")
     with pytest.raises(ApplyFailed, match="is damaged"):
         kept.content(digest)

@@ -16,6 +16,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from fastslow.agent.engine.client import VLLM
 from fastslow.agent.engine.types import Usage
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.given import checked_files
@@ -49,8 +50,9 @@ class Commands:
             "/diff": Command("[PATH]...", "Show what was changed in the copy of your project.", self._diff),
             "/apply": Command("[PATH]...", "Write the changes into your project.", self._apply),
             "/undo": Command("", "Take back what was applied last.", self._undo),
+            "/plan": Command("TASK", "Look only, and plan; carry it out once you like the plan.", self._plan),
             "/think": Command("auto|never|always|N", "How the next tasks think.", self._think),
-            "/model": Command("", "Show the model.", self._model),
+            "/model": Command("[NAME]", "Show the model, or take another one that the server serves.", self._model),
             "/files": Command("", "List what was changed and what you brought.", self._files),
             "/file": Command("PATH", "Bring a file with the next task.", self._file),
             "/compact": Command("", "Begin the next task with a shorter history.", self._compact),
@@ -103,11 +105,24 @@ class Commands:
         self._say(f"think {self.talk.think}")
         return 0
 
+    async def _plan(self, arguments: str) -> int:
+        if not arguments:
+            raise ConfigurationError("expected a task to plan, as /plan add a --dry-run option")
+        return await self.talk.plan(arguments)
+
     async def _model(self, arguments: str) -> int:
+        if arguments and arguments != self.talk.agent.engine.model:
+            await self.talk.take_model(arguments)
         engine = self.talk.agent.engine
         self._say(join_dots(engine.model, f"profile {engine.profile.name}", f"{engine.context:,} tokens of context"))
-        run = self.talk.conversation.last
-        self._say(f"Another one: leave, then fastslow chat {f'--after {run} ' if run else ''}--model NAME")
+        served = await engine.served() if isinstance(engine, VLLM) else ()
+        if others := [name for name in served if name != engine.model]:
+            self._say(f"Served as well: {', '.join(others)}; /model NAME takes one.")
+        else:
+            run = self.talk.conversation.last
+            self._say(
+                f"Nothing else is served. Leave, then: fastslow chat {f'--after {run} ' if run else ''}--model NAME"
+            )
         return 0
 
     async def _files(self, arguments: str) -> int:

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+import signal
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
-from fastslow import Agent
+from fastslow import VLLM, Agent
 from fastslow.agent.approval import unattended
 from fastslow.agent.changes import ChangeSet
 from fastslow.agent.conversation import Conversation
+from fastslow.agent.engine.pool import engine_of
 from fastslow.agent.errors import AgentError, ConfigurationError
 from fastslow.agent.events import CallOutput, CallStarted, Notice, Result, RunFinished, RunStarted, TurnFinished
+from fastslow.agent.flow.planfile import PlanFile
 from fastslow.agent.modes import Think
 from fastslow.agent.options import OptionFields
+from fastslow.agent.plan import Plan
 from fastslow.agent.record.changed import changes_of
+from fastslow.agent.strategy.planning import LOOKING, Planning
 from fastslow.agent.surfaces.cli.asking import Asker
 from fastslow.agent.surfaces.cli.blocks import join_dots
+from fastslow.agent.surfaces.cli.code import decided
 from fastslow.agent.surfaces.cli.live import RunView
 from fastslow.agent.surfaces.cli.run import RunArguments
-from fastslow.agent.surfaces.cli.status import FAILED, status_of_run
+from fastslow.agent.surfaces.cli.status import CANCELLED, FAILED, status_of_run
 from fastslow.agent.surfaces.cli.text import clean, one_line, seconds, terminal
 from fastslow.agent.transcript import ToolCall
 from fastslow.tools import clip
@@ -61,6 +69,7 @@ class Talk:
         self.compact = False
         self.applied: list[str] = []
         self._console = console
+        self._base_url = arguments.base_url
         self._show_thinking = arguments.show_thinking
         self._noticed: set[Notice] = set()  # which is as true of the next task, and told once
         self._told: list[str] = []  # of a person's commands since the last task
@@ -74,11 +83,53 @@ class Talk:
 
     async def task(self, text: str) -> int:
         """Carry out a task; returns its exit status. Raises what `Conversation.stream` does."""
+        return await self._carry_out(text, {})
+
+    async def plan(self, text: str) -> int:
+        """Carry out a task by a plan that the model makes while it only looks, as far as the person wants that."""
+        planner = Agent(
+            engine=self.agent.engine,
+            builtin=LOOKING,
+            strategy=Planning(),
+            sandbox=self.agent.sandbox,
+            budget=self.agent.budget,
+            journal=self.agent.journal,
+            approval=self.agent.approval,
+        )
+        tree = self.tree and replace(self.tree, test="")
+        if status := await self._carry_out(text, {"output": Plan, "tree": tree}, planner):
+            return status
+        plan = self.results[-1].output
+        if self.attended:
+            try:
+                with _interruptible():
+                    chosen = decided(PlanFile.of(text, plan))
+                    plan = chosen and chosen.filled({})[1]
+            except (KeyboardInterrupt, typer.Abort):
+                plan = None
+        if plan is None:
+            self._console.print(Text("The plan is not carried out; the conversation stays.", "dim"))
+            return CANCELLED
+        return await self._carry_out(text, {"plan": plan})
+
+    async def take_model(self, name: str) -> None:
+        """Have the next tasks done by another model that the server serves. Raises what `VLLM.connect` does; then it
+        stays as it is."""
+        engine = engine_of(self._base_url, name) if self._base_url else VLLM(model=name)
+        try:
+            await engine.connect()
+        except BaseException:
+            await engine.aclose()
+            raise
+        before, self.agent.engine, self.turn = self.agent.engine, engine, None
+        await before.aclose()
+
+    async def _carry_out(self, text: str, fields: OptionFields, by: Agent | None = None) -> int:
         view, first, status = TaskView(terminal(), show_thinking=self._show_thinking), None, FAILED
-        options: OptionFields = {"think": self.think, "files": tuple(self.files), "compact": self.compact}
+        options: OptionFields = {"think": self.think, "files": tuple(self.files), "compact": self.compact, **fields}
         options["ask"] = Asker(terminal(), view.paused) if self.attended else unattended
         with view:
-            async with aclosing(self.conversation.stream(self._with_told(text), **options)) as events:
+            async with aclosing(self.conversation.stream(self._with_told(text), by=by, **options)) as events:
                 async for event in events:
                     match event:
                         case RunStarted():
@@ -156,6 +207,16 @@ class Talk:
         if self.files:
             parts.append(f"brings {', '.join(path.name for path in self.files)}")
         return one_line(join_dots(*parts))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends a question that the loop's own handler of it would wait for."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def cached_share(turn: TurnFinished) -> str:

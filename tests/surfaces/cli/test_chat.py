@@ -24,12 +24,13 @@ from tests.surfaces.cli.test_asking import Terminal
 pytestmark = pytest.mark.docker
 
 FASTSLOW = (sys.executable, "-m", "fastslow.agent.surfaces.cli.main")
+PLAN = {"goal": "It is two", "steps": [{"do": "run: echo 'two = 2' >> source/calculator.py"}]}
 ALT_ENTER, CTRL_C, CTRL_D, TAB = "\x1b\r", "\x03", "\x04", "\t"
 
 
 class Model(FakeServer):
     """A model that does what a task says: `run: COMMAND` in the shell, `wait` until nobody waits any more, else `say`
-    something. The product's first questions of a server get sound answers."""
+    something. Asked for a plan, it plans one step. The product's first questions of a server get sound answers."""
 
     def answer(self, seen: Seen) -> Answer:
         if seen.path != CHAT:
@@ -40,6 +41,9 @@ class Model(FakeServer):
             return probed(seen.json)
         counted = usage(1000, 20, prompt_tokens_details={"cached_tokens": 900 if len(messages) > 2 else 0})
         asked = messages[-1]["content"].partition("\n")[0]
+        if "answer" in [tool["function"]["name"] for tool in seen.json.get("tools", ())]:
+            made = call(0, f"c{len(self.seen)}", "answer", json.dumps(PLAN))
+            return Answer([delta(tool_calls=[made]), delta(finish="tool_calls"), counted])
         if messages[-1]["role"] == "user" and asked.startswith("run: "):
             made = call(0, f"c{len(self.seen)}", "shell", json.dumps({"command": asked.removeprefix("run: ")}))
             return Answer([delta(tool_calls=[made]), delta(finish="tool_calls"), counted])
@@ -296,6 +300,52 @@ def test_changes_are_applied_and_taken_back(chat: Terminal, project: Path) -> No
     chat.wait_for("1 file written", 2)
     run = leave(chat)
     assert f"fastslow apply {run}" not in chat.shown.partition("Go on with it")[2]
+
+
+def test_a_plan_is_looked_at_edited_and_carried_out(
+    model: Model, project: Path, tmp_path: Path, interruptible: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\nsed -i 's/two = 2/three = 3/' \"$1\"\n")
+    editor.chmod(0o755)
+    monkeypatch.setenv("VISUAL", str(editor))
+    command = (*FASTSLOW, "chat", "--base-url", model.url, "--dir", str(project), "--test", "")
+    with closing(Screen(tmp_path / "home", command)) as chat:
+        chat.wait_for("think auto")
+        chat.type("/plan\r")
+        chat.wait_for("expected a task to plan")
+        chat.type("/plan Make it two\r")
+        chat.wait_for("Carry it out")
+        tools = {tool["function"]["name"] for tool in model.chats[0]["tools"]}
+        assert tools == {"read_file", "search", "list_files", "give_up", "answer"}
+        os.killpg(chat.process.pid, signal.SIGINT)
+        chat.wait_for("not carried out; the conversation stays")
+        chat.type("/plan Make it two\r")
+        chat.wait_for("Carry it out", 2)
+        Terminal.type(chat, "n\r")
+        chat.wait_for("not carried out; the conversation stays", 2)
+        assert len(model.chats) == 2
+        chat.type("/plan Make it two\r")
+        chat.wait_for("Carry it out", 3)
+        Terminal.type(chat, "e\r")
+        chat.wait_for("Carry it out", 4)
+        Terminal.type(chat, "y\r")
+        chat.wait_for("step 1 done")
+        leave(chat)
+    assert "three = 3" in json.dumps(model.chats[-1]["messages"])
+
+
+def test_another_model_is_taken_where_it_is_served(model: Model, project: Path) -> None:
+    model.models.append({"id": "other", "root": "m", "max_model_len": 8192})
+    typed = "hello\n/model none\n/model other\nhello again\n/model\n"
+    done = piped(model, "--model", "m", "--dir", str(project), "--test", "", typed=typed)
+    assert done.returncode != 0
+    assert "the model 'none' is not served" in done.stdout
+    assert "pass one of: m, other" in done.stdout
+    assert "8,192 tokens of context" in done.stdout
+    assert "Served as well: m;" in done.stdout
+    assert [chat["model"] for chat in model.chats] == ["m", "other"]
+    assert len(model.chats[1]["messages"]) > len(model.chats[0]["messages"])
 
 
 @pytest.mark.parametrize("trust", [False, True])
