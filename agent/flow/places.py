@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 
 NAME = r"\w(?:[\w .-]*\w)?"
-_PLACE = re.compile(rf"(\{{+)({NAME})(\}}+)")
+_PLACE = re.compile(rf"(?<!\{{)(\{{++)({NAME})(\}}++)")
 
 
 def names(text: str) -> tuple[str, ...]:
