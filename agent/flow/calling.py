@@ -55,7 +55,7 @@ class Caller:
 
     def __post_init__(self) -> None:
         self.template = Template.of(self.spec.prompt)
-        self.form = Form.from_schema(self.spec.schema) if self.spec.schema is not None else None
+        self.form = Form.of(self.spec.schema) if self.spec.schema is not None else None
         self.system = System(system_text(self.template, self.spec.schema))
         self.mode = _mode(self.spec, self.engine)
         self.votes = Votes.of(self.spec.schema) if self.spec.votes > 1 else None

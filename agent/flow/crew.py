@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Protocol, Self, TypeAlias
 
 from fastslow.agent.engine.client import VLLM
+from fastslow.agent.engine.schedule import CONCURRENCY
 from fastslow.agent.engine.types import Engine
 from fastslow.agent.flow.calling import Caller
 from fastslow.agent.flow.row import Row
@@ -14,6 +15,7 @@ from fastslow.agent.flow.running import runner
 from fastslow.agent.flow.spec import MapSpec
 from fastslow.agent.many import as_they_come
 from fastslow.agent.record.jobs import StepResult
+from fastslow.sandbox import Sandbox
 
 Do: TypeAlias = Callable[[Row], Awaitable[StepResult]]
 """Carries one row out. Raises EngineError where the server is gone: the row is then to be done at another time."""
@@ -33,15 +35,16 @@ class Crew(Protocol):
 
 
 class Here:
-    """A crew of this process alone. engine: in the place of the servers that the spec names."""
+    """A crew of this process alone. engine, sandbox: in the place of those that the spec names."""
 
-    def __init__(self, spec: MapSpec, engine: Engine | None = None) -> None:
+    def __init__(self, spec: MapSpec, engine: Engine | None = None, sandbox: Sandbox | None = None) -> None:
         self.spec = spec
         self._engine = engine
+        self._sandbox = sandbox
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._do = await self._stack.enter_async_context(opened(self.spec, self._engine))
+        self._do = await self._stack.enter_async_context(opened(self.spec, self._engine, self._sandbox))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -57,16 +60,22 @@ class Here:
 
 
 @asynccontextmanager
-async def opened(spec: MapSpec, engine: Engine | None = None) -> AsyncIterator[Do]:
+async def opened(spec: MapSpec, engine: Engine | None = None, sandbox: Sandbox | None = None) -> AsyncIterator[Do]:
     """What carries single rows out, in this process; it closes what it opened."""
-    speaking = engine or VLLM(spec.base_urls[0] if spec.base_urls else None, spec.model)
+    speaking = engine or engine_of(spec)
     try:
         await speaking.connect()
         if spec.sandboxed:
-            async with runner(spec, speaking) as do:
+            async with runner(spec, speaking, sandbox) as do:
                 yield do
         else:
             yield Caller(spec, speaking)
     finally:
         if engine is None:
             await speaking.aclose()
+
+
+def engine_of(spec: MapSpec) -> VLLM:
+    """The model's server, as the spec names it."""
+    url = spec.base_urls[0] if spec.base_urls else None
+    return VLLM(url, spec.model, concurrency=max(CONCURRENCY, spec.at_once))

@@ -12,7 +12,7 @@ class Row:
 
     number: its place in the input, from 1. id: what its line out is known by. key: of its step in the journal, made of
     the id and of all that the model is told of it. values: of the columns that the prompt names. file: on the host,
-    for the row's sandbox; `""` for none.
+    for the row's sandbox; `""` for none. attempt: how often it was done before, and failed.
     """
 
     number: int
@@ -20,3 +20,4 @@ class Row:
     key: str
     values: Mapping[str, str] = field(default_factory=dict)
     file: str = ""
+    attempt: int = 0

@@ -23,8 +23,7 @@ class MapSpec:
     None for text. model: the served id; None takes the only one. base_urls: of vLLM servers; none is the managed one.
     each: what one row may spend, one sample of a vote each. votes: samples of a row. check: a command that must succeed
     in the row's sandbox. tools: rows may run code. files: each row brings a file. at_once: rows that one process has in
-    hand. out: folder for the files that rows make, `""` for the usual one. packages, image, limits, allow: of the
-    sandbox.
+    hand. packages, image, limits, allow: of the sandbox.
     """
 
     job: str
@@ -39,7 +38,6 @@ class MapSpec:
     tools: bool = False
     files: bool = False
     at_once: int = 16
-    out: str = ""
     packages: tuple[str, ...] = ()
     image: str | None = None
     limits: Limits = field(default_factory=Limits)

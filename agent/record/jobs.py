@@ -21,6 +21,7 @@ from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.start import new_id
 
 JobKind: TypeAlias = Literal["map", "flow"]
+SPENT = ("turns", "tokens", "thinking", "prompt", "cached")  # fields of a StepResult that are summed up
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,19 @@ class Job:
             "SELECT key, json_extract(result, '$.exit') FROM steps WHERE job = ? AND ended > 0", self.id
         )
         return {key: Exit(end) for key, end in rows}
+
+    def names(self) -> dict[str, tuple[str, Exit]]:
+        """The key of each step that ended, and how it did, by name: of a map by the row's id."""
+        rows = self.journal.rows(
+            "SELECT name, key, json_extract(result, '$.exit') FROM steps WHERE job = ? AND ended > 0", self.id
+        )
+        return {name: (key, Exit(end)) for name, key, end in rows}
+
+    def spent(self) -> tuple[int, ...]:
+        """Turns, tokens, of these thinking, tokens of prompts, and of these cached, of all steps that ended."""
+        sums = ", ".join(f"coalesce(sum(json_extract(result, '$.{name}')), 0)" for name in SPENT)
+        [row] = self.journal.rows(f"SELECT {sums} FROM steps WHERE job = ? AND ended > 0", self.id)  # noqa: S608 - ours
+        return tuple(map(int, row))
 
     def begun(self, key: str) -> bool:
         """Whether a step was begun, and perhaps cut off."""

@@ -35,6 +35,7 @@ PROJECT_MEMORY = 4 << 30
 PROJECT_FILES = 40_000  # the project's own, and what is made of them
 THINKS = ("auto", "never", "always")
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+COUNTS = {"K": 1000, "M": 1_000_000}
 AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 debug_wanted: ContextVar[bool] = ContextVar("debug", default=False)
@@ -54,8 +55,14 @@ def parse_think(text: str) -> Think:
     raise typer.BadParameter(f"expected auto, never, always or a number of tokens above 0, got {text!r}")
 
 
+def _counted(text: str) -> str:
+    """`2M` as `2000000`."""
+    found = re.fullmatch(r"(\d{1,9})([KM])", text)
+    return str(int(found[1]) * COUNTS[found[2]]) if found else text
+
+
 def parse_budget(text: str) -> Mapping[str, float]:
-    """The limits of `turns=40,step.turns=5`, by name."""
+    """The limits of `turns=40,tokens=2M,step.turns=5`, by name."""
     limits: dict[str, float] = {}
     for part in text.replace(",", " ").split():
         name, _, value = part.partition("=")
@@ -64,7 +71,7 @@ def parse_budget(text: str) -> Mapping[str, float]:
             known = ", ".join(f"{each}=N" for each in BUDGET_LIMITS)
             raise typer.BadParameter(f"expected {known}, or step.turns=N and so on for each step, got {part!r}")
         try:
-            limits[name] = kind(value)
+            limits[name] = kind(_counted(value))
         except ValueError:
             limits[name] = math.nan
         if not 0 < limits[name] < math.inf:

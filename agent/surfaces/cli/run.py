@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -25,7 +24,7 @@ from fastslow.agent.surfaces.cli.asking import Asker, attended
 from fastslow.agent.surfaces.cli.live import RunView, View
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare_run
-from fastslow.agent.surfaces.cli.signals import interrupts
+from fastslow.agent.surfaces.cli.signals import cancel_on_signals
 from fastslow.agent.surfaces.cli.status import CANCELLED, FAILED, status_of_run
 from fastslow.agent.surfaces.cli.text import seconds, terminal
 from fastslow.agent.texts import check_out, check_text
@@ -152,7 +151,7 @@ async def carry_out(
 ) -> int:
     """Check the server, then show the run's events as they come; returns the exit status."""
     status = FAILED
-    _cancel_on_signals()
+    cancel_on_signals()
     try:
         await check_server(agent, phases)
         begun = time.monotonic()
@@ -180,24 +179,3 @@ async def check_server(agent: Agent, phases: Phases) -> None:
         on_progress("trying both modes, once after each start of the server", None)
         await agent.engine.connect()
         on_progress(f"{agent.engine.model}, profile {agent.engine.profile.name}", None)
-
-
-def _cancel_on_signals() -> None:
-    """The first Ctrl-C (or SIGTERM) cancels the run, which then ends cleanly; the second ends at once."""
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("signals are handled for a running task")
-    loop, cancelled = asyncio.get_running_loop(), False
-
-    def on_signal() -> None:
-        nonlocal cancelled
-        if cancelled:
-            terminal(stderr=True).show_cursor()
-            os._exit(CANCELLED)
-        cancelled = True
-        # Not by a console of its own: what the view redraws would be written over it.
-        print("Cancelling; press Ctrl-C again to end at once.", file=sys.stderr)  # noqa: T201
-        task.cancel()
-
-    for number in interrupts():
-        loop.add_signal_handler(number, on_signal)

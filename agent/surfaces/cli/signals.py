@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
+
+from fastslow.agent.surfaces.cli.status import CANCELLED
+from fastslow.agent.surfaces.cli.text import terminal
 
 T = TypeVar("T")
 
@@ -32,3 +37,24 @@ def interrupts() -> tuple[signal.Signals, ...]:
     shells do for what runs in the background: the terminal's Ctrl-C is then meant for another."""
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     return (signal.SIGTERM,) if ignored else (signal.SIGINT, signal.SIGTERM)
+
+
+def cancel_on_signals() -> None:
+    """The first Ctrl-C (or SIGTERM) cancels the run, which then ends cleanly; the second ends at once."""
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("signals are handled for a running task")
+    loop, cancelled = asyncio.get_running_loop(), False
+
+    def on_signal() -> None:
+        nonlocal cancelled
+        if cancelled:
+            terminal(stderr=True).show_cursor()
+            os._exit(CANCELLED)
+        cancelled = True
+        # Not by a console of its own: what the view redraws would be written over it.
+        print("Cancelling; press Ctrl-C again to end at once.", file=sys.stderr)  # noqa: T201
+        task.cancel()
+
+    for number in interrupts():
+        loop.add_signal_handler(number, on_signal)

@@ -1,0 +1,217 @@
+"""`fastslow map`: set up what the rows need, carry them out, show how far they are and what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import typer
+
+from fastslow.agent.budget import Budget
+from fastslow.agent.engine.client import VLLM
+from fastslow.agent.errors import ConfigurationError
+from fastslow.agent.events import Exit
+from fastslow.agent.flow.crew import Here, engine_of
+from fastslow.agent.flow.mapping import Order, Work, opened
+from fastslow.agent.flow.rows import Source, source
+from fastslow.agent.flow.spec import EACH_TURNS, MapSpec
+from fastslow.agent.flow.template import Template
+from fastslow.agent.flow.votes import Votes
+from fastslow.agent.modes import Think
+from fastslow.agent.record.jobs import Jobs
+from fastslow.agent.record.journal import Journal
+from fastslow.agent.surfaces.cli.map_view import Progress, print_end
+from fastslow.agent.surfaces.cli.options import changed_budget
+from fastslow.agent.surfaces.cli.phases import Phases
+from fastslow.agent.surfaces.cli.prepare import prepare_run
+from fastslow.agent.surfaces.cli.signals import cancel_on_signals
+from fastslow.agent.surfaces.cli.status import CANCELLED, STATUS
+from fastslow.agent.surfaces.cli.text import clean, seconds, terminal
+from fastslow.agent.texts import check_text
+from fastslow.sandbox import Limits, Network
+
+OF_ALL = ("turns", "tokens", "thinking_tokens", "seconds")  # limits of a whole map
+SHOWN_PROMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class MapArguments:
+    """The command line of a map; see `commands/batch.py`."""
+
+    prompt: str
+    rows: str
+    schema: Mapping[str, Any] | None
+    out: Path | None
+    id_column: str
+    at_once: int
+    budget: Mapping[str, float] | None
+    each: Mapping[str, float] | None
+    retry: bool
+    limit: int | None
+    votes: int
+    check: str
+    tools: bool
+    think: Think
+    fresh: bool
+    model: str | None
+    base_url: str | None
+    packages: tuple[str, ...]
+    image: str | None
+    network: Network | None
+    limits: Limits
+    as_json: bool
+
+
+def run(arguments: MapArguments) -> int:
+    """Do what is left of a map; returns the exit status."""
+    with _usage(), _rows(arguments) as rows:
+        order = _order(arguments, rows)
+        with opened(order, Journal()) as work:
+            status = _carry_out(arguments, work) if work.tally.left else _done(work)
+            print_end(work, status, as_json=arguments.as_json)
+    return status
+
+
+def _carry_out(arguments: MapArguments, work: Work) -> int:
+    spec, phases = work.spec, Phases(terminal(stderr=True))
+    prepare_run(
+        phases,
+        arguments.model,
+        sandbox=spec.sandboxed,
+        server=arguments.base_url is None,
+        packages=spec.packages,
+        image=spec.image,
+    )
+    try:
+        asyncio.run(_all_rows(work, phases))
+    except asyncio.CancelledError:
+        return CANCELLED
+    except BaseException:
+        print_end(work, STATUS[work.exit], as_json=arguments.as_json)
+        raise
+    return STATUS[work.exit]
+
+
+async def _all_rows(work: Work, phases: Phases) -> None:
+    """Reach the server, then do the rows."""
+    cancel_on_signals()
+    engine = engine_of(work.spec)
+    try:
+        await _check_server(engine, phases)
+        work.served(engine.model)
+        with Progress(work.tally, terminal(stderr=True)):
+            async with Here(work.spec, engine) as crew:
+                await work.carry_out(crew)
+    finally:
+        await engine.aclose()
+
+
+async def _check_server(engine: VLLM, phases: Phases) -> None:
+    with phases.phase("Server check", "the model that it serves must be able to do this") as on_progress:
+        await engine.connect()
+        on_progress(f"{engine.model}, profile {engine.profile.name}", None)
+
+
+def _done(work: Work) -> int:
+    """Nothing is left to do."""
+    work.exit = Exit.FAILED if work.tally.failed else Exit.ANSWERED
+    work.job.finish(work.exit)
+    return STATUS[work.exit]
+
+
+def dry_run(arguments: MapArguments) -> int:
+    """Show what would be asked; nothing is, and nothing is written."""
+    with _usage(), _rows(arguments) as rows:
+        order = _order(arguments, rows)
+        template = Template.of(order.spec.prompt)
+        prompts = [template.filled(row.values) for row in islice(order.source.rows(), SHOWN_PROMPTS)]
+        total = sum(order.limit is None or row.number <= order.limit for row in order.source.rows())
+        jobs = Jobs(Journal())
+        known = jobs.keyed("map", order.key)
+        done = [step.result for step in jobs.steps(known.job) if step.result] if known else []
+    left = max(total - len(done), 0)
+    estimate: dict[str, float] = {}
+    if done:
+        estimate["tokens"] = left * median(result.tokens for result in done)
+        estimate["seconds"] = left * median(result.seconds for result in done) / arguments.at_once
+    if arguments.as_json:
+        said = {"rows": total, "done": len(done), "prompts": prompts, "estimate": estimate}
+        sys.stdout.write(json.dumps(said, ensure_ascii=False) + "\n")
+        return 0
+    console = terminal()
+    for number, prompt in enumerate(prompts, 1):
+        console.print(f"Row {number}", style="bold")
+        console.print(clean(prompt), soft_wrap=True)
+    console.print(f"\n{total} rows, {len(done)} done before, {left} left.", soft_wrap=True)
+    if done:
+        took = f"{estimate['tokens']:.0f} tokens and {seconds(estimate['seconds'])}"
+        console.print(f"They take some {took}, as the median of what is done says.", soft_wrap=True)
+    else:
+        console.print("No row is done yet; try --limit 5, then there is an estimate.", soft_wrap=True)
+    return 0
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """What the user has to mend in the command or in the rows ends it with status 2."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise typer.BadParameter(clean(str(error))) from error
+
+
+@contextmanager
+def _rows(arguments: MapArguments) -> Iterator[Source]:
+    """The rows; those of standard input are put into a file first, as they are gone through twice."""
+    check_text("the prompt", arguments.prompt)
+    template = Template.of(arguments.prompt)
+    with ExitStack() as stack:
+        spooled = stack.enter_context(tempfile.TemporaryFile()) if arguments.rows == "-" else None
+        if spooled:
+            shutil.copyfileobj(sys.stdin.buffer, spooled)
+        try:
+            rows = source(arguments.rows, template.columns, arguments.id_column, stdin=spooled)
+        except (FileNotFoundError, PermissionError) as error:
+            raise typer.BadParameter(f"{error.strerror}: {arguments.rows!r}", param_hint="--input") from error
+        if not (template.columns or rows.files):
+            raise ConfigurationError("the prompt names no column, so all rows would be asked the same; write {name}")
+        yield rows
+
+
+def _order(arguments: MapArguments, rows: Source) -> Order:
+    spec = MapSpec(
+        job="",
+        prompt=arguments.prompt,
+        schema=arguments.schema,
+        model=arguments.model if arguments.base_url else None,
+        base_urls=(arguments.base_url,) if arguments.base_url else (),
+        think=arguments.think,
+        votes=arguments.votes,
+        check=arguments.check,
+        tools=arguments.tools,
+        files=rows.files,
+        at_once=arguments.at_once,
+        packages=arguments.packages,
+        image=arguments.image,
+        limits=arguments.limits,
+        allow=arguments.network.allow if arguments.network else (),
+    )
+    spec = replace(spec, each=changed_budget(Budget() if spec.sandboxed else Budget(turns=EACH_TURNS), arguments.each))
+    if spec.votes > 1:
+        Votes.of(spec.schema)
+        if spec.sandboxed:
+            raise ConfigurationError("votes are for rows that are one call each, without --tools, --check and files")
+    if wrong := [name for name in arguments.budget or () if name not in OF_ALL]:
+        raise ConfigurationError(f"the budget of a whole map has {', '.join(OF_ALL)}; {wrong[0]} is of --budget-each")
+    budget = changed_budget(Budget(turns=None), arguments.budget) if arguments.budget else None
+    return Order(spec, rows, arguments.out, budget, arguments.limit, arguments.retry, arguments.fresh)
