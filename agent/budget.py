@@ -150,7 +150,7 @@ class Ledger:
         """
         for part in self._parts:
             for name, limit in part.limits.items():
-                if name != "tool_calls" and (value := part._used(name)) >= limit:
+                if name != "tool_calls" and (value := part.used(name)) >= limit:
                     raise part._spent(name, value, limit)
 
     def check_calls(self) -> None:
@@ -166,7 +166,7 @@ class Ledger:
             return ""
         for part in self._parts:
             for name, limit in part.limits.items():
-                value = part._used(name)
+                value = part.used(name)
                 near = min(NEARLY * limit, limit - 1) if name == "turns" else NEARLY * limit
                 if value >= near:
                     self.warned = True
@@ -177,7 +177,7 @@ class Ledger:
 
     def renewed(self) -> StepBudget:
         """The same budget once more, beside what is used of it."""
-        raised: dict[str, Any] = {name: limit + self._used(name) for name, limit in self.limits.items()}
+        raised: dict[str, Any] = {name: limit + self.used(name) for name, limit in self.limits.items()}
         return replace(self.budget, **raised)
 
     @property
@@ -190,7 +190,7 @@ class Ledger:
         left: list[float] = []
         for part in self._parts:
             if limit := part.limits.get("thinking_tokens"):
-                left.append(limit - part._used("thinking_tokens"))
+                left.append(limit - part.used("thinking_tokens"))
         return max(0, int(min(left))) if left else None
 
     def in_time(self, wait: Awaitable[T]) -> Awaitable[T]:
@@ -207,7 +207,8 @@ class Ledger:
                 raise
             raise part._spent("seconds", part.seconds, part.limits["seconds"]) from None
 
-    def _used(self, name: str) -> float:
+    def used(self, name: str) -> float:
+        """What was spent so far of what a limit is named after."""
         match name:
             case "turns":
                 return self.turns

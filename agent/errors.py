@@ -11,6 +11,7 @@
     ├── ModelUnavailable           (LookupError) weights absent, damaged, or not licensed for use
     ├── GaveUp                     every call of many turns failed
     ├── AskFailed                  a person could not be asked about a call
+    ├── StepFailed                 a step of a workflow came to no answer (`agent.flow.memory`)
     ├── ToolsetFailed              a toolset could not be opened, asked for its tools, or closed
     ├── ApplyFailed                changes could not be written to a user's folder: none of them was
     │   └── Conflicted             the user changed the same files meanwhile; names each of them

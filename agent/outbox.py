@@ -96,6 +96,11 @@ class Arrival:
                 self._file.seek(len(block), os.SEEK_CUR)
         self._digest.update(data)
 
+    @property
+    def digest(self) -> str:
+        """Of what was written so far."""
+        return self._digest.hexdigest()
+
     def settle(self) -> tuple[Path, bool]:
         """Where it is, and whether it has the name that it was to have."""
         self._file.truncate()  # to where we are: what ends with a hole is as long as it was

@@ -41,6 +41,8 @@ from fastslow.agent.events import (
     TurnFinished,
     TurnStarted,
 )
+from fastslow.agent.flow.memory import StepFailed
+from fastslow.agent.flow.workflow import Workflow
 from fastslow.agent.many import Task, run_many
 from fastslow.agent.modes import Evidence, Kind, Mode, ModePolicy, ModeRule
 from fastslow.agent.options import RunOptions
@@ -106,6 +108,7 @@ __all__ = [
     "ScriptedModel",
     "Step",
     "StepBudget",
+    "StepFailed",
     "StepFinished",
     "StepStarted",
     "Task",
@@ -117,6 +120,7 @@ __all__ = [
     "TurnDelta",
     "TurnFinished",
     "TurnStarted",
+    "Workflow",
     "run_many",
     "tool",
 ]

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
 from fastslow.agent.errors import JournalBroken, RunUnknown
-from fastslow.agent.events import Exit
+from fastslow.agent.events import Exit, TurnFinished
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.start import new_id
 
@@ -211,6 +211,15 @@ class Job:
                 rows,
             )
         self._ended += len(results)
+
+    def replies(self) -> dict[str, list[TurnFinished]]:
+        """The model's replies in the runs of the job, and in those within them, by the key of the step."""
+        found = {}
+        for run, key in self.journal.rows("SELECT run, key FROM runs WHERE parent = ?", self.id):
+            events = self.journal.read(run, workspace=False).events
+            said = [event for event in events if isinstance(event, TurnFinished)]
+            found[key.rpartition("/")[2]] = [*said, *self.journal.replies_within(run)]
+        return found
 
     def forget(self, keys: Sequence[str]) -> None:
         """Steps are to be done again."""

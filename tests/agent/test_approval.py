@@ -23,12 +23,12 @@ from fastslow import (
     Result,
     ScriptedModel,
 )
-from fastslow.agent.approval import Ask
+from fastslow.agent.approval import Ask, unattended
 from fastslow.agent.engine.types import Reply
 from fastslow.agent.events import CallFinished, CallStarted, Consent
 from fastslow.agent.question import BAR
 from fastslow.tools import Effect, Tool, tool
-from tests.agent.helpers import Dies, calls, says
+from tests.agent.helpers import Dies, calls, plan, says
 
 
 def made(effect: Effect, name: str = "post") -> Tool:
@@ -246,6 +246,42 @@ async def test_nobody_there_means_no_and_says_how_to_allow_it() -> None:
     allowed = Approval((ApprovalRule("allow", tool="post"),))
     await world.run(calls(post("a")), says("done"), approval=allowed)
     assert world.posted == ["a"]
+
+
+async def test_where_a_question_may_not_be_denied_in_silence_it_ends_the_run(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "runs.db")
+    world = World(Answer("allow"))
+    result = await world.run(calls(post("a")), says("not reached"), ask=unattended, journal=journal)
+    assert (result.exit, world.posted) == (Exit.STOPPED, [])
+    for said in ("post needs somebody's consent", "--approval FILE", '[[rule]] decide = "allow", tool = "post"'):
+        assert said in result.reason
+    [consent] = [event for event in journal.read(result.run).events if isinstance(event, Consent)]
+    assert (consent.decide, consent.by) == ("stop", "rule")
+    assert not told(result), "the call was neither carried out nor denied"
+    again = Agent(engine=ScriptedModel([]), tools=[world.tool], sandbox=None, ask=unattended, journal=journal)
+    assert (await again.resume("last")).exit is Exit.STOPPED
+    agent = Agent(
+        engine=ScriptedModel([says("done")]), tools=[world.tool], sandbox=None, ask=world.ask, journal=journal
+    )
+    assert ((await agent.resume("last")).exit, world.posted) == (Exit.ANSWERED, ["a"])
+    assert len(world.asked) == 1
+
+
+async def test_rules_for_where_nobody_is_there_hold_where_a_question_ends_the_run() -> None:
+    world, rule = World(), ApprovalRule("deny", attended=False, reason="not at night")
+    result = await world.run(calls(post("a")), says("no"), ask=unattended, approval=Approval((rule,)))
+    assert (result.exit, world.posted) == (Exit.ANSWERED, [])
+    assert "not at night" in told(result)[0]
+
+
+async def test_a_run_that_was_only_denied_did_nothing() -> None:
+    deny = Approval((ApprovalRule("deny", tool="post"),))
+    world = World()
+    assert (await world.run(calls(post("a")), says("could not"), approval=deny)).only_denied
+    assert (await world.run(calls(post("a")), plan("post it"), calls(post("a")), says("x"), says("y"))).only_denied
+    assert not (await world.run(says("hello"), approval=deny)).only_denied
+    partly = Approval((ApprovalRule("deny", arguments={"line": "a"}), ApprovalRule("allow")))
+    assert not (await world.run(calls(post("a")), calls(post("b")), says("one"), approval=partly)).only_denied
 
 
 async def test_always_holds_for_the_same_call_of_this_run_only() -> None:

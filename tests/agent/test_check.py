@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastslow import Agent, Budget, DockerSandbox, Exit, Journal, Limits, ScriptedModel
+from fastslow import Agent, Budget, ConfigurationError, DockerSandbox, Exit, Journal, Limits, ScriptedModel
 from fastslow.agent.events import CallFinished, CheckFinished, Event, RunFinished
 from fastslow.agent.modes import ModePolicy
 from fastslow.agent.project import Trust, project_of
@@ -220,3 +220,56 @@ async def test_skills_stay_where_a_task_follows(root: Path, monkeypatch: pytest.
     await cold.aclose()
     assert any("Say ahoy." in getattr(event, "content", "") for event in result.events)
     assert not result.changes
+
+
+WRITTEN = "test -f result.txt"
+
+
+@docker
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_run_without_a_folder_is_checked_as_well(tmp_path: Path, kept: bool) -> None:
+    (tmp_path / "given.txt").write_text("x")
+    journal = Journal(tmp_path / "runs.db") if kept else None
+    write = calls(("shell", {"command": "cp given.txt result.txt"}))
+    agent = Agent(engine=ScriptedModel([says("Done."), write, says("Now.")]), sandbox=DockerSandbox(), journal=journal)
+    options = {"files": [tmp_path / "given.txt"], "check": WRITTEN, "out": tmp_path / "out"}
+    try:
+        events = [event async for event in agent.stream("Copy it", **options)]  # type: ignore[arg-type]
+    finally:
+        await agent.aclose()
+    assert [check.verdict for check in checks(events)] == ["red", "red", "green"]
+    assert isinstance(events[-1], RunFinished)
+    result = events[-1].result
+    assert (result.exit, [path.name for path in result.files]) == (Exit.ANSWERED, ["result.txt"])
+    assert (result.changes, result.check) == (None, checks(events)[-1])
+    if journal:
+        again = Agent(engine=ScriptedModel(()), sandbox=None, journal=journal)
+        replayed = [event async for event in again.replay("last")]
+        assert checks(replayed) == checks(events)
+
+
+@docker
+async def test_a_run_whose_check_stays_red_is_not_answered_and_resumed_with_it(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "runs.db")
+    said = [says(f"Done {number}.") for number in range(9)]
+    agent = Agent(engine=ScriptedModel(said), sandbox=DockerSandbox(), journal=journal)
+    try:
+        result = await agent.run("Write it", check=WRITTEN)
+        assert (result.exit, "check still fails" in result.reason) == (Exit.FAILED, True)
+        assert result.check
+        assert result.check.command == WRITTEN
+        stopped = await agent.run("Write it", check=WRITTEN, budget=Budget(turns=1))
+        assert stopped.exit is Exit.BUDGET
+        write = calls(("shell", {"command": "touch result.txt"}))
+        later = Agent(engine=ScriptedModel([write, says("Now.")]), sandbox=agent.sandbox, journal=journal)
+        resumed = await later.resume("last")
+        assert (resumed.exit, resumed.check and resumed.check.verdict) == (Exit.ANSWERED, "green")
+    finally:
+        await agent.aclose()
+
+
+async def test_a_check_needs_a_sandbox_and_stands_beside_no_folder() -> None:
+    with pytest.raises(ConfigurationError, match="runs in a sandbox"):
+        await Agent(engine=ScriptedModel(()), sandbox=None).run("t", check="true")
+    with pytest.raises(ConfigurationError, match=r"Tree\(test='true'\)"):
+        await Agent(engine=ScriptedModel(())).run("t", check="true", tree=Tree("."))

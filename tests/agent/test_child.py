@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from fastslow import Agent, Answer, Budget, DummySandbox, Exit, Journal, Question, ScriptedModel, StepBudget
+from fastslow.agent.approval import unattended
 from fastslow.agent.engine.types import Reply, Request
 from fastslow.agent.events import CallFinished, CallOutput, Event, Result, RunFinished, StepFinished
 from fastslow.agent.record.written import RunInfo
@@ -268,3 +269,33 @@ async def test_either_may_keep_no_journal(journal: Journal, keeps: str) -> None:
     result = await agent(journal if keeps == "parent" else None, look(), says("done"), tools=[child]).run("t")
     assert [event.content for event in finished(result)] == ["found"]
     assert [bool(info.parent) for info in journal.runs()] == {"parent": [False], "child": [True], "none": []}[keeps]
+
+
+@pytest.mark.parametrize("here", ["a person", "nobody"])
+async def test_a_question_that_ends_a_child_ends_its_caller(journal: Journal, here: str) -> None:
+    sent: list[str] = []
+    answers = [Answer("stop"), Answer("allow")]
+
+    @tool(effect="outside")
+    def send(line: str) -> str:
+        """Send a line.
+
+        Args:
+            line: What to send.
+        """
+        sent.append(line)
+        return "sent"
+
+    async def ask(question: Question) -> Answer:
+        return answers.pop(0)
+
+    child = agent(journal, calls(("send", {"line": "a"})), says("sent it"), tools=[send])
+    one = agent(journal, look(), says("done"), tools=[child.as_tool("look", "Look it up.")])
+    result = await one.run("t", ask=ask if here == "a person" else unattended)
+    assert (result.exit, sent) == (Exit.STOPPED, [])
+    assert "send" in result.reason
+    assert [info.exit for info in journal.runs()] == [Exit.STOPPED] * 2
+    parent, _ = family(journal)
+    answers = [Answer("allow")]
+    assert ((await one.resume(parent.run, ask=ask)).exit, sent) == (Exit.ANSWERED, ["a"])
+    assert len(journal.runs()) == 2

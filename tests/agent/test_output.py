@@ -35,7 +35,7 @@ from typing_extensions import TypedDict  # pydantic does not take that of typing
 
 from fastslow import Agent, ConfigurationError, Exit, Journal, ScriptedModel, run_many
 from fastslow.agent.engine.types import Reply, Request
-from fastslow.agent.events import CallStarted, Result, RunFinished, RunStarted
+from fastslow.agent.events import CallFinished, CallStarted, Result, RunFinished, RunStarted
 from fastslow.agent.record.jsonl import to_json
 from fastslow.agent.transcript import ToolResult
 from tests.agent.helpers import Dies, calls, says
@@ -195,6 +195,62 @@ async def test_a_value_of_the_type(journal: Journal, output: Any, fields: dict[s
     assert (result.exit, result.output) == (Exit.ANSWERED, value)
     assert type(result.output) is (dict if output is Entry else output)
     assert (await replayed(journal, output)).output == value  # a validator that multiplies ran once
+
+
+URGENCY = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "$id": "https://example.org/urgency.json",
+    "type": "object",
+    "properties": {"urgency": {"$ref": "#/definitions/level"}, "why": {"type": "string", "maxLength": 9}},
+    "required": ["urgency"],
+    "definitions": {"level": {"enum": ["low", "high"]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "wrong", "sent", "value"),
+    [
+        (URGENCY, {"urgency": "middle"}, {"urgency": "high"}, {"urgency": "high"}),
+        (URGENCY, {"urgency": "low", "why": "because of it"}, {"urgency": "low"}, {"urgency": "low"}),
+        (URGENCY, {"urgency": "low", "more": 1}, {"urgency": "low", "why": "so"}, {"urgency": "low", "why": "so"}),
+        ({"enum": ["a", "b"]}, {"value": "c"}, {"value": "b"}, "b"),
+        (
+            {"type": "array", "items": {"$ref": "#/definitions/n"}, "definitions": {"n": {"minimum": 3}}},
+            {"value": [2]},
+            {"value": [3, 4]},
+            [3, 4],
+        ),
+        ({"type": ["object", "null"]}, {"value": 3}, {"value": {"any": 1}}, {"any": 1}),
+    ],
+)
+async def test_an_answer_by_a_json_schema(
+    journal: Journal, schema: dict[str, Any], wrong: dict[str, Any], sent: dict[str, Any], value: Any
+) -> None:
+    result = await agent(journal, answer(**wrong), answer(**sent)).run("t", output=schema)
+    assert (result.exit, result.output) == (Exit.ANSWERED, value)
+    statuses = [event.status for event in result.events if isinstance(event, CallFinished)]
+    assert statuses == ["refused", "ok"]
+    assert (await replayed(journal)).output == value
+    assert (await replayed(journal, schema)).output == value
+    [started] = [event for event in result.events if isinstance(event, RunStarted)]
+    assert started.output == schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({}, "it is empty"),
+        ({"type": "objekt"}, "'objekt' is not valid"),
+        ({"$ref": "https://example.org/other.json"}, "leaves the schema"),
+        ({"type": "array", "items": {"$ref": "#"}}, "refers to itself as a whole"),
+        ({"type": "object", "properties": {"a": {"enum": [{1, 2}]}}}, "JSON serializable"),
+        ({"type": "object", "properties": {"a": {"const": math.nan}}}, "JSON"),
+        ({"type": "object", "title": "\ud800"}, "Unicode"),
+    ],
+)
+async def test_what_is_no_json_schema_is_refused_before_anything_is_asked(schema: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        await agent(None).run("t", output=schema)
 
 
 async def test_a_secret_is_whole_in_the_value_alone(journal: Journal) -> None:

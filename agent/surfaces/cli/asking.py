@@ -68,7 +68,12 @@ class Asker:
 
 def attended() -> bool:
     """Whether somebody sits at the terminal who sees a question and can answer it."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def can_confirm() -> bool:
+    """Whether somebody sees a question on stderr, where all are that come before or behind a run, and can answer."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty()
 
 
 async def _read_key() -> str:

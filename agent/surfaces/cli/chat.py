@@ -157,6 +157,8 @@ async def _piped(holder: Chat) -> None:
 
 async def _lines() -> AsyncIterator[str]:
     """Lines of standard input as they come, without a thread: one that still waits would keep us from ending."""
+    if sys.stdin is None:  # it was closed before we began
+        return
     rest = b""
     while data := await _read(sys.stdin.fileno()):
         *lines, rest = (rest + data).split(b"\n")

@@ -17,7 +17,7 @@ from fastslow.agent.events import Exit, Result
 from fastslow.agent.plan import Plan
 from fastslow.agent.project import Trust, project_of
 from fastslow.agent.surfaces.cli import changes
-from fastslow.agent.surfaces.cli.asking import attended
+from fastslow.agent.surfaces.cli.asking import can_confirm
 from fastslow.agent.surfaces.cli.run import RunArguments, run
 from fastslow.agent.surfaces.cli.text import clean, one_line, terminal
 from fastslow.agent.tree.select import select
@@ -44,7 +44,7 @@ def code(arguments: RunArguments, *, apply: bool, plan_first: bool = False) -> i
         tree = arguments.tree and replace(arguments.tree, test="")
         if status := run(replace(arguments, tree=tree, only_plan=True), keep):
             return status
-        plan = decided(planned[0].output) if attended() else planned[0].output
+        plan = decided(planned[0].output) if can_confirm() else planned[0].output
         if plan is None:
             return 0
         arguments = replace(arguments, plan=plan, after=planned[0].run)
@@ -88,7 +88,7 @@ def edited(plan: Plan) -> Plan:
 def ask_trust(tree: Tree) -> Tree:
     """Ask whoever sits there, once for each project and what it tells agents, whether the model may be told it."""
     selection = select(tree)  # what is wrong with the folder is told before anything is started
-    if tree.trust is not None or not attended():
+    if tree.trust is not None or not can_confirm():
         return tree
     project = project_of(selection.root, paths=[entry.path for entry in selection.files])
     if not project.digest or Trust().is_trusted(project.root, project.digest):

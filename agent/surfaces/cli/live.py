@@ -301,6 +301,8 @@ class RunView:
             self._print(Text("\nTokens", "bold underline"))
             self._print(usage_table(self._turns, result.usage, self._console.width))
         answered = result.exit is Exit.ANSWERED
+        if answered and result.only_denied:
+            self._print(Text("\n! It did nothing: what it called was denied, so the exit status is not 0.", "yellow"))
         outcome = "answered" if answered else f"{result.exit}: {one_line(result.reason)}"
         mark = Text("✓ ", "green") if answered else Text("✗ ", "red")
         self._print(Text("\n") + mark + Text(f"{outcome} ({seconds(result.seconds)})"))

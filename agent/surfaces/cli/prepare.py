@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from fastslow.agent.serving.fetch import fetch, weights_state
 from fastslow.agent.serving.install import install_engine
 from fastslow.agent.serving.machine import side_by_side, this_machine
 from fastslow.agent.serving.start import start_server
+from fastslow.agent.surfaces.cli.asking import can_confirm
 from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.signals import run_until_signal
 from fastslow.agent.surfaces.cli.text import one_line
@@ -123,7 +123,7 @@ def _offer_docker() -> None:
         installed, debian = shutil.which("dockerd"), shutil.which("apt-get")
         if os.geteuid() != 0 or os.environ.get("DOCKER_HOST") or not (installed or debian):
             raise
-        if installed or not sys.stdin.isatty():
+        if installed or not can_confirm():
             return
         question = "Docker is not installed. Install Debian's docker.io and iptables, and start it?"
         if not typer.confirm(question, default=True, err=True):
@@ -146,7 +146,7 @@ def confirm_licence(entry: ModelEntry, *, accepted: bool = False) -> None:
     if may_use(entry):
         return
     licence = entry.licence
-    if not accepted and sys.stdin.isatty():
+    if not accepted and can_confirm():
         about = one_line(f"{entry.served_name} is under {licence.name}, see {licence.url}")
         question = f"{about}\nDo you accept these terms?"
         accepted = typer.confirm(question, default=False, err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from fastslow import ConfigurationError, Journal, JournalBroken
 from fastslow.agent.record.written import RunInfo
+from fastslow.agent.surfaces.cli.asking import can_confirm
 from fastslow.agent.surfaces.cli.runs import run_table
 from fastslow.agent.surfaces.cli.status import CANCELLED
 from fastslow.agent.surfaces.cli.text import one_line, size, terminal
@@ -60,7 +60,7 @@ def removable(runs: Sequence[RunInfo], wanted: set[str]) -> list[RunInfo]:
 
 def _confirm(gone: Sequence[RunInfo]) -> int:
     """Ask whoever sits at the terminal; 0 for a yes, else the exit status."""
-    if not sys.stdin.isatty():
+    if not can_confirm():
         raise ConfigurationError(f"{_count(len(gone))} would be removed, and nobody can be asked here; add --yes")
     console = terminal(stderr=True)
     console.print(run_table(gone[:LISTED]))
