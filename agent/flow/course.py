@@ -89,8 +89,11 @@ async def _until_its_end(script: Script, values: Mapping[str, Any], wf: Workflow
     try:
         value = await script.main(wf, **values)
         await wf.quiet()
-    except asyncio.CancelledError:
-        return ended(Exit.CANCELLED, "cancelled by the user")
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task and task.cancelling():
+            return ended(Exit.CANCELLED, "cancelled by the user")
+        return ended(Exit.FAILED, "something that main waited for was cancelled", error=error)
     except StepFailed as error:
         await wf.quiet()
         return ended(error.result.exit, told_step(error, script), error=error)

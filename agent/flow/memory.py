@@ -12,13 +12,16 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fastslow.agent.errors import AgentError, ConfigurationError
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.progress import Asked, OnEvent, StepBegan, StepEnded
+from fastslow.agent.flow.values import Kept
 from fastslow.agent.record.jobs import Job, Jobs, StepInfo, StepResult
 
 IN_DOUBT = "{} was cut off in its midst: it may have happened already. Do it again, or is it done?"
+NEEDED = " If it is done, add what it returned: --value JSON."
 AGAIN, DONE = "again", "done"
 QUESTION = "question"  # the kind of a step that has one
 
@@ -85,31 +88,43 @@ class Memory:
         return next((slot.place for slot in self._slots[key.partition(".")[0]] if slot.key == key), place.get())
 
     async def carry(
-        self, key: str, name: str, work: Callable[[], Awaitable[StepResult]], *, outside: bool = False
+        self, key: str, name: str, work: Callable[[], Awaitable[StepResult]], *, outside: Kept | None = None
     ) -> StepResult:
-        """Carry a step out, or take what it came to before. outside: it reaches the world, so it is begun no second
-        time before somebody has said so. Raises Waiting, and what the work raises."""
+        """Carry a step out, or take what it came to before. outside: of one that reaches the world, how its value is
+        kept: it is begun no second time before somebody has said so. Raises Waiting, and what the work raises."""
         known = self.job.result(key)
         if known and known.exit is Exit.ANSWERED:
             return self._told(known, remembered=True)
-        if outside and known is None and self.job.begun(key):
-            asked = f"{key}?"
-            if self.question(asked, IN_DOUBT.format(name), (AGAIN, DONE)) == DONE:
-                done = StepResult(key, name, Exit.ANSWERED)
-                self.job.end(done)
-                return self._told(done, remembered=True)
-            self.job.forget([asked])
-        self.job.begin(key, name, self.here(key), waits=outside)
+        if outside and known is None and self.job.begun(key) and (done := self._doubted(key, name, outside)):
+            self.job.end(done)
+            return self._told(done, remembered=True)
+        self.job.begin(key, name, self.here(key), waits=outside is not None)
         self.on_event(StepBegan(key, name, self.here(key)))
         begun = time.monotonic()
         result = replace(await work(), seconds=time.monotonic() - begun)
         self.job.end(result)
         return self._told(result)
 
+    def _doubted(self, key: str, name: str, kept: Kept) -> StepResult | None:
+        """What a step came to that was cut off and, as somebody says, has happened; None where it is to be done again.
+        Raises Waiting."""
+        asked, needed = f"{key}?", "" if kept.fits(None) else NEEDED
+        known = self.job.result(asked)
+        if known and known.exit is Exit.ANSWERED and known.output["answer"] == DONE:
+            if kept.fits(known.output.get("value")):
+                return StepResult(key, name, Exit.ANSWERED, known.output.get("value"))
+            self.job.forget([asked])
+        self.question(asked, IN_DOUBT.format(name) + needed, (AGAIN, DONE))
+        self.job.forget([asked])  # a next time it is asked anew
+        return None
+
     async def group(self, key: str, name: str, work: Callable[[], Awaitable[StepResult]]) -> None:
         """A step that is nothing but what holds others together: it is always carried out."""
         self.job.begin(key, name, self.here(key), waits=False)
-        self.job.end(await work())
+        self.on_event(StepBegan(key, name, self.here(key)))
+        result = await work()
+        self.job.end(result)
+        self.on_event(StepEnded(result, self.here(key), remembered=False))
 
     def question(self, key: str, question: str, choices: Sequence[str]) -> str:
         """What was answered. Raises Waiting where nothing was."""
@@ -143,8 +158,9 @@ def open_questions(steps: Sequence[StepInfo]) -> list[Asked]:
     return [_asked(one) for one in questions(steps) if one.exit is Exit.WAITING]
 
 
-def answer(job: Job, number: int | None, choice: str) -> None:
-    """Write an answer down. number: of the question; None for the only one. ConfigurationError for what cannot be."""
+def answer(job: Job, number: int | None, choice: str, value: Any = None) -> None:
+    """Write an answer down. number: of the question; None for the only one. value: of a step that is done.
+    ConfigurationError for what cannot be."""
     known = questions(Jobs(job.journal).steps(job.id))
     waiting = [one for one in known if one.exit is Exit.WAITING]
     if number is not None:
@@ -161,7 +177,7 @@ def answer(job: Job, number: int | None, choice: str) -> None:
     [one] = waiting
     if choice not in one.output["choices"]:
         raise ConfigurationError(f"expected one of {', '.join(one.output['choices'])}, got {choice!r}: {one.name:.200}")
-    job.end(replace(one, exit=Exit.ANSWERED, output={**one.output, "answer": choice}, reason=""))
+    job.end(replace(one, exit=Exit.ANSWERED, output={**one.output, "answer": choice, "value": value}, reason=""))
 
 
 def _asked(result: StepResult) -> Asked:

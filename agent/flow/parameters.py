@@ -62,7 +62,7 @@ def parameters_of(main: Callable[..., Any]) -> tuple[Parameter, ...]:
     told = docstring_parser.parse(inspect.getdoc(main) or "")
     helps = {one.arg_name: " ".join((one.description or "").split()) for one in told.params}
     try:
-        hints = typing.get_type_hints(main)
+        hints = typing.get_type_hints(main, include_extras=True)
     except (NameError, TypeError) as error:
         raise ConfigurationError(f"the annotations of main cannot be read: {error}") from error
     _, *rest = inspect.signature(main).parameters.values()

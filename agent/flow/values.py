@@ -52,6 +52,14 @@ class Kept:
                 f"what was remembered does not fit its type any more: {why}; use --fresh"
             ) from error
 
+    def fits(self, told: Any) -> bool:
+        """Whether it can be the value of the type; of none everything can."""
+        try:
+            self.value(told)
+        except ConfigurationError:
+            return False
+        return True
+
     @staticmethod
     def folder(tree: Tree) -> Any:
         """A folder that a run works on, by the content of the files that go in, and how the work is proven."""

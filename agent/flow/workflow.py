@@ -12,7 +12,7 @@ import inspect
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import KW_ONLY, asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -45,7 +45,7 @@ Effect: TypeAlias = Literal["read", "outside"]
 OnError: TypeAlias = Literal["keep", "raise"]
 
 AT_ONCE = 8  # items of a map
-MAP = "map"  # the kind of a step that holds the items of one
+MAP, SAVED = "map", "saved"  # kinds of steps: what holds the items of one, and a file that was written
 SHOWN = 20_000  # characters of what a check printed
 CHECK_SECONDS = 600.0
 
@@ -204,7 +204,7 @@ class Workflow:
         kept = returned(function)
         async with self._active():
             work = partial(_called, kept, key, name, function, arguments, retries)
-            result = await self.memory.carry(key, name, work, outside=effect == "outside")
+            result = await self.memory.carry(key, name, work, outside=kept if effect == "outside" else None)
         return kept.value(self._ended(result).output)
 
     async def check(self, command: str, files: Iterable[str | Path] = ()) -> Checked:
@@ -302,7 +302,7 @@ class Workflow:
             path, _ = arrival.settle()
         digest = arrival.digest
         if digest not in versions:
-            self._job.end(StepResult(key, name, Exit.ANSWERED, [*versions, digest]))
+            self._job.end(StepResult(key, name, Exit.ANSWERED, [*versions, digest], failure=SAVED))
         self.saved.append(path)
         return path
 
@@ -364,6 +364,8 @@ class Workflow:
         except (EngineError, SandboxError, ConfigurationError, OSError) as error:
             return StepResult(key, name, exit_of(error), reason=described(error))
         usage = [row.usage for row in result.usage.values()]
+        if result.only_denied:
+            result = replace(result, exit=Exit.STOPPED, reason="every call that it made was denied")
         answered = result.exit is Exit.ANSWERED
         output = (
             Kept(form.adapter if form else None).told(result.output if form else result.answer) if answered else None

@@ -84,6 +84,10 @@ _DELETE_UNUSED_CONTENTS = (
 )
 
 
+def _lock_name(key: str) -> str:
+    return f"key-{sha256(key.encode()).hexdigest()}"
+
+
 def child_key(run: str, call: str) -> str:
     """The key of the run that a call of another one is carried out by."""
     return f"{run}/{call}"
@@ -135,8 +139,12 @@ class Journal:
     @contextmanager
     def hold_key(self, key: str) -> Iterator[None]:
         """Be the only one that looks for the run of a key, begins it and carries it out; RunBusy if somebody does."""
-        with self._locked(f"key-{sha256(key.encode()).hexdigest()}", f"the run with the key {key!r}"):
+        with self._locked(_lock_name(key), f"the run with the key {key!r}"):
             yield
+
+    def holds_key(self, key: str) -> bool:
+        """Whether somebody carries out the run, or the job, with a key."""
+        return self._held(_lock_name(key))
 
     def writer(self, run: str, inputs: Sequence[Path] = ()) -> Callable[[Event], None]:
         """What appends events to a run; each but those of `LATER` is on the disk when it returns. inputs: the user's

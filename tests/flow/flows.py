@@ -16,7 +16,9 @@ from fastslow.agent.flow.parameters import values_of, words_of
 from fastslow.agent.flow.progress import FlowEvent
 from fastslow.agent.flow.script import loaded
 from fastslow.agent.flow.workflow import Setting
-from fastslow.agent.record.jobs import Jobs
+from fastslow.agent.record.jobs import Jobs, StepInfo
+
+__all__ = ["FlowEvent", "Flows", "Jobs", "Journal", "StepInfo", "echo"]
 
 Model = Callable[[Request], Reply]
 
@@ -72,9 +74,9 @@ class Flows:
             self.asked = len(model.requests)
             journal.close()
 
-    def answer(self, choice: str, number: int | None = None) -> None:
+    def answer(self, choice: str, number: int | None = None, value: Any = None) -> None:
         journal = self.journal
         [info] = Jobs(journal).all()
         with Jobs(journal).open("flow", "flow.py", info.key.partition("/")[2], {}) as job:
-            answer(job, number, choice)
+            answer(job, number, choice, value)
         journal.close()

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
+from fastslow import Budget, DummySandbox, Journal
+from fastslow.agent.engine.types import Reply, Request, Usage
 from fastslow.agent.events import Exit
+from fastslow.agent.flow.progress import Logged, StepEnded
+from fastslow.agent.record.jobs import Jobs
+from fastslow.agent.transcript import ToolCall
+from fastslow.sandbox import Execution
 from tests.flow.flows import Flows
 
-STEPS = """
-    from pathlib import Path
+NOTE = """
+from pathlib import Path
 
-    def note(text: str) -> str:
-        with open(Path(__file__).with_name("effects"), "a") as file:
-            file.write(text + "\\n")
-        return text
-
-    async def main(wf):
-        value = "a"
-        for number in range(9):
-            value = await wf.step(note, f"{number}")
-        return value
+def note(text: str) -> str:
+    with open(Path(__file__).with_name("effects"), "a") as file:
+        file.write(text + "\\n")
+    return text
 """
 
 
@@ -30,7 +32,15 @@ def flows(tmp_path: Path) -> Flows:
     return Flows(tmp_path)
 
 
-async def test_agents_and_steps_are_remembered(flows: Flows) -> None:
+def answering(request: Request) -> Reply:
+    """Gives an answer of the form that is asked for: the number in the task."""
+    asked = request.messages[-1].content
+    [number] = re.findall(r"\d+", asked)[:1] or ["0"]
+    call = ToolCall("c1", "answer", json.dumps({"value": int(number)}))
+    return Reply(calls=(call,), usage=Usage(prompt=10, answer=5))
+
+
+async def test_what_is_done_is_told_again_until_something_changes(flows: Flows) -> None:
     flows.write(
         """
         async def main(wf, who: str = "you") -> str:
@@ -46,10 +56,280 @@ async def test_agents_and_steps_are_remembered(flows: Flows) -> None:
     assert (other.value, flows.asked) == ("<Shorten <Greet me>>", 2)
 
 
-async def test_plain_steps_run_once(flows: Flows) -> None:
-    flows.write(STEPS)
-    assert (await flows.run()).value == "8"
-    flows.write(STEPS + "    # changed\n")
+async def test_an_answered_flow_is_gone_through_again_when_a_module_beside_it_changed(flows: Flows) -> None:
+    (flows.folder / "beside_flow.py").write_text("WORD = 'a'\n")
+    flows.write("import beside_flow\n\nasync def main(wf):\n    return beside_flow.WORD\n")
+    assert (await flows.run()).value == "a"
+    assert (await flows.run()).told_again
+    (flows.folder / "beside_flow.py").write_text("WORD = 'bcd'\n")
+    assert not (await flows.run()).told_again
+
+
+NINE = (
+    NOTE
+    + """
+def third(text: str) -> str:
+    return note("3" + text){third}
+
+async def main(wf):
+    value = await wf.step(note, "1")
+    value = await wf.step(note, value + "2")
+    value = await wf.step(third, value)
+    for number in range(4, 10):
+        value = await wf.step(note, f"{{value}}{{number}}")
+    return value
+"""
+)
+
+
+async def test_editing_step_three_runs_it_and_what_receives_another_value(flows: Flows) -> None:
+    flows.write(NINE.format(third=""))
+    first = await flows.run()
+    assert first.value == "312456789", first.reason
+    assert len(flows.effects()) == 9
+    flows.write(NINE.format(third=" + 'x'"))
+    assert (await flows.run()).value == "312x456789"
+    assert len(flows.effects()) == 9 + 7
+
+
+async def test_an_equal_output_stops_the_wave(flows: Flows) -> None:
+    flows.write(NINE.format(third=""))
+    await flows.run()
+    flows.write(NINE.format(third="[:]"))
     end = await flows.run()
-    assert (end.value, end.told_again) == ("8", False)
-    assert flows.effects() == list("012345678")
+    assert (end.value, end.told_again) == ("312456789", False)
+    assert len(flows.effects()) == 9 + 1
+
+
+async def test_a_changed_file_changes_the_step_that_reads_it(flows: Flows) -> None:
+    (flows.folder / "in.txt").write_text("one")
+    flows.write(
+        NOTE
+        + """
+def read(path: Path) -> str:
+    return note(path.read_text())
+
+async def main(wf, path: Path):
+    return await wf.step(read, path)
+"""
+    )
+    assert (await flows.run("--path", "in.txt")).value == "one"
+    assert (await flows.run("--path", "in.txt")).told_again
+    (flows.folder / "in.txt").write_text("two")
+    assert (await flows.run("--path", "in.txt")).value == "two"
+    (flows.folder / "in.txt").write_text("one")
+    await flows.run("--path", "in.txt")
+    assert flows.effects() == ["one", "two"], "what was known of the first content is known still"
+
+
+async def test_equal_calls_are_steps_of_their_own_and_keep_their_values(flows: Flows) -> None:
+    numbers = iter(range(100))
+
+    def model(request: Request) -> Reply:
+        return Reply(f"joke {next(numbers)}")
+
+    flows.model = model
+    flows.write(
+        """
+        async def main(wf):
+            two = [await wf.agent("Joke", builtin=()), await wf.agent("Joke", builtin=())]
+            three = await wf.map(lambda number: wf.agent("Joke", builtin=()), range(3), at_once=3)
+            if {stop}:
+                raise ValueError("stop")
+            return two + three
+        """.replace("{stop}", "True")
+    )
+    assert (await flows.run()).exit is Exit.FAILED
+    text = flows.script.read_text()
+    flows.script.write_text(text.replace("if True", "if False"))
+    end = await flows.run()
+    assert (end.value, flows.asked) == ([f"joke {number}" for number in range(5)], 0)
+
+
+async def test_map_keeps_what_failed_in_its_place(flows: Flows) -> None:
+    flows.write(
+        NOTE
+        + """
+def odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError(f"{number} is even")
+    note(str(number))
+    return number
+
+async def main(wf):
+    got = await wf.map(lambda number: wf.step(odd, number), range(4), at_once=2)
+    return [str(one) for one in got]
+"""
+    )
+    end = await flows.run()
+    assert end.value == ["odd: ValueError: 0 is even", "1", "odd: ValueError: 2 is even", "3"]
+    assert (end.exit, end.failed) == (Exit.ANSWERED, 2)
+
+
+async def test_map_raises_the_first_failure_once_what_began_has_ended(flows: Flows) -> None:
+    flows.write(
+        NOTE
+        + """
+import time
+
+def odd(number: int) -> int:
+    if number == 0:
+        raise ValueError("zero")
+    time.sleep(0.1)
+    note(str(number))
+    return number
+
+async def main(wf):
+    return await wf.map(lambda number: wf.step(odd, number), range(4), at_once=2, on_error="raise")
+"""
+    )
+    end = await flows.run()
+    assert (end.exit, end.reason) == (Exit.FAILED, "flow.py, line 20, in main: odd: ValueError: zero")
+    assert flows.effects() == ["1"], "the second had begun, the others were not"
+
+
+async def test_until_asks_again_with_what_the_judge_said(flows: Flows) -> None:
+    flows.write(
+        """
+        async def main(wf, enough: int = 3):
+            async def write(feedback):
+                return await wf.agent(f"Write. {feedback or ''}", builtin=())
+
+            def judge(text):
+                return len(text) >= enough * 10, f"longer than {len(text)}"
+
+            return await wf.until(write, judge, tries=3)
+        """
+    )
+    end = await flows.run()
+    assert end.exit is Exit.FAILED
+    assert "not good after 3 tries: longer than" in end.reason
+    assert (await flows.run("--enough", "2")).value.startswith("<Write. longer than")
+
+
+async def test_one_budget_for_the_whole_tree_in_all_lives(flows: Flows) -> None:
+    flows.budget = Budget(turns=3)
+    flows.write(
+        """
+        async def main(wf):
+            got = await wf.map(lambda n: wf.agent(f"Count {n}", builtin=()), range(5), at_once=1)
+            wf.log(f"{wf.budget.spent['turns']} of {wf.budget.limits['turns']}, {wf.budget.remaining['turns']} left")
+            return [str(one) for one in got]
+        """
+    )
+    end = await flows.run()
+    assert (end.exit, flows.asked) == (Exit.BUDGET, 3)
+    assert end.value[:3] == ["<Count 0>", "<Count 1>", "<Count 2>"]
+    assert "the budget of 3 turns is spent" in end.value[3]
+    assert Logged("3 of 3, 0 left") in flows.said
+    assert (await flows.run()).exit is Exit.BUDGET
+    assert flows.asked == 0, "what earlier lives spent counts"
+    flows.budget = Budget(turns=5)
+    end = await flows.run()
+    assert (end.exit, flows.asked) == (Exit.ANSWERED, 2), end.reason
+    assert Logged("5 of 5, 0 left") in flows.said
+
+
+async def test_a_typed_answer_comes_back_typed(flows: Flows) -> None:
+    flows.model = answering
+    flows.write(
+        """
+        async def main(wf, again: bool = False):
+            value = await wf.agent("Give 7", output=int, builtin=())
+            assert isinstance(value, int)
+            return value + again
+        """
+    )
+    assert (await flows.run()).value == 7
+    flows.script.write_text(flows.script.read_text().replace("value + again", "value + 1"))
+    assert ((await flows.run()).value, flows.asked) == (8, 0)
+
+
+async def test_files_that_an_agent_makes_come_out_in_the_flows_folder(flows: Flows) -> None:
+    (flows.folder / "a.csv").write_text("x\n1\n")
+    flows.write(
+        """
+        async def main(wf, path: Path):
+            done = await wf.run("Look", files=[path], name="look")
+            where = wf.save("report.txt", done.answer)
+            return [done.answer, done.run != "", where.name]
+        """.replace("async def", "from pathlib import Path\n\n        async def")
+    )
+    end = await flows.run("--path", "a.csv", sandbox=DummySandbox())
+    assert end.value is not None, end.reason
+    assert end.value[1:] == [True, "report.txt"]
+    assert end.files == (str(flows.folder / "out" / "report.txt"),)
+    flows.script.write_text(flows.script.read_text().replace('"report.txt", done', '"report.txt", "new" + done'))
+    await flows.run("--path", "a.csv", sandbox=DummySandbox())
+    assert sorted(path.name for path in (flows.folder / "out").iterdir()) == ["report.txt"], "it replaces its own"
+    assert (flows.folder / "out" / "report.txt").read_text().startswith("new<")
+
+
+async def test_a_check_is_run_once_for_the_same_content(flows: Flows) -> None:
+    flows.write(
+        """
+        async def main(wf):
+            found = await wf.check("pytest -q")
+            again = await wf.check("pytest -q x")
+            return [found.ok, found.exit_code, found.output, again.ok]
+        """
+    )
+    sandbox = DummySandbox([Execution("error", "1 failed\n", exit_code=1), Execution("ok")])
+    assert (await flows.run(sandbox=sandbox)).value == [False, 1, "1 failed", True]
+    flows.script.write_text(flows.script.read_text() + "# edited\n")
+    assert (await flows.run(sandbox=DummySandbox())).value == [False, 1, "1 failed", True]
+
+
+async def test_an_error_is_told_by_the_users_own_line_and_the_same_command_goes_on(flows: Flows) -> None:
+    flows.write(NOTE + "\nasync def main(wf):\n    await wf.step(note, 'a')\n    return {}['x']\n")
+    end = await flows.run()
+    assert (end.exit, end.reason) == (Exit.FAILED, "flow.py, line 12, in main: KeyError: 'x'")
+    flows.script.write_text(flows.script.read_text().replace("{}['x']", "1"))
+    assert (await flows.run()).value == 1
+    assert flows.effects() == ["a"]
+
+
+async def test_a_step_is_tried_again_as_often_as_asked(flows: Flows) -> None:
+    flows.write(
+        NOTE
+        + """
+async def flaky(text: str) -> int:
+    note(text)
+    if len(Path(__file__).with_name("effects").read_text().split()) < 3:
+        raise OSError("not yet")
+    return 3
+
+async def main(wf):
+    return await wf.step(flaky, "try", retries=2)
+"""
+    )
+    assert (await flows.run()).value == 3
+    assert flows.effects() == ["try"] * 3
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("await wf.step(len, [1])", "the source of len is not to be had"),
+        ("await wf.step(give, object())", "a step receives a object, and nobody can tell when that changes"),
+        ("await wf.step(give, 1)", "that cannot be remembered"),
+        ("await wf.agent('x', files=['gone.csv'])", "no file 'gone.csv'"),
+        ("await wf.ask('Go?', [])", "choices are texts that differ"),
+    ],
+)
+async def test_what_cannot_be_a_step(flows: Flows, body: str, said: str) -> None:
+    flows.write(f"def give(value):\n    return object()\n\nasync def main(wf):\n    return {body}\n")
+    end = await flows.run(sandbox=DummySandbox())
+    assert end.exit is Exit.FAILED
+    assert said in end.reason
+    assert "flow.py, line 6" in end.reason
+
+
+async def test_every_step_is_in_the_journal_with_what_it_took(flows: Flows) -> None:
+    flows.write("async def main(wf):\n    return await wf.agent('Hello', builtin=())\n")
+    end = await flows.run()
+    [step] = [step for step in Jobs(Journal(flows.folder / "runs.db")).steps(end.job) if step.key != "end"]
+    assert step.result is not None
+    assert (step.name, step.result.tokens, step.result.turns, bool(step.result.run)) == ("Hello", 5, 1, True)
+    [said] = [event for event in flows.said if isinstance(event, StepEnded)]
+    assert said.result.key == step.key

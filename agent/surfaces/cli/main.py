@@ -9,14 +9,14 @@ import typer
 from typer.core import TyperGroup
 
 from fastslow.agent.errors import AgentError, EngineDied
-from fastslow.agent.surfaces.cli.commands import batch, chat, code, editor, job, measure, runs, sandbox, server
+from fastslow.agent.surfaces.cli.commands import batch, chat, code, editor, flow, job, measure, runs, sandbox, server
 from fastslow.agent.surfaces.cli.options import DEBUG, debug_wanted
 from fastslow.agent.surfaces.cli.status import CANCELLED, sentence, status_of
 from fastslow.sandbox import SandboxError
 from fastslow.tools.errors import ToolError
 
 GROUPS = {
-    "Do a job": ("run", "map", "code", "chat", "acp"),
+    "Do a job": ("run", "map", "code", "chat", "flow", "acp"),
     "Look at changes": ("diff", "apply", "undo"),
     "Look at runs": ("runs", "show", "resume", "fork", "replay"),
     "Models and server": ("setup", "up", "down", "status", "models", "doctor"),
@@ -60,7 +60,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for group in (job, batch, code, chat, editor, runs, server, sandbox, measure):
+for group in (job, batch, code, chat, flow, editor, runs, server, sandbox, measure):
     app.add_typer(group.app)
 
 

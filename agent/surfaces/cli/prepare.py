@@ -40,6 +40,19 @@ def prepare_run(
 
     Questions (Docker, a licence) are asked before anything begins. The first failure ends the rest.
     """
+    run_until_signal(prepare(phases, model, sandbox=sandbox, server=server, packages=packages, image=image))
+
+
+async def prepare(
+    phases: Phases,
+    model: str | None,
+    *,
+    sandbox: bool,
+    server: bool,
+    packages: Sequence[str] = (),
+    image: str | None = None,
+) -> None:
+    """`prepare_run` for whoever is in an event loop, and handles signals, already."""
     if sandbox:
         _offer_docker()
     served = _to_serve(model) if server else None
@@ -48,7 +61,7 @@ def prepare_run(
         works.append(_docker(phases) if image else _sandbox(phases, packages))
     if isinstance(served, ModelEntry):
         works.append(_server(phases, served))
-    run_until_signal(side_by_side(*works))
+    await side_by_side(*works)
 
 
 def prepare_sandbox(

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 import typer
 from rich.text import Text
 
-from fastslow import ConfigurationError, Journal, JournalBroken
+from fastslow import ConfigurationError, Journal, JournalBroken, RunBusy
+from fastslow.agent.record.jobs import Jobs
 from fastslow.agent.record.written import RunInfo
 from fastslow.agent.surfaces.cli.asking import can_confirm
-from fastslow.agent.surfaces.cli.runs import run_table
+from fastslow.agent.surfaces.cli.runs import job_rows, run_table
 from fastslow.agent.surfaces.cli.status import CANCELLED
 from fastslow.agent.surfaces.cli.text import one_line, size, terminal
 
@@ -23,12 +24,17 @@ def remove(names: Sequence[str], older_than: timedelta | None, *, yes: bool) -> 
     """Remove the named runs, else those of an age, else all; returns the exit status. yes: nobody is asked."""
     console = terminal(stderr=True)
     with closing(Journal()) as journal:
+        jobs = job_rows(journal)
         if names:
-            wanted = {journal.find(name) for name in names}
-            journal.check_removable(wanted)
-            gone = [info for info in journal.runs() if info.run in wanted]
+            wanted = {_found(journal, jobs, name) for name in names}
+            busy = [info.run for info in jobs if info.run in wanted and info.running]
+            if busy:
+                raise RunBusy(f"job {busy[0]} is being carried out; wait for it, or stop it first")
+            runs = _with_their_runs(journal.runs(), wanted)
+            journal.check_removable({info.run for info in runs})
+            gone = [*runs, *(info for info in jobs if info.run in wanted)]
         else:
-            runs = journal.runs()
+            runs = [*journal.runs(), *jobs]
             before = datetime.now(UTC) - older_than if older_than else None
             wanted = {info.run for info in runs if before is None or info.started < before}
             gone = removable(runs, wanted)
@@ -39,7 +45,11 @@ def remove(names: Sequence[str], older_than: timedelta | None, *, yes: bool) -> 
             return 0
         if not yes and (status := _confirm(gone)):
             return status
-        journal.remove([info.run for info in gone])
+        of_jobs = {info.run for info in jobs}
+        journal.remove([info.run for info in gone if info.run not in of_jobs])
+        for info in gone:
+            if info.run in of_jobs:
+                Jobs(journal).remove(info.run)
         try:
             freed = f"{size(journal.shrink())} given back to the disk"
         except JournalBroken as error:  # they are gone all the same
@@ -48,6 +58,21 @@ def remove(names: Sequence[str], older_than: timedelta | None, *, yes: bool) -> 
             )
     console.print(f"{_count(len(gone))} removed; {freed}")
     return 0
+
+
+def _found(journal: Journal, jobs: Sequence[RunInfo], name: str) -> str:
+    """The id of a run or a job, from the beginning of it."""
+    matching = [info.run for info in jobs if name and info.run.startswith(name)]
+    runs = [info.run for info in journal.runs() if name and info.run.startswith(name)]
+    return matching[0] if len(matching) == 1 and not runs else journal.find(name)
+
+
+def _with_their_runs(runs: Sequence[RunInfo], wanted: set[str]) -> list[RunInfo]:
+    """The wanted runs, and those that were carried out within a wanted run or job."""
+    gone = set(wanted)
+    while more := {info.run for info in runs if info.parent in gone} - gone:
+        gone |= more
+    return [info for info in runs if info.run in gone]
 
 
 def removable(runs: Sequence[RunInfo], wanted: set[str]) -> list[RunInfo]:

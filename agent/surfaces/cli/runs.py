@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict
@@ -19,6 +19,7 @@ from rich.text import Text
 from fastslow import Agent, Budget, ConfigurationError, Journal, ScriptedModel
 from fastslow.agent.events import Exit, Notice, RunFinished, RunStarted
 from fastslow.agent.plan import OWN
+from fastslow.agent.record.jobs import Jobs
 from fastslow.agent.record.start import lost_files, new_id
 from fastslow.agent.record.written import RunInfo
 from fastslow.agent.surfaces.cli import run as runner
@@ -34,7 +35,8 @@ _STATE_STYLES = {"answered": "green", "running": "yellow"}
 def list_runs(*, as_json: bool) -> None:
     """Print all runs, the latest first."""
     with _journal() as journal:
-        found = journal.runs()
+        runs, jobs = journal.runs(), job_rows(journal)
+    found = sorted([*runs, *jobs], key=lambda info: info.started, reverse=True)
     if as_json:
         rows = [{**asdict(info), "started": info.started.isoformat(), "state": _state(info)} for info in found]
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
@@ -42,7 +44,24 @@ def list_runs(*, as_json: bool) -> None:
     if not found:
         terminal(stderr=True).print(Text("no run yet; start one with `fastslow run`", "dim"))
         return
-    terminal().print(run_table(found))
+    of_jobs = {info.run for info in jobs}
+    terminal().print(run_table([info for info in found if info.parent not in of_jobs]))
+
+
+def job_rows(journal: Journal) -> list[RunInfo]:
+    """The jobs of a journal as rows among its runs, each with the number of its own."""
+    counts = Counter(info.parent for info in journal.runs())
+    return [
+        RunInfo(
+            job.job,
+            f"{job.kind}: {job.name} ({counts[job.job]} runs)",
+            "",
+            job.started,
+            job.exit,
+            journal.holds_key(job.key),
+        )
+        for job in Jobs(journal).all()
+    ]
 
 
 def run_table(runs: Sequence[RunInfo]) -> Table:
