@@ -11,7 +11,6 @@ from fastslow.agent.engine.schedule import CONCURRENCY
 from fastslow.agent.engine.types import Engine
 from fastslow.agent.flow.calling import Caller
 from fastslow.agent.flow.row import Row
-from fastslow.agent.flow.running import runner
 from fastslow.agent.flow.spec import MapSpec
 from fastslow.agent.many import as_they_come
 from fastslow.agent.record.jobs import StepResult
@@ -66,6 +65,8 @@ async def opened(spec: MapSpec, engine: Engine | None = None, sandbox: Sandbox |
     try:
         await speaking.connect()
         if spec.sandboxed:
+            from fastslow.agent.flow.running import runner  # a map of single calls needs no agent, and no Docker
+
             async with runner(spec, speaking, sandbox) as do:
                 yield do
         else:

@@ -10,18 +10,20 @@ from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastslow.agent.budget import Budget
 from fastslow.agent.errors import ConfigurationError, EngineError, RunBusy
 from fastslow.agent.events import Exit
-from fastslow.agent.flow.crew import Crew
 from fastslow.agent.flow.outfile import Lines, OutFile, Printed, line
 from fastslow.agent.flow.row import Row
 from fastslow.agent.flow.rows import Source
 from fastslow.agent.flow.spec import MapSpec
 from fastslow.agent.record.jobs import SPENT, Job, Jobs, StepResult
 from fastslow.agent.record.journal import Journal
+
+if TYPE_CHECKING:
+    from fastslow.agent.flow.crew import Crew
 
 COMMIT_SECONDS = 0.03  # in which what ended is put together: a commit waits for the disk, some 4 ms
 EQUAL_FAILURES = 10  # in a row, of one kind, that end a map: more of them would only cost
@@ -117,7 +119,8 @@ class Work:
         """Do what is left. Raises EngineError where the server is gone, and OSError or JournalBroken where the disk is
         full: rows in hand are then done by the next start."""
         self.tally.started = time.monotonic()
-        writer, end = asyncio.create_task(self._keep_often()), Exit.FAILED
+        over, end = asyncio.Event(), Exit.FAILED
+        writer = asyncio.create_task(self._keep_until(over))
         try:
             async with aclosing(crew.carry_out(self._left())) as results:
                 async for result in results:
@@ -132,26 +135,27 @@ class Work:
             end = Exit.SERVER
             raise
         finally:
-            writer.cancel()
-            with suppress(asyncio.CancelledError):
-                await writer  # its error ends the map
-            self._keep()
+            over.set()
+            await writer  # its error ends the map
             self.job.finish(self._judged(end))
 
     def _judged(self, end: Exit) -> Exit:
         self.exit = Exit.FAILED if end is Exit.ANSWERED and (self.tally.failed or self.tally.left) else end
         return self.exit
 
-    async def _keep_often(self) -> None:
-        while True:
-            await asyncio.sleep(COMMIT_SECONDS)
-            self._keep()
+    async def _keep_until(self, over: asyncio.Event) -> None:
+        """Keep what ended, in a thread, as the disk takes its time."""
+        while not over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), COMMIT_SECONDS)
+            await asyncio.to_thread(self._keep)
+        await asyncio.to_thread(self._keep)  # what ended during the last one
 
     def _keep(self) -> None:
         """Put what ended into the journal, all in one go, then tell it."""
-        if ended := self._ended:
+        ended, self._ended = self._ended, []
+        if ended:
             self.job.end(*ended)
-            self._ended = []
             self.lines.append(list(map(line, ended)))
 
     def _take(self, result: StepResult) -> None:

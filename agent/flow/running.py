@@ -21,6 +21,7 @@ from fastslow.agent.flow.template import Template
 from fastslow.agent.folders import config_folder
 from fastslow.agent.options import RunOptions
 from fastslow.agent.record.jobs import StepResult
+from fastslow.agent.record.journal import Journal
 from fastslow.agent.transcript import User
 from fastslow.sandbox import DockerSandbox, Network, Sandbox, SandboxError
 
@@ -109,6 +110,7 @@ async def runner(spec: MapSpec, engine: Engine, sandbox: Sandbox | None = None) 
         sandbox=boxes,
         think=spec.think,
         budget=spec.each,
+        journal=Journal(),  # named, as a run that cannot be kept could not go on
         approval=Approval.load(rules) if rules.exists() else None,
         ask=unattended,
     )

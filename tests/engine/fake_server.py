@@ -19,6 +19,7 @@ class Answer:
     drop: the connection is cut after the chunks. polite: the stream ends there, but without `[DONE]`.
     hold: nothing more is sent and the connection stays open until the client closes it.
     pings: comments come meanwhile, as from a proxy that keeps the connection open.
+    delay: seconds before it begins.
     raw: bytes that are sent instead of an HTTP answer; the connection is cut behind them, or held.
     """
 
@@ -30,6 +31,7 @@ class Answer:
     polite: bool = False
     hold: bool = False
     pings: bool = False
+    delay: float = 0.0
     raw: bytes | None = None
 
 
@@ -82,6 +84,7 @@ class FakeServer:
             while (seen := await read_request(reader)) is not None:
                 self.seen.append(seen)
                 answer = self.answer(seen)
+                await asyncio.sleep(answer.delay)
                 await send(writer, answer)
                 if answer.hold:
                     self.holding.set()

@@ -12,7 +12,7 @@ import asyncio
 import json
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,9 @@ class RowServer(FakeServer):
         if self.log:
             with self.log.open("a") as file:
                 file.write(json.dumps(text) + "\n")
-        if self.broken and self.broken in text:
-            return said('{"size": "huge"}')
-        return said(json.dumps(expected(text)) if "response_format" in seen.json else f"{len(text)} letters")
-
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.delay:
-            await asyncio.sleep(self.delay)
-        await super().handle(reader, writer)
+        wrong, right = '{"size": "huge"}', json.dumps(expected(text))
+        words = right if "response_format" in seen.json else f"{len(text)} letters"
+        return replace(said(wrong if self.broken and self.broken in text else words), delay=self.delay)
 
 
 async def _serve(server: RowServer) -> None:

@@ -13,15 +13,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from fastslow.agent.budget import Budget
-from fastslow.agent.engine.client import VLLM
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.events import Exit
-from fastslow.agent.flow.crew import Here, engine_of
 from fastslow.agent.flow.mapping import Order, Work, opened
 from fastslow.agent.flow.rows import Source, source
 from fastslow.agent.flow.spec import EACH_TURNS, MapSpec
@@ -32,13 +30,14 @@ from fastslow.agent.record.jobs import Jobs
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.surfaces.cli.map_view import Progress, print_end
 from fastslow.agent.surfaces.cli.options import changed_budget
-from fastslow.agent.surfaces.cli.phases import Phases
-from fastslow.agent.surfaces.cli.prepare import prepare_run
 from fastslow.agent.surfaces.cli.signals import cancel_on_signals
 from fastslow.agent.surfaces.cli.status import CANCELLED, STATUS
 from fastslow.agent.surfaces.cli.text import clean, seconds, terminal
 from fastslow.agent.texts import check_text
 from fastslow.sandbox import Limits, Network
+
+if TYPE_CHECKING:
+    from fastslow.agent.surfaces.cli.phases import Phases
 
 OF_ALL = ("turns", "tokens", "thinking_tokens", "seconds")  # limits of a whole map
 SHOWN_PROMPTS = 3
@@ -83,6 +82,9 @@ def run(arguments: MapArguments) -> int:
 
 
 def _carry_out(arguments: MapArguments, work: Work) -> int:
+    from fastslow.agent.surfaces.cli.phases import Phases  # not needed where nothing is left to do
+    from fastslow.agent.surfaces.cli.prepare import prepare_run
+
     spec, phases = work.spec, Phases(terminal(stderr=True))
     prepare_run(
         phases,
@@ -104,22 +106,20 @@ def _carry_out(arguments: MapArguments, work: Work) -> int:
 
 async def _all_rows(work: Work, phases: Phases) -> None:
     """Reach the server, then do the rows."""
+    from fastslow.agent.flow.crew import Here, engine_of
+
     cancel_on_signals()
     engine = engine_of(work.spec)
     try:
-        await _check_server(engine, phases)
+        with phases.phase("Server check", "it must serve the model that the rows are for") as on_progress:
+            await engine.connect()
+            on_progress(f"{engine.model}, profile {engine.profile.name}", None)
         work.served(engine.model)
         with Progress(work.tally, terminal(stderr=True)):
             async with Here(work.spec, engine) as crew:
                 await work.carry_out(crew)
     finally:
         await engine.aclose()
-
-
-async def _check_server(engine: VLLM, phases: Phases) -> None:
-    with phases.phase("Server check", "the model that it serves must be able to do this") as on_progress:
-        await engine.connect()
-        on_progress(f"{engine.model}, profile {engine.profile.name}", None)
 
 
 def _done(work: Work) -> int:
