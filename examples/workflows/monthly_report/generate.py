@@ -9,7 +9,14 @@ from datetime import date, timedelta
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "in"
-PRODUCTS = {"keyboard": 4990, "monitor": 18900, "mouse": 1950, "headset": 7425, "cable": 680, "laptop": 119000}  # prices in cents
+PRODUCTS = {
+    "keyboard": 4990,
+    "monitor": 18900,
+    "mouse": 1950,
+    "headset": 7425,
+    "cable": 680,
+    "laptop": 119000,
+}  # prices in cents
 REGIONS = ("North", "South", "East", "West")
 DATES = ("%Y-%m-%d", "%d.%m.%Y", "%d %b %Y", "%Y/%m/%d")
 NOTES = (
@@ -34,8 +41,9 @@ def main() -> None:
     returns = [[row[0], written_date(date(2026, 10, 28), draw), note] for row, note in zip(bought, NOTES, strict=True)]
 
     twice = draw.sample(orders, 6)
-    write("orders.csv", ",", ["order", "date", "customer", "product", "quantity", "price"], shuffled(orders, twice, draw))
-    untidy = [[id, draw.choice([region, region.upper(), f" {region} ", region.lower()])] for id, region in customers]
+    header = ["order", "date", "customer", "product", "quantity", "price"]
+    write("orders.csv", ",", header, shuffled(orders, twice, draw))
+    untidy = [[one, draw.choice([region, region.upper(), f" {region} ", region.lower()])] for one, region in customers]
     write("customers.csv", ";", ["customer", "region"], shuffled(untidy, untidy[:3], draw))
     write("returns.csv", ",", ["order", "date", "note"], shuffled(returns, returns[:2], draw))
 

@@ -15,7 +15,7 @@ def main(out: str) -> None:
     answers = {line["id"]: line["output"] for line in lines if line["status"] == "answered"}
     print(f"{len(answers)} of {len(labels)} tickets were answered; the others do not count below")
     for field, said in (("urgency", urgency), ("area", lambda answer: answer["area"])):
-        print("\n" + table(field, Counter((labels[id][field], said(answer)) for id, answer in answers.items())))
+        print("\n" + table(field, Counter((labels[one][field], said(answer)) for one, answer in answers.items())))
 
 
 def urgency(answer: dict[str, str]) -> str:

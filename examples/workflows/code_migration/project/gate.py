@@ -15,7 +15,7 @@ def old_formats(source: str) -> list[str]:
     for node in ast.walk(ast.parse(source)):
         text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
         operand = node.left if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod) else None
-        if OLD.search(text) or isinstance(operand, ast.Constant | ast.JoinedStr) and not _is_number(operand):
+        if OLD.search(text) or (isinstance(operand, ast.Constant | ast.JoinedStr) and not _is_number(operand)):
             found.append(node.lineno)
     lines = source.splitlines()
     return [f"line {number}: {lines[number - 1].strip()}" for number in sorted(set(found))]
