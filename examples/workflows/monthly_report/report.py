@@ -74,7 +74,7 @@ async def main(
     if not checked.ok:
         raise ValueError(f"the totals do not agree, so nothing is sent: {checked.output}")
     net = figures["net"]
-    answer = await wf.ask(f"Mail the report of {month}, net {net:,.2f} EUR, to {to}? It is {html}")
+    answer = await wf.ask(f"Mail the report of {month}, net {net:,.2f} EUR, to {to}?")
     if answer == "yes":
         await wf.step(send, html, month, to, smtp)
     return Report(month, net, html, to if answer == "yes" else "")
@@ -110,7 +110,8 @@ async def summarized(wf: Workflow, figures: dict[str, Decimal]) -> str:
 
     async def write(said: str | None) -> Summary:
         again = f"\n\nYour last summary was wrong: {said}" if said else ""
-        return await wf.agent(WRITE.format(figures=known, said=again), output=Summary, builtin=(), think="never")
+        task = WRITE.format(figures=known, said=again)
+        return await wf.agent(task, output=Summary, builtin=(), think="never", name="summary")
 
     def judge(summary: Summary) -> tuple[bool, str]:
         wrong = [number for number in numbers(summary.text) if number not in numbers(known)]
