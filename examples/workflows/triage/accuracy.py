@@ -10,7 +10,7 @@ LABELS = Path(__file__).with_name("labels.csv")
 
 
 def main(out: str) -> None:
-    labels = {row["id"]: row for row in csv.DictReader(LABELS.open(encoding="utf-8"))}
+    labels = {row["id"]: row for row in csv.DictReader(LABELS.read_text("utf-8").splitlines())}
     lines = [json.loads(line) for line in Path(out).read_text("utf-8").splitlines()]
     answers = {line["id"]: line["output"] for line in lines if line["status"] == "answered"}
     print(f"{len(answers)} of {len(labels)} tickets were answered; the others do not count below")
