@@ -71,7 +71,7 @@ async def carry_out(
     cancelled one says so."""
     wf = Workflow(job, setting, on_event)
     end = await _until_its_end(script, values, wf)
-    if end.exit is Exit.ANSWERED:
+    if end.exit is Exit.ANSWERED and not end.failed:  # what failed is tried again by the same command
         output = {"value": end.value, "asked": _asked_for(values, asked), "own": own_files(script.path)}
         job.end(StepResult(END, "", Exit.ANSWERED, output, files=end.files))
     job.finish(end.exit)
@@ -112,7 +112,7 @@ async def _until_its_end(script: Script, values: Mapping[str, Any], wf: Workflow
         plain = json.loads(TypeAdapter[Any](type(value)).dump_json(value, by_alias=True))
     except (PydanticSerializationError, ValueError, TypeError, AgentError) as error:
         return ended(Exit.FAILED, f"main returned a {type(value).__name__}, which JSON cannot hold: {error}")
-    held = next((one for one in wf.memory.ended if one.exit in (Exit.BUDGET, Exit.STOPPED)), None)
+    held = next((one for one in wf.memory.ended if one.exit not in (Exit.ANSWERED, Exit.FAILED)), None)
     return ended(held.exit, f"{held.name}: {held.reason}", plain) if held else ended(Exit.ANSWERED, value=plain)
 
 

@@ -16,7 +16,7 @@ from fastslow.agent.events import Exit
 from fastslow.agent.flow.asking import form_of
 from fastslow.agent.flow.script import Script, told
 from fastslow.agent.flow.spending import FlowBudget
-from fastslow.agent.flow.workflow import Answered, Checked, Effect, Workflow
+from fastslow.agent.flow.workflow import Answered, Checked, Effect, Workflow, name_of
 from fastslow.agent.output import Form
 from fastslow.tools import clip
 from fastslow.tools.examples import example_of
@@ -42,7 +42,7 @@ class Planned:
 
     def lines(self, indent: str = "") -> Iterator[str]:
         """It and those within it, for people."""
-        yield f"{indent}{self.kind} {self.name}" + (times(self.times) if self.times != 1 else "")
+        yield f"{indent}{self.kind} {self.name}".rstrip() + (times(self.times) if self.times != 1 else "")
         for step in self.within[:SHOWN]:
             yield from step.lines(f"{indent}  ")
         if len(self.within) > SHOWN:
@@ -109,7 +109,7 @@ class DryWorkflow(Workflow):
         name: str = "",
     ) -> Any:
         """What its annotation says; only what merely reads is called."""
-        self._note("step", name or getattr(function, "__name__", "step"))
+        self._note("step", name or name_of(function, "step"))
         self.reads(arguments)
         if effect == "read":
             value = await in_thread(function, *arguments)
@@ -131,7 +131,7 @@ class DryWorkflow(Workflow):
     async def map(self, function: Any, items: Iterable[Any], **options: Any) -> list[Any]:
         """All items, one after the other."""
         listed = list(items)
-        planned = self._note("map", getattr(function, "__name__", "map"), len(listed))
+        planned = self._note("map", name_of(function, ""), len(listed))
         before = self._here.set(planned.within)
         try:
             return [await function(item) for item in listed]

@@ -198,7 +198,7 @@ class Workflow:
         where it raises. effect: `"outside"` for what reaches the world: where that was cut off in its midst, the flow
         asks whether it has happened; `"read"` is simply done again. Raises StepFailed where it raised.
         """
-        name = name or getattr(function, "__name__", "step")
+        name = name or name_of(function, "step")
         content = {"function": function, "arguments": arguments}
         key = self.memory.claim(key_of("step", name, content))
         kept = returned(function)
@@ -244,7 +244,7 @@ class Workflow:
         on_error: `"keep"` has a StepFailed in the place of what failed, `"raise"` raises the first of them in order,
         once all that was begun has ended. An item that waits for an answer keeps no other from its end.
         """
-        name = getattr(function, "__name__", "map")
+        name = name_of(function, "map")
         key, listed = self.memory.claim(key_of("map", name, {})), list(items)
         run = _Map(name, key, function, asyncio.Semaphore(at_once), keeps=on_error == "keep")
         values: list[Any] = []
@@ -280,7 +280,7 @@ class Workflow:
             if good:
                 return value
         reason = f"not good after {tries} tries" + (f": {said}" if said else "")
-        raise StepFailed(StepResult("", getattr(make, "__name__", "until"), Exit.FAILED, reason=clip(reason, 2000)))
+        raise StepFailed(StepResult("", name_of(make, "until"), Exit.FAILED, reason=clip(reason, 2000)))
 
     # --- beside the steps ------------------------------------------------------------------------
 
@@ -338,7 +338,11 @@ class Workflow:
         """Once for all steps; where it fails, for each of them."""
         if what not in self._made_ready:
             self._made_ready[what] = asyncio.create_task(self._make_ready(what, agent))
-        await asyncio.shield(self._made_ready[what])
+        try:
+            await asyncio.shield(self._made_ready[what])
+        except (EngineError, SandboxError) as error:
+            self.memory.ended.append(StepResult("", f"the {what}", exit_of(error), reason=described(error)))
+            raise
 
     async def _make_ready(self, what: Literal["server", "sandbox"], agent: Agent) -> None:
         if self._setting.ready:
@@ -474,6 +478,11 @@ async def _called(
         except Exception as error:
             failed = error
     return StepResult(key, name, Exit.FAILED, reason=clip(described(failed), 2000), failure=type(failed).__name__)
+
+
+def name_of(function: Callable[..., Any], otherwise: str) -> str:
+    """A function's name, for people."""
+    return str(getattr(function, "__name__", otherwise)).replace("<lambda>", otherwise)
 
 
 def exit_of(error: Exception) -> Exit:

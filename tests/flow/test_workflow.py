@@ -164,6 +164,11 @@ async def main(wf):
     end = await flows.run()
     assert end.value == ["odd: ValueError: 0 is even", "1", "odd: ValueError: 2 is even", "3"]
     assert (end.exit, end.failed) == (Exit.ANSWERED, 2)
+    flows.script.write_text(flows.script.read_text().replace("% 2 == 0", "== 2"))
+    await flows.run()
+    again = await flows.run()
+    assert not again.told_again, "what failed is tried again"
+    assert flows.effects() == ["1", "3", "0", "1", "3"], "the function is another one now, but no run was done twice"
 
 
 async def test_map_raises_the_first_failure_once_what_began_has_ended(flows: Flows) -> None:

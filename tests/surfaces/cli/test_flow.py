@@ -106,12 +106,12 @@ def test_show_and_runs_and_their_removal(model: Model, script: Path) -> None:
     shown = flow("show").stdout.splitlines()
     assert "waiting" in shown[0]
     assert shown[0].endswith("say.py --texts a b --send true")
-    assert shown[1] == "✓ <lambda> ×2"  # noqa: RUF001
+    assert shown[1] == "✓ map ×2"  # noqa: RUF001
     assert shown[2].startswith("  ✓ say  ")
     assert "20 tokens, 0 % think, 100 % fast" in shown[2]
     assert shown[4] == "? Send [them]?"
     told = json.loads(flow("show", "last", "--json").stdout)
-    assert [step["name"] for step in told["steps"]] == ["<lambda>", "say", "say", "Send [them]?"]
+    assert [step["name"] for step in told["steps"]] == ["map", "say", "say", "Send [them]?"]
     assert told["questions"][0]["choices"] == ["yes", "no"]
     env = {"COLUMNS": "200"}
     runs = subprocess.run([*FASTSLOW, "runs"], text=True, capture_output=True, env={**os.environ, **env})
@@ -143,7 +143,7 @@ def test_what_a_flow_shows_cannot_move_a_cursor(home: Path) -> None:
 def test_a_dry_run_does_and_writes_nothing(script: Path) -> None:
     done = flow("run", "say.py", "--texts", "a", "b", "--send", "--dry-run")
     assert done.stdout.splitlines() == [
-        "map <lambda> ×2",  # noqa: RUF001
+        "map ×2",  # noqa: RUF001
         "  agent say ×2",  # noqa: RUF001
         "ask Send [them]?",
         "step post",
@@ -204,6 +204,10 @@ def test_a_server_that_is_not_there(script: Path) -> None:
     script.write_text("async def main(wf):\n    return await wf.agent('a', builtin=())\n")
     done = flow("run", "say.py")
     assert (done.returncode, done.stdout) == (5, "")
+    script.write_text(SCRIPT)
+    done = flow("run", "say.py", "--texts", "a")
+    assert done.returncode == 5, "main took the failure for a value"
+    assert "EngineUnreachable" in json.loads(done.stdout)["a"]
 
 
 def test_the_budget_is_one_for_all(model: Model, script: Path) -> None:

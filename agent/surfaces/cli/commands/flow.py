@@ -11,7 +11,7 @@ from fastslow.agent.surfaces.cli.options import BASE_URL, BUDGET, DEBUG, JSON, J
 
 app = typer.Typer()
 flow_app = typer.Typer(
-    help="Carry out workflows: one Python function whose steps are remembered.\n\nExample: fastslow flow run report.py",
+    help="Carry out workflows of remembered steps.\n\nExample: fastslow flow run report.py",
     no_args_is_help=True,
 )
 app.add_typer(flow_app, name="flow")
