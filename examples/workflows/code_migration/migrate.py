@@ -12,8 +12,8 @@ from fastslow import StepFailed, Workflow
 
 HERE = Path(__file__).parent
 REWRITE = """Rewrite a Python module so that it formats text with f-strings, and nowhere with the % operator. All else \
-stays as it is, and so does what its functions return. `"%-5s: %.1f of %d%%" % (name, share, total)`, say, becomes \
-`f"{{name:<5}}: {{share:.1f}} of {{total}}%"`. Answer with the whole module in one block of code, and nothing else.
+stays as it is, and each text that comes out is the same as before. Answer with the whole module in one block of code.
+%s or %d: {{x}}. %.1f: {{x:.1f}}. %-4s: {{x:<4}}. %4d: {{x:4}}. %04d: {{x:04}}. %r: {{x!r}}. %%: %. %(key)s: {{x['key']}}
 
 ```python
 {source}```"""
@@ -41,7 +41,7 @@ class Migration:
     patch: Path
 
 
-async def main(wf: Workflow, project: Path = HERE / "project", tries: int = 3) -> Migration:
+async def main(wf: Workflow, project: Path = HERE / "project", tries: int = 2) -> Migration:
     """Have each module of a project use f-strings in the place of %, as far as its tests stay green.
 
     Args:
