@@ -58,7 +58,7 @@ class Clerk(FakeServer):
         if asked.startswith("Write a summary"):
             net = re.findall(r"net: ([\d,.]+) EUR", asked)[0]
             return answered({"text": f"The net is {net} EUR." if "was wrong" in asked else "We sold 12 cars."})
-        [source] = re.findall(r"```python\n(.*?)```", asked, re.DOTALL)
+        source, *_ = re.findall(r"```python\n(.*?)```", asked, re.DOTALL)
         tries = self.modules[source]
         return said(f"Here it is:\n```python\n{tries.pop(0) if len(tries) > 1 else tries[0]}```\n")
 
@@ -357,6 +357,7 @@ def test_modules_are_migrated_as_far_as_their_tests_stay_green(clerk: Clerk, pla
     [
         ('def greeting(name):\n    return f"Hello, {name}!"\n', "OK"),
         ('def greeting(name):\n    return "Hello, %s!" % name\n', "still has the old format:\nline 2"),
+        ('def greeting(name):\n    return "Hello, {}!".format(name)\n', "still has the old format:\nline 2"),
         ('def greeting(name):\n    return f"Hello, {name}"\n', "FAILED"),
         ("def greeting(name)\n", "no Python any more"),
     ],

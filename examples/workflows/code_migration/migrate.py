@@ -13,14 +13,16 @@ from fastslow import StepFailed, Workflow
 HERE = Path(__file__).parent
 REWRITE = """Rewrite a Python module so that it formats text with f-strings, and nowhere with the % operator. All else \
 stays as it is, and each text that comes out is the same as before. Answer with the whole module in one block of code.
-%s or %d: {{x}}. %.1f: {{x:.1f}}. %-4s: {{x:<4}}. %4d: {{x:4}}. %04d: {{x:04}}. %r: {{x!r}}. %%: %. %(key)s: {{x['key']}}
+%s or %d: {{x}}. %-4s: {{x:<4}}. %4d: {{x:4}}. %04d: {{x:04}}. %7.3f: {{x:7.3f}}. %r: {{x!r}}. %%: %. %(key)s: {{x['key']}}
 
 ```python
 {source}```"""
 AGAIN = """
 
-You tried before, and this came of it:
-{said}"""
+This is what you wrote last time, and it is wrong:
+```python
+{code}```
+{output}"""
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,16 @@ async def main(wf: Workflow, project: Path = HERE / "project", tries: int = 2) -
     async def migrate(module: Path) -> Outcome:
         tried: list[str] = []
 
-        async def rewrite(said: str | None) -> str:
+        async def rewrite(wrong: str | None) -> str:
+            prompt = REWRITE.format(source=module.read_text("utf-8")) + (wrong or "")
             name = f"{module.name}, try {len(tried) + 1}"
-            tried.append(await wf.agent(task(module, said), builtin=(), think="never", name=name))
+            tried.append(await wf.agent(prompt, builtin=(), think="never", name=name))
             return code_in(tried[-1])
 
         async def gate(code: str) -> tuple[bool, str]:
             files = [wf.save(f"tried/{module.name}", code), project / f"test_{module.name}", project / "gate.py"]
             checked = await wf.check(f"python gate.py {module.stem}", files)
-            return checked.ok, checked.output[-600:]
+            return checked.ok, AGAIN.format(code=code, output=checked.output[-600:])
 
         try:
             new[module] = await wf.until(rewrite, gate, tries=tries)
@@ -88,11 +91,6 @@ def parts(project: Path) -> tuple[list[Path], list[Path]]:
     files = sorted(project.glob("*.py"))
     proofs = [path for path in files if re.match(r"test_|gate\.py", path.name)]
     return [path for path in files if path not in proofs], proofs
-
-
-def task(module: Path, said: str | None) -> str:
-    """said: of the last try."""
-    return REWRITE.format(source=module.read_text("utf-8")) + (AGAIN.format(said=said) if said else "")
 
 
 def code_in(answer: str) -> str:

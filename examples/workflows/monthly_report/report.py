@@ -5,7 +5,7 @@ The model does what programs cannot: it reads why things came back, and writes t
 
 import re
 import smtplib
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
 from email.message import EmailMessage
@@ -83,12 +83,12 @@ async def main(
 
 def totals(month: Month) -> dict[str, Decimal]:
     """What was sold by region, what came back, and what is left."""
-    sold = Counter[str]()
+    sold = defaultdict[str, Decimal](Decimal)
     for order in month.orders:
-        sold[order.region] += order.amount  # type: ignore[assignment] # a Counter adds up what can be added
+        sold[order.region] += order.amount
     gross = sum(sold.values(), Decimal(0))
     returned = sum((one.order.amount for one in month.returns), Decimal(0))
-    regions = {f"sold in {region}": Decimal(sold[region]) for region in sorted(sold)}
+    regions = {f"sold in {region}": amount for region, amount in sorted(sold.items())}
     return {**regions, "sold": gross, "returned": returned, "net": gross - returned}
 
 
@@ -98,7 +98,7 @@ async def reasons(wf: Workflow, returns: tuple[Return, ...]) -> dict[str, Decima
     async def why(note: str) -> str:
         return await wf.agent(READ.format(note=note), output=Why, builtin=(), think="never", name=f"why: {note}")
 
-    found = Counter[str]()
+    found = defaultdict[str, Decimal](Decimal)
     answers = await wf.map(why, [one.note for one in returns])
     for one, answer in zip(returns, answers, strict=True):
         found["unclear" if isinstance(answer, StepFailed) else answer] += one.order.amount

@@ -10,19 +10,21 @@ OLD = re.compile(r"%(\(\w+\))?[-+0#]*(\d+|\*)?(\.\d+)?[diouxXeEfgGcrsa]")
 
 
 def old_formats(source: str) -> list[str]:
-    """The lines that have a text with `%s` and the like in it, or use `%` on a text."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
-        operand = node.left if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod) else None
-        if OLD.search(text) or (isinstance(operand, ast.Constant | ast.JoinedStr) and not _is_number(operand)):
-            found.append(node.lineno)
+    """The lines that have a text with `%s` and the like in it, use `%` on a text, or call its `format`."""
     lines = source.splitlines()
-    return [f"line {number}: {lines[number - 1].strip()}" for number in sorted(set(found))]
+    found = sorted({node.lineno for node in ast.walk(ast.parse(source)) if is_old(node)})
+    return [f"line {number}: {lines[number - 1].strip()}" for number in found]
 
 
-def _is_number(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+def is_old(node: ast.AST) -> bool:
+    match node:
+        case ast.Constant(value=str(text)):
+            return bool(OLD.search(text))
+        case ast.BinOp(left=ast.Constant(value=str()) | ast.JoinedStr(), op=ast.Mod()):
+            return True
+        case ast.Call(func=ast.Attribute(attr="format")):
+            return True
+    return False
 
 
 def main(name: str) -> int:
