@@ -13,7 +13,8 @@ from fastslow import StepFailed, Workflow
 HERE = Path(__file__).parent
 REWRITE = """Rewrite a Python module so that it formats text with f-strings, and nowhere with the % operator. All else \
 stays as it is, and each text that comes out is the same as before. Answer with the whole module in one block of code.
-%s or %d: {{x}}. %-4s: {{x:<4}}. %4d: {{x:4}}. %04d: {{x:04}}. %7.3f: {{x:7.3f}}. %r: {{x!r}}. %%: %. %(key)s: {{x['key']}}
+%s or %d: {{x}}. %-4s: {{x:<4}}. %4d: {{x:4}}. %04d: {{x:04}}. %7.3f: {{x:7.3f}}. %r: \
+{{x!r}}. %%: %. %(key)s: {{x['key']}}
 
 ```python
 {source}```"""
