@@ -12,7 +12,8 @@ from fastslow import StepFailed, Workflow
 
 HERE = Path(__file__).parent
 REWRITE = """Rewrite a Python module so that it formats text with f-strings, and nowhere with the % operator. All else \
-stays as it is, and each text that comes out is the same as before. Answer with the whole module in one block of code.
+stays as it is, and each text that comes out is the same as before. Answer with the whole module in one block of code. \
+Within an f-string quote with the other quotes.
 %s or %d: {{x}}. %-4s: {{x:<4}}. %4d: {{x:4}}. %04d: {{x:04}}. %7.3f: {{x:7.3f}}. %r: \
 {{x!r}}. %%: %. %(key)s: {{x['key']}}
 
@@ -20,10 +21,13 @@ stays as it is, and each text that comes out is the same as before. Answer with 
 {source}```"""
 AGAIN = """
 
-This is what you wrote last time, and it is wrong:
+Your last try was this:
 ```python
 {code}```
-{output}"""
+It is wrong:
+{output}
+
+Write the whole module once more, without this mistake, in one block of code."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ async def main(wf: Workflow, project: Path = HERE / "project", tries: int = 2) -
 
     async def migrate(module: Path) -> Outcome:
         tried: list[str] = []
+        found: list[str] = []
 
         async def rewrite(wrong: str | None) -> str:
             prompt = REWRITE.format(source=module.read_text("utf-8")) + (wrong or "")
@@ -66,12 +71,14 @@ async def main(wf: Workflow, project: Path = HERE / "project", tries: int = 2) -
         async def gate(code: str) -> tuple[bool, str]:
             files = [wf.save(f"tried/{module.name}", code), project / f"test_{module.name}", project / "gate.py"]
             checked = await wf.check(f"python gate.py {module.stem}", files)
+            found.append(checked.output)
             return checked.ok, AGAIN.format(code=code, output=checked.output[-600:])
 
         try:
             new[module] = await wf.until(rewrite, gate, tries=tries)
         except StepFailed as failed:
-            return Outcome(module.name, migrated=False, tries=len(tried), why=str(failed).splitlines()[-1])
+            why = (found or [str(failed)])[-1].strip().splitlines()[-1]
+            return Outcome(module.name, migrated=False, tries=len(tried), why=why)
         return Outcome(module.name, migrated=True, tries=len(tried))
 
     outcomes = await wf.map(migrate, modules, at_once=4, on_error="raise")
