@@ -71,13 +71,13 @@ async def main(wf: Workflow, project: Path = HERE / "project", tries: int = 2) -
         async def gate(code: str) -> tuple[bool, str]:
             files = [wf.save(f"tried/{module.name}", code), project / f"test_{module.name}", project / "gate.py"]
             checked = await wf.check(f"python gate.py {module.stem}", files)
-            found.append(checked.output)
+            found.append(checked.output.strip() or f"exit code {checked.exit_code}")
             return checked.ok, AGAIN.format(code=code, output=checked.output[-600:])
 
         try:
             new[module] = await wf.until(rewrite, gate, tries=tries)
         except StepFailed as failed:
-            why = (found or [str(failed)])[-1].strip().splitlines()[-1]
+            why = (found or [str(failed)])[-1].splitlines()[-1]
             return Outcome(module.name, migrated=False, tries=len(tried), why=why)
         return Outcome(module.name, migrated=True, tries=len(tried))
 
