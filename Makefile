@@ -1,5 +1,6 @@
 # make run     set everything up, then carry out the example (or TASK="…" FILES="a.csv b.csv")
 # make coding  set everything up, then let the model fix the bug in a copy of examples/coding_assistant
+# make triage  set everything up, then let the model sort 60 support tickets, and compare with labels
 # make test    set everything up, then run all tests
 # make test-fast  the tests that need neither Docker, nor a model server, nor a package index
 # make soak    the tests that take longer than all the others together (as root: some start Docker daemons)
@@ -15,7 +16,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run coding test test-fast soak fuzz eval-smoke bench bench-loop check clean setup
+.PHONY: run coding triage test test-fast soak fuzz eval-smoke bench bench-loop check clean setup
 
 EXAMPLE := examples/data_analysis
 
@@ -38,6 +39,12 @@ coding: .venv/installed
 	@copy=$$(mktemp -d); cp -r examples/coding_assistant "$$copy/project"; \
 	.venv/bin/fastslow code "Fix the failing test." --dir "$$copy/project" --test "python -m unittest -q" --apply; \
 	echo "The fixed project is in $$copy/project"
+
+triage: .venv/installed
+	@mkdir -p fastslow-out
+	@.venv/bin/fastslow map "$$(< examples/workflows/triage/prompt.txt)" --input examples/workflows/triage/tickets.csv \
+	  --id id --schema examples/workflows/triage/ticket.json --out fastslow-out/triage.jsonl
+	@.venv/bin/python examples/workflows/triage/accuracy.py fastslow-out/triage.jsonl
 
 # The tests start the server themselves; what takes long before that is done here, where its progress is seen.
 test: .venv/installed-dev

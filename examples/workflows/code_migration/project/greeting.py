@@ -1,0 +1,5 @@
+"""What customers are greeted with."""
+
+
+def greeting(name):
+    return "Hello, %s!" % name
