@@ -28,6 +28,7 @@ QUIET = {
     "OTEL_SDK_DISABLED": "true",
     "LANGSMITH_TRACING": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "PYTHONDONTWRITEBYTECODE": "",  # bytecode is kept, as pip does it, too
 }
 
 

@@ -2,14 +2,13 @@
 written anew at each start, from the threads."""
 
 import asyncio
-import json
 from typing import Literal
 
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel, Field
-from table import TASK, arguments, read_rows
+from table import TASK, Output, arguments, read_rows
 from typing_extensions import TypedDict
 
 
@@ -37,21 +36,22 @@ async def main() -> None:
     builder.add_node("classify", classify)
     builder.add_edge(START, "classify")
     builder.add_edge("classify", END)
+    (folder / "out.jsonl").unlink(missing_ok=True)
+    output = Output(folder)
     async with AsyncSqliteSaver.from_conn_string(str(folder / "kept/checkpoints.sqlite")) as saver:
         graph = builder.compile(checkpointer=saver)
-        with open(folder / "out.jsonl", "w") as file:
 
-            async def ask(name: str, text: str) -> None:
-                config = {"configurable": {"thread_id": name}}
-                async with free:
-                    state = (await graph.aget_state(config)).values
-                    if "output" not in state:
-                        state = await graph.ainvoke(None if state else {"text": text}, config)
-                file.write(json.dumps({"id": name, "output": state["output"]}) + "\n")
+        async def ask(name: str, text: str) -> None:
+            config = {"configurable": {"thread_id": name}}
+            async with free:
+                state = (await graph.aget_state(config)).values
+                if "output" not in state:
+                    state = await graph.ainvoke(None if state else {"text": text}, config)
+            output.add(name, state["output"])
 
-            async with asyncio.TaskGroup() as group:
-                for name, text in read_rows(folder):
-                    group.create_task(ask(name, text))
+        async with asyncio.TaskGroup() as group:
+            for name, text in read_rows(folder):
+                group.create_task(ask(name, text))
 
 
 asyncio.run(main())
