@@ -57,11 +57,9 @@ def one(contender: Contender, python: str, beside: Server, delay: float, rows: i
     measured = measure(contender, python, beside, delay, rows, folder / "whole")
     if delay:
         return measured
-    return replace(
-        measured,
-        again=again(contender, python, beside, rows, folder / "whole"),
-        killed=killed(contender, python, beside, min(rows, KILLED), folder / "killed"),
-    )
+    seconds, cpu = again(contender, python, beside, rows, folder / "whole") or (None, None)
+    left = killed(contender, python, beside, min(rows, KILLED), folder / "killed")
+    return replace(measured, again=seconds, again_cpu=cpu, killed=left)
 
 
 def run(rows: int, delays: Sequence[float], names: Sequence[str] | None, console: Console) -> report.Report:

@@ -51,7 +51,7 @@ class Measured:
 
     start: from the command's start to its first request. asking: from there to the last answer; cpu, server_cpu: in
     that time. rss_first, rss_last: in the first and the last quarter of it. kept: bytes of journal or checkpoints a
-    row. again: of the second start, until it knew that all is done; None where it asks all again.
+    row. again: of a second start that finds all done; again_cpu: its CPU; both None where it asks all again.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Measured:
     rss_last: float
     kept: float
     again: float | None = None
+    again_cpu: float | None = None
     killed: Killed | None = None
 
     @property
@@ -129,6 +130,11 @@ class Started:
             raise MeasurementFailed(f"it ended with {self._process.returncode}: {''.join(said)[:300]}")
         return True
 
+    @property
+    def cpu(self) -> float:
+        """Seconds, of a command that ended."""
+        return self.looks[-1].cpu
+
     def kill(self) -> None:
         """SIGKILL for the command alone; what it started has a while to see that, and is killed then."""
         self._look()
@@ -184,7 +190,7 @@ def measure(contender: Contender, python: str, server: Server, delay: float, row
         start=first - started.at,
         asking=last - first,
         wall=started.wall,
-        cpu=started.looks[-1].cpu - cpu_at(started.looks, first),
+        cpu=started.cpu - cpu_at(started.looks, first),
         server_cpu=log["cpu"],
         rss=max(look.rss for look in started.looks),
         rss_first=statistics.median(span[:quarter]),
@@ -193,14 +199,14 @@ def measure(contender: Contender, python: str, server: Server, delay: float, row
     )
 
 
-def again(contender: Contender, python: str, server: Server, rows: int, folder: Path) -> float | None:
-    """Seconds of a second start where all is done; None where it asks all again."""
+def again(contender: Contender, python: str, server: Server, rows: int, folder: Path) -> tuple[float, float] | None:
+    """Seconds of a second start where all is done, and of its CPU; None where it asks all again."""
     server.reset()
     started = Started(contender, python, server, folder)
     ended = started.watch(lambda: server.log()["asked"] > AGAIN * rows, pause=0.05)
     if not ended:
         started.kill()
-    return started.wall if ended and server.log()["asked"] == 0 else None
+    return (started.wall, started.cpu) if ended and server.log()["asked"] == 0 else None
 
 
 def killed(contender: Contender, python: str, server: Server, rows: int, folder: Path) -> Killed:

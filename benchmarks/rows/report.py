@@ -101,10 +101,10 @@ def asking(report: Report, delay: float) -> Lines:
 
 
 def keeping(report: Report) -> Lines:
-    head = ["", "kept, bytes a row", "before the first row, s", "the whole command, s", "second start, s"]
+    head = ["", "kept, bytes a row", "before the first row, s", "the whole command, s", "second start, s (CPU)"]
     lines = [[*head, "killed in the middle: asked twice", "lost", "lines broken or too many"]]
     for each in report.at(0.0):
-        again = "asks all again" if each.again is None else number(each.again)
+        again = "asks all again" if each.again is None else f"{number(each.again)} ({number(each.again_cpu)})"
         after = each.killed
         left = [f"{after.twice} of {after.rows}", str(after.lost), str(after.wrong)] if after else ["", "", ""]
         cells = [number(each.kept) if each.kept else "nothing", number(each.start), number(each.wall), again]

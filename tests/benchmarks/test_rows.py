@@ -16,9 +16,11 @@ from benchmarks.rows.contender import BENCHMARKS, CONTENDERS, FLOOR, OURS, OURS_
 from benchmarks.rows.measure import Killed, Look, Measured, MeasurementFailed, cpu_at, lines, measure
 from benchmarks.rows.report import GOALS, Report
 
-HTTPX = Measured(FLOOR, 0.0, 10_000, 0.2, 10.0, 10.4, 9.0, 2.0, 42.0, 40.0, 41.0, 0.0, 0.4, Killed(2000, 60, 0, 0))
-FASTSLOW = Measured(OURS, 0.0, 10_000, 0.6, 20.0, 20.9, 18.0, 3.0, 80.0, 70.0, 77.0, 410.0, 0.8, Killed(2000, 90, 0, 0))
-SLOW = replace(FASTSLOW, delay=0.05, asking=25.0, again=None, killed=None)
+HTTPX = Measured(FLOOR, 0.0, 10_000, 0.2, 10.0, 10.4, 9.0, 2.0, 42.0, 40.0, 41.0, 0.0, 0.4, 0.3, Killed(2000, 60, 0, 0))
+FASTSLOW = Measured(
+    OURS, 0.0, 10_000, 0.6, 20.0, 20.9, 18.0, 3.0, 80.0, 70.0, 77.0, 410.0, 0.8, 0.6, Killed(2000, 90, 0, 0)
+)
+SLOW = replace(FASTSLOW, delay=0.05, asking=25.0, again=None, again_cpu=None, killed=None)
 RECORDED = Report(
     date="2026-11-28 17:45 UTC",
     facts=("2 processors",),
@@ -36,7 +38,7 @@ def beside() -> Iterator[Server]:
 def test_the_page_and_the_json_hold_everything() -> None:
     page = report.page(RECORDED)
     assert f"| {OURS} | 10000 | 500 | 0.50 | 1.80 | 2.00 | 80.0 | 70.0, 77.0 | 0.15 |\n" in page
-    assert f"| {FLOOR} | nothing | 0.20 | 10.4 | 0.40 | 60 of 2000 | 0 | 0 |\n" in page
+    assert f"| {FLOOR} | nothing | 0.20 | 10.4 | 0.40 (0.30) | 60 of 2000 | 0 | 0 |\n" in page
     assert "- langgraph takes no part: ERROR: No matching distribution found\n" in page
     assert "asks all again" in report.page(replace(RECORDED, measured=(replace(HTTPX, again=None),)))
     assert json.loads(RECORDED.to_json())["measured"][1]["killed"]["twice"] == 90
