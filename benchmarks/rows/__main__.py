@@ -3,7 +3,7 @@
     python -m benchmarks.rows [--rows N] [--only NAME…] [--delay S…] [--json FILE]
 
 Writes docs/workflow-benchmarks.md, unless the run is not a whole one. The first run makes an environment for each peer
-(3 minutes, 1 GB); a run takes some 8 minutes.
+(3 minutes, 1 GB); a run takes some 10 minutes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.rows.measure import Measured, MeasurementFailed, again, killed, 
 PAGE = ROOT / "docs/workflow-benchmarks.md"
 ROWS = 10_000
 DELAYS = (0.0, 0.05)
-KILLED = 2000  # rows of a command that is killed
+KILLED = 1000  # rows of a command that is killed
 
 
 def chosen(names: Sequence[str] | None) -> tuple[Contender, ...]:
