@@ -21,7 +21,7 @@ from benchmarks.rows.contender import Contender, Server
 from benchmarks.rows.contenders.table import write_rows
 
 PAUSE = 0.2  # seconds between two looks at memory and CPU; one costs some milliseconds
-MOST_SECONDS = 400.0  # of one start
+MOST_SECONDS = 240.0  # of one start
 LEAVING = 30.0  # seconds that what a killed command started has to go by itself
 AGAIN = 0.1  # share of the rows that a second start asks, and then is taken to ask all
 QUIET = {

@@ -12,6 +12,7 @@ from table import SCHEMA, TASK, arguments, read_rows
 
 FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}
 BATCH = 16  # rows
+SLOTS = 4  # for tasks and actors: with 2, the filter of rows that are done and the requests wait for each other
 BLOCK = 250  # rows that are written together, and are in the checkpoint then
 STORE = 200_000_000  # bytes of shared memory
 
@@ -30,7 +31,7 @@ def main() -> None:
 
     ray.init(
         "local",
-        num_cpus=2,
+        num_cpus=SLOTS,
         include_dashboard=False,
         object_store_memory=STORE,
         logging_level=logging.ERROR,
