@@ -51,9 +51,9 @@ class Echo(FakeServer):
 
 
 def value_of(seen: Seen) -> str:
-    found = re.search(r"<n>\s*(\S+)\s*</n>", seen.json["messages"][-1]["content"])
+    found = re.search(r"<n>\s*(\S+)\s*</n>|Repeat (v\d+)", seen.json["messages"][-1]["content"])
     assert found, seen.json
-    return found[1]
+    return found[1] or found[2]
 
 
 def spec_for(server: FakeServer, at_once: int = 8) -> MapSpec:

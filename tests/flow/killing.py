@@ -80,8 +80,8 @@ async def disturbed(map_: Map, kills: int, rows: int, chance: random.Random, *, 
 
 
 async def kill_and_compare(folder: Path, kills: int, rows: int, *, workers: bool) -> None:
-    """Whoever is killed, the lines are those of a map that nobody disturbed, and only rows that were in hand at a kill
-    are asked again."""
+    """Whoever is killed, the lines are those of a map that nobody disturbed, and only rows whose results were not
+    committed at a kill are asked again."""
     async with serving(Echo(delay=0.05)) as server:
         quiet = Map(folder / "quiet", server, rows)
         await quiet.finish()
@@ -94,4 +94,5 @@ async def kill_and_compare(folder: Path, kills: int, rows: int, *, workers: bool
     assert killed.lines() == quiet.lines()
     assert [line["id"] for line in killed.lines()] == [str(number) for number in range(rows)]
     assert starts == (1 if workers else kills + 1)
-    assert sum(asked.values()) <= rows + kills * 8
+    again = 8 if workers else 32  # in hand at a kill; and what had ended, but was not committed on a busy machine
+    assert sum(asked.values()) <= rows + kills * again

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
+from socket import gethostname
 
 import psutil
 import pytest
 
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.events import Exit
-from fastslow.agent.flow.ray import LOCAL, OnRay, _places
+from fastslow.agent.flow.crew import Do
+from fastslow.agent.flow.ray import LOCAL, OnRay, _places, _Remote
+from fastslow.agent.flow.row import Row
+from fastslow.agent.flow.spec import MapSpec
+from fastslow.agent.flow.words import Asked, Said, asked_line, read_said
 from fastslow.agent.record.jobs import StepResult
 from tests.engine.fake_server import serving
 from tests.flow.echo import Echo, rows, spec_for
@@ -75,3 +82,31 @@ def test_an_actor_on_each_machine_or_where_it_is_declared() -> None:
     assert _places([node("a", CPU=4.0), node("b"), node("c", alive=False)]) == ["a", "b"]
     assert _places([node("a", sandbox=1.0), node("b"), node("c", sandbox=2.0)]) == ["a", "c", "c"]
     assert _places([]) == []
+
+
+async def answered(remote: _Remote) -> str:
+    said = read_said(await remote.do(asked_line(Asked(1, rows(1)[0])).decode()))
+    assert said.done
+    return said.done.run
+
+
+async def test_a_run_on_another_machine_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    @asynccontextmanager
+    async def opened(spec: MapSpec) -> AsyncIterator[Do]:
+        async def do(row: Row) -> StepResult:
+            return StepResult(row.key, row.id, Exit.ANSWERED, run="20261128-abc")
+
+        yield do
+
+    monkeypatch.setattr("fastslow.agent.flow.ray.opened", opened)
+    for coordinator, run in [("elsewhere", f"20261128-abc@{gethostname()}"), (gethostname(), "20261128-abc")]:
+        remote = _Remote()
+        assert read_said(await remote.open(spec_for(Echo()).to_json(), version("fastslow"), coordinator)) == Said()
+        assert await answered(remote) == run
+        await remote.leave()
+
+
+async def test_two_versions_do_not_work_together() -> None:
+    said = read_said(await _Remote().open(spec_for(Echo()).to_json(), "0.0.1", "elsewhere"))
+    assert said.failure
+    assert "the coordinator 0.0.1; install the same on both" in said.failure.message

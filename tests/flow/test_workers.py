@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from fastslow.agent.flow.elsewhere import DIED, Elsewhere
 from fastslow.agent.flow.row import Row
 from fastslow.agent.flow.workers import Process, Processes
 from fastslow.agent.record.jobs import StepResult
+from fastslow.agent.record.journal import Journal
 from tests.engine.fake_server import serving
 from tests.flow.echo import Echo, rows, spec_for
 
@@ -186,3 +188,19 @@ async def test_workers_end_with_a_coordinator_that_was_killed(tmp_path: Path) ->
         _, alive = await asyncio.to_thread(psutil.wait_procs, left, 10)
     assert len(left) == 2
     assert not alive
+
+
+@pytest.mark.docker
+async def test_a_run_that_lost_its_worker_goes_on_in_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTSLOW_HOME", str(tmp_path))
+    async with serving(Echo(delay=0.5)) as server:
+        spec = replace(spec_for(server, at_once=2), schema=None, tools=True)
+        crew = Processes(spec, 2)
+        async with crew, aclosing(crew.carry_out(rows(6))) as results:
+            ended = [await anext(results)]
+            workers()[0].kill()
+            ended += [result async for result in results]
+    assert sorted(result.name for result in ended) == list("123456")
+    assert all(result.exit is Exit.ANSWERED for result in ended), ended
+    journal = Journal(tmp_path / "state" / "runs.db")
+    assert {run.run for run in journal.runs()} == {result.run for result in ended}  # none was begun twice

@@ -124,10 +124,10 @@ def map_rows(
     as_json: JSON = False,
     debug: DEBUG = False,
 ) -> None:
-    """Do the same task for every row of a table; one line of JSON a row comes out.
+    """Do the same task for every row of a table.
 
-    The same command again goes on where it stopped: no row that is done is asked again. A row without tools and files
-    is one call of the model.
+    One line of JSON a row comes out. The same command again goes on where it stopped: no row that is done is asked
+    again. A row without tools and files is one call of the model.
 
     Exit status: 0 all rows answered, 1 some not, 2 wrong usage or input, 3 out of budget, 5 the model server failed,
     6 the sandbox failed, 130 cancelled (Ctrl-C).
