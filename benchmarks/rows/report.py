@@ -77,6 +77,28 @@ GOALS = (
 )
 
 
+BETTER: tuple[tuple[str, Callable[[Measured], float | None]], ...] = (
+    ("more rows a second", lambda one: -one.rate),
+    ("less CPU a row", lambda one: one.cpu_ms),
+    ("less memory", lambda one: one.rss),
+    ("sooner at its first row", lambda one: one.start),
+    ("a second start that takes less", lambda one: one.again),
+    ("fewer rows asked twice after a kill", lambda one: one.killed.twice / one.killed.rows if one.killed else None),
+)
+
+
+def who_is_better(report: Report) -> list[str]:
+    """Of each quantity, who is better at it than ours beside the server without delay."""
+    ours = report.of(OURS, 0.0)
+    others = [each for each in report.at(0.0) if each.name not in (OURS, OURS_TWO)]
+    found = []
+    for what, value in BETTER if ours else ():
+        limit, told = value(ours), [(each.name, value(each)) for each in others]
+        names = [name for name, theirs in told if theirs is not None and limit is not None and theirs < limit]
+        found.append(f"{what}: {'; '.join(names) or 'nobody'}")
+    return found
+
+
 def number(value: float | None) -> str:
     """Three digits that say something.
 
@@ -164,6 +186,7 @@ def page(report: Report) -> str:
         at_once=AT_ONCE,
         facts=_bullets(report.facts),
         goals=markdown(against_goals(report)),
+        better=_bullets(who_is_better(report)),
         tables=found,
         notes=_bullets(report.notes or ("None.",)),
     )
@@ -190,6 +213,9 @@ to the others. What is left is the client.
 ## Against our goals
 
 {goals}
+## Who does better than `fastslow map`
+
+{better}
 {tables}
 - **rows/s** is the server's view: from the first request to the last answer. **CPU** is that of all processes of the
   command in that time, memory that of all of them together.

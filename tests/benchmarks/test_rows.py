@@ -40,6 +40,11 @@ def test_the_page_and_the_json_hold_everything() -> None:
     assert f"| {OURS} | 10000 | 500 | 0.50 | 1.80 | 2.00 | 80.0 | 70.0, 77.0 | 0.15 |\n" in page
     assert f"| {FLOOR} | nothing | 0.20 | 10.4 | 0.40 (0.30) | 60 of 2000 | 0 | 0 |\n" in page
     assert "- langgraph takes no part: ERROR: No matching distribution found\n" in page
+    assert f"- less memory: {FLOOR}\n" in page
+    assert f"- fewer rows asked twice after a kill: {FLOOR}\n" in page
+    assert "- more rows a second: nobody\n" in report.page(
+        replace(RECORDED, measured=(FASTSLOW, replace(HTTPX, asking=21.0)))
+    )
     assert "asks all again" in report.page(replace(RECORDED, measured=(replace(HTTPX, again=None),)))
     assert json.loads(RECORDED.to_json())["measured"][1]["killed"]["twice"] == 90
     console = Console(width=200)
