@@ -21,11 +21,10 @@ from fastslow import StepFailed, Workflow
 HERE = Path(__file__).parent
 Why = Literal["broken", "wrong thing", "late", "not wanted", "unclear"]
 READ = """Why did a customer send this back? Answer with one of
-broken: it is damaged or does not work ("it does not charge")
-wrong thing: another thing was ordered ("I got two left shoes")
-late: it came too late ("I needed it in May")
-not wanted: nothing is wrong with it ("I do not like the colour")
-unclear: they do not say why
+broken: it is damaged, or does not work
+wrong thing: not what was ordered
+late: it came too late
+not wanted: nothing is wrong with it
 
 What the customer wrote: {note}"""
 WRITE = """Write a summary of a shop's month for its owner: two short sentences, no list, no number that is not below.
