@@ -54,7 +54,7 @@ class Clerk(FakeServer):
             kind = "question" if asked.count("?") else "problem"
             return said(json.dumps({"kind": kind, "urgency": "normal", "area": "product"}))
         if asked.startswith("Why did a customer"):
-            return answered({"value": "late" if "late" in asked else "broken"})
+            return answered({"value": "late" if "late" in asked.rpartition("wrote:")[2] else "broken"})
         if asked.startswith("Write a summary"):
             net = re.findall(r"net: ([\d,.]+) EUR", asked)[0]
             return answered({"text": f"The net is {net} EUR." if "was wrong" in asked else "We sold 12 cars."})
@@ -262,11 +262,16 @@ def test_a_report_that_may_have_been_mailed_is_not_mailed_again(clerk: Clerk, si
 
 
 @pytest.mark.docker
-def test_no_is_no(sink: Sink, place: Path) -> None:
-    assert fastslow(*report(sink)).returncode == 75
+def test_a_yes_is_for_one_page_and_no_is_no(sink: Sink, place: Path) -> None:
+    returns = Path(shutil.copy(REPORT / "in" / "returns.csv", place))
+    command = [*report(sink), "--returns", str(returns)]
+    assert fastslow(*command).returncode == 75
+    assert fastslow("flow", "answer", "last", "yes").returncode == 0
+    returns.write_text(returns.read_text().replace("came with a crack", "came late and with a crack"))
+    assert fastslow(*command).returncode == 75
     done = fastslow("flow", "answer", "last", "no")
     assert (done.returncode, json.loads(done.stdout)["sent"]) == (0, ""), done.stderr
-    assert sink.mails == []
+    assert len(sink.mails) == 1
 
 
 @pytest.mark.parametrize(("old", "new", "told"), [("net</td><td>", "net</td><td>9", "net"), ("", "", "agree")])

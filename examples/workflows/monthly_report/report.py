@@ -9,6 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
 from email.message import EmailMessage
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -20,11 +21,10 @@ from fastslow import StepFailed, Workflow
 HERE = Path(__file__).parent
 Why = Literal["broken", "wrong thing", "late", "not wanted", "unclear"]
 READ = """Why did a customer send this back? Answer with one of
-broken: it is damaged or does not work ("it does not charge")
-wrong thing: another thing was ordered ("I got two left shoes")
-late: it came too late ("I needed it in May")
-not wanted: nothing is wrong with it ("I do not like the colour")
-unclear: they do not say why
+broken: it is damaged, or does not work
+wrong thing: not what was ordered
+late: it came too late
+not wanted: nothing is wrong with it
 
 What the customer wrote: {note}"""
 WRITE = """Write a summary of a shop's month for its owner: two short sentences, no list, no number that is not below.
@@ -69,13 +69,15 @@ async def main(
     cleaned = clean(month, orders, customers, returns)
     figures = {**totals(cleaned), **await reasons(wf, cleaned.returns)}
     summary = await summarized(wf, figures)
-    html = wf.save("report.html", page(cleaned, figures, summary))
+    text = page(cleaned, figures, summary)
+    html = wf.save("report.html", text)
     rows = wf.save("clean.csv", clean_csv(cleaned))
     checked = await wf.check("python check_totals.py", [HERE / "check_totals.py", html, rows, orders])
     if not checked.ok:
         raise ValueError(f"the totals do not agree, so nothing is sent: {checked.output}")
     net = figures["net"]
-    answer = await wf.ask(f"Mail the report of {month}, net {net:,.2f} EUR, to {to}?")
+    seen = sha256(text.encode()).hexdigest()[:8]  # a yes is for this page: of another one the flow asks anew
+    answer = await wf.ask(f"Mail the report of {month} ({html.name} {seen}), net {net:,.2f} EUR, to {to}?")
     if answer == "yes":
         await wf.step(send, html, month, to, smtp)
     return Report(month, net, html, to if answer == "yes" else "")
