@@ -63,12 +63,17 @@ def gain(report: Report) -> float | None:
     return two.rate / one.rate if one and two else None
 
 
+def rows_for_cpu(measured: Measured) -> float:
+    return measured.rows / measured.cpu
+
+
 def growth(measured: Measured) -> float:
     return measured.rss_last / measured.rss_first
 
 
 GOALS = (
     Goal("rows/s of one process, server without delay", 300, _ours(lambda ours: ours.rate), rising=True),
+    Goal("rows for each second of CPU, as one core of its own would do", 300, _ours(rows_for_cpu), rising=True),
     Goal("two workers x one, rows/s, server that takes 50 ms", 1.4, gain, rising=True),
     Goal("resident memory at most, MB", 150, _ours(lambda ours: ours.rss)),
     Goal("flat: memory in the last quarter x in the first", 1.1, _ours(growth)),
@@ -113,12 +118,13 @@ def number(value: float | None) -> str:
 def asking(report: Report, delay: float) -> Lines:
     floor = report.of(FLOOR, delay)
     head = ["", "rows", "rows/s", "x httpx", "CPU ms a row", "x httpx", "peak RSS, MB", "first, last quarter"]
-    lines = [[*head, "server's share of a core"]]
+    lines = [[*head, "cores in use: its, the server's"]]
     for each in report.at(delay):
         ratios = (each.rate / floor.rate, each.cpu_ms / floor.cpu_ms) if floor else (None, None)
         memory = [number(each.rss), f"{number(each.rss_first)}, {number(each.rss_last)}"]
         cells = [number(each.rate), number(ratios[0]), number(each.cpu_ms), number(ratios[1]), *memory]
-        lines.append([each.name, str(each.rows), *cells, number(each.server_share)])
+        cores = f"{number(each.cpu / each.asking)}, {number(each.server_share)}"
+        lines.append([each.name, str(each.rows), *cells, cores])
     return lines
 
 
@@ -218,7 +224,8 @@ to the others. What is left is the client.
 {better}
 {tables}
 - **rows/s** is the server's view: from the first request to the last answer. **CPU** is that of all processes of the
-  command in that time, memory that of all of them together.
+  command in that time, memory that of all of them together. **Cores in use**: where a contender could have used a whole
+  core and got less, other programs had the rest; then its CPU says more than its rows/s.
 - **Second start**: the same command again when all rows are done, whole.
 - **Killed**: SIGKILL for the command when half of its rows had been asked about, then the same command again. Only
   fastslow and LangGraph wait for the disk; what the scripts wrote outlives a kill, but not a power cut.
