@@ -16,10 +16,10 @@ from pydantic_core import PydanticSerializationError
 from fastslow.agent.errors import AgentError
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.keys import told_of
-from fastslow.agent.flow.memory import StepFailed, Waiting
+from fastslow.agent.flow.memory import StepFailed, Waiting, exit_of
 from fastslow.agent.flow.progress import Asked, OnEvent
 from fastslow.agent.flow.script import Script, digests, own_files, told
-from fastslow.agent.flow.workflow import Setting, Workflow, exit_of
+from fastslow.agent.flow.workflow import Setting, Workflow
 from fastslow.agent.record.jobs import Job, JobInfo, Jobs, StepResult
 from fastslow.sandbox import SandboxError
 

@@ -14,11 +14,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fastslow.agent.errors import AgentError, ConfigurationError
+from fastslow.agent.errors import AgentError, ConfigurationError, EngineError
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.progress import Asked, OnEvent, StepBegan, StepEnded
 from fastslow.agent.flow.values import Kept
 from fastslow.agent.record.jobs import Job, Jobs, StepInfo, StepResult
+from fastslow.sandbox import SandboxError
 
 IN_DOUBT = "{} was cut off in its midst: it may have happened already. Do it again, or is it done?"
 NEEDED = " If it is done, add what it returned: --value JSON."
@@ -44,6 +45,13 @@ class Waiting(BaseException):
     def __init__(self, asked: Asked) -> None:
         super().__init__(asked.question)
         self.asked = asked
+
+
+def exit_of(error: Exception) -> Exit:
+    """How a step ended that raised."""
+    if isinstance(error, EngineError):
+        return Exit.SERVER
+    return Exit.SANDBOX if isinstance(error, SandboxError) else Exit.FAILED
 
 
 @dataclass(slots=True)

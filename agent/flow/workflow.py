@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import KW_ONLY, asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -23,8 +22,9 @@ from fastslow.agent.child import Parent
 from fastslow.agent.errors import ConfigurationError, EngineError, JournalError
 from fastslow.agent.events import CallStarted, Exit, RunFinished, TurnStarted
 from fastslow.agent.flow.asking import asked_agent, form_of, told_tool
+from fastslow.agent.flow.items import OverItems
 from fastslow.agent.flow.keys import key_of
-from fastslow.agent.flow.memory import Memory, StepFailed, Waiting, place
+from fastslow.agent.flow.memory import Memory, StepFailed, Waiting, exit_of
 from fastslow.agent.flow.progress import Logged, OnEvent, StepMoved
 from fastslow.agent.flow.spending import FlowBudget, Spending
 from fastslow.agent.flow.values import Kept, returned
@@ -246,7 +246,7 @@ class Workflow:
         """
         name = name_of(function, "map")
         key, listed = self.memory.claim(key_of("map", name, {})), list(items)
-        run = _Map(name, key, function, asyncio.Semaphore(at_once), keeps=on_error == "keep")
+        run = OverItems(name, key, function, asyncio.Semaphore(at_once), keeps=on_error == "keep")
         values: list[Any] = []
 
         async def all_of_them() -> StepResult:
@@ -414,58 +414,6 @@ class Workflow:
         return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Map:
-    """A function over items, some at once. key: of the map's step. keeps: one that failed does not end the rest."""
-
-    name: str
-    key: str
-    function: Callable[[Any], Awaitable[Any]]
-    room: asyncio.Semaphore
-    failed: asyncio.Event = field(default_factory=asyncio.Event)
-    _: KW_ONLY
-    keeps: bool
-
-    async def all(self, items: Sequence[Any]) -> list[Any]:
-        """What came of each: its value, StepFailed, or Waiting; None where it was not begun any more."""
-        places = Counter[str]()
-        tasks = []
-        for number, item in enumerate(items):
-            content = _item(item, number)
-            places[content] += 1
-            tasks.append(asyncio.create_task(self._one(item, number, f"{self.key}/{content}-{places[content]}")))
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _one(self, item: Any, number: int, here: str) -> Any:
-        place.set(here)
-        async with self.room:
-            if self.failed.is_set():
-                return None
-            try:
-                return await self.function(item)
-            except JournalError:
-                raise
-            except Waiting as waiting:
-                return waiting
-            except Exception as error:
-                if not self.keeps:
-                    self.failed.set()
-                return _failure(error, f"{self.name} {number + 1}")
-
-
-def _item(item: Any, number: int) -> str:
-    """What tells the items of a map apart: their content, or their number where nobody can tell that."""
-    try:
-        return key_of("item", "", {"item": item})[:16]
-    except ConfigurationError:
-        return str(number)
-
-
 async def _called(
     kept: Kept, key: str, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], retries: int
 ) -> StepResult:
@@ -483,18 +431,3 @@ async def _called(
 def name_of(function: Callable[..., Any], otherwise: str) -> str:
     """A function's name, for people."""
     return str(getattr(function, "__name__", otherwise)).replace("<lambda>", otherwise)
-
-
-def exit_of(error: Exception) -> Exit:
-    if isinstance(error, EngineError):
-        return Exit.SERVER
-    return Exit.SANDBOX if isinstance(error, SandboxError) else Exit.FAILED
-
-
-def _failure(error: Exception, name: str) -> StepFailed:
-    """The error value of an item of a map."""
-    if isinstance(error, StepFailed):
-        return error
-    failed = StepFailed(StepResult("", name, exit_of(error), reason=described(error), failure=type(error).__name__))
-    failed.__cause__ = error
-    return failed
