@@ -423,7 +423,7 @@ async def _called(
             return StepResult(key, name, Exit.ANSWERED, kept.told(await value))
         except ConfigurationError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failed = error
     return StepResult(key, name, Exit.FAILED, reason=clip(described(failed), 2000), failure=type(failed).__name__)
 

@@ -338,3 +338,17 @@ async def test_every_step_is_in_the_journal_with_what_it_took(flows: Flows) -> N
     assert (step.name, step.result.tokens, step.result.turns, bool(step.result.run)) == ("Hello", 5, 1, True)
     [said] = [event for event in flows.said if isinstance(event, StepEnded)]
     assert said.result.key == step.key
+
+
+async def test_a_step_that_leaves_has_failed(flows: Flows) -> None:
+    flows.write(
+        """
+        import sys
+        async def main(wf):
+            await wf.step(leave)
+        def leave():
+            sys.exit(0)
+        """
+    )
+    end = await flows.run()
+    assert (end.exit, end.reason) == (Exit.FAILED, "flow.py, line 5, in main: leave: SystemExit: 0")

@@ -21,7 +21,7 @@ from fastslow.agent.flow.course import FlowEnd, carry_out, job_key, told_again
 from fastslow.agent.flow.dry import dry_tree
 from fastslow.agent.flow.memory import answer as write_answer
 from fastslow.agent.flow.parameters import WrongParameter, about, usage, values_of, words_of
-from fastslow.agent.flow.script import Script, ScriptFailed, loaded
+from fastslow.agent.flow.script import Script, ScriptFailed, loaded, told
 from fastslow.agent.flow.workflow import Setting
 from fastslow.agent.record.jobs import JobInfo, Jobs
 from fastslow.agent.surfaces.cli import run as runner
@@ -197,7 +197,11 @@ def _go(
             view: FlowView = JsonSteps() if options.json_lines else StepLines(terminal(stderr=True))
             agent = _agent(options, journal, view)
             setting = replace(_setting(options, agent, view), out=options.out)
-            end = asyncio.run(_carried_out(script, values, job, setting, options, view))
+            try:
+                end = asyncio.run(_carried_out(script, values, job, setting, options, view))
+            except SystemExit as error:  # of the user's code, in whichever task; its status is not the flow's
+                end = FlowEnd(job.id, Exit.FAILED, reason=told(error, script.path), error=error)
+                job.finish(end.exit)
     return _tell(end, options)
 
 

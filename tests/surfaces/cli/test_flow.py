@@ -253,3 +253,13 @@ def test_a_call_that_needs_consent_ends_an_unattended_flow_with_4(model: Model, 
     (script.parent / "ask.toml").write_text('[[rule]]\ndecide = "allow"\ntool = "shell"\n')
     done = flow("resume", "last", url=model.url)
     assert (done.returncode, json.loads(done.stdout)) == (0, "It is done."), done.stderr
+
+
+@pytest.mark.parametrize("where", ["sys.exit(0)", "await asyncio.gather(leave())", "await wf.map(leave, [1])"])
+def test_code_that_leaves_answers_nothing(home: Path, where: str) -> None:
+    body = f"import asyncio, sys\nasync def leave(*_):\n    sys.exit(0)\nasync def main(wf):\n    {where}\n"
+    (home / "leave.py").write_text(body)
+    done = flow("run", "leave.py")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "SystemExit: 0" in done.stderr
+    assert Jobs(kept(home)).all()[0].exit is Exit.FAILED
