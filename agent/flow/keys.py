@@ -11,6 +11,7 @@ import inspect
 import json
 import textwrap
 from collections.abc import Callable, Mapping, Set
+from contextvars import ContextVar
 from enum import Enum
 from functools import partial
 from hashlib import file_digest, sha256
@@ -24,6 +25,35 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from fastslow.agent.errors import ConfigurationError
 
 DEEPEST = 50  # levels of a value; and of functions within functions
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Received:
+    """What goes into a step. content: its key, in which files count by what they hold. paths: one in which they count
+    by their path alone. files: by path what each held, as JSON."""
+
+    content: str
+    paths: str
+    files: Mapping[str, Any]
+
+
+def received(kind: str, name: str, content: Mapping[str, Any]) -> Received:
+    """See `key_of`."""
+    files: dict[str, Any] = {}
+
+    def noted(path: Path) -> Any:
+        return files.setdefault(str(path), file_told(path))
+
+    by_content, by_path = (_with_files(how, kind, name, content) for how in (noted, lambda path: {"path": str(path)}))
+    return Received(by_content, by_path, files)
+
+
+def _with_files(how: Callable[[Path], Any], kind: str, name: str, content: Mapping[str, Any]) -> str:
+    before = _how_files.set(how)
+    try:
+        return key_of(kind, name, content)
+    finally:
+        _how_files.reset(before)
 
 
 def key_of(kind: str, name: str, content: Mapping[str, Any]) -> str:
@@ -41,7 +71,7 @@ def told_of(value: Any, depth: int = 0) -> Any:
         case None | bool() | int() | float() | str() if not isinstance(value, Enum):
             return value
         case Path():
-            return _file(value)
+            return _how_files.get()(value)
         case bytes():
             return {"bytes": sha256(value).hexdigest()}
         case BaseModel():
@@ -99,7 +129,7 @@ def _around(cell: CellType, function: Callable[..., Any], depth: int) -> Any:
         return "something"
 
 
-def _file(path: Path) -> Any:
+def file_told(path: Path) -> Any:
     """A regular file by name and content. A folder by what stands in it: names, sizes, times. What is not there is
     known by its path alone: a place to write to, say."""
     if path.is_file():
@@ -109,6 +139,9 @@ def _file(path: Path) -> Any:
         inner = ((one, one.stat()) for one in sorted(path.rglob("*")) if one.is_file())
         return {"folder": [[str(one.relative_to(path)), facts.st_size, facts.st_mtime_ns] for one, facts in inner]}
     return {"path": str(path)}
+
+
+_how_files: ContextVar[Callable[[Path], Any]] = ContextVar("_how_files", default=file_told)
 
 
 def _type(value: type) -> Any:

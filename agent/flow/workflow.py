@@ -23,8 +23,8 @@ from fastslow.agent.errors import ConfigurationError, EngineError, JournalError
 from fastslow.agent.events import CallStarted, Exit, RunFinished, TurnStarted
 from fastslow.agent.flow.asking import asked_agent, form_of, told_tool
 from fastslow.agent.flow.items import OverItems
-from fastslow.agent.flow.keys import key_of
-from fastslow.agent.flow.memory import Memory, StepFailed, Waiting, exit_of
+from fastslow.agent.flow.keys import key_of, received
+from fastslow.agent.flow.memory import Memory, Outside, StepFailed, Waiting, exit_of
 from fastslow.agent.flow.progress import Logged, OnEvent, StepMoved
 from fastslow.agent.flow.spending import FlowBudget, Spending
 from fastslow.agent.flow.values import Kept, returned
@@ -200,11 +200,12 @@ class Workflow:
         """
         name = name or name_of(function, "step")
         content = {"function": function, "arguments": arguments}
-        key = self.memory.claim(key_of("step", name, content))
-        kept = returned(function)
+        got, kept = received("step", name, content), returned(function)
+        outside = Outside(kept, got) if effect == "outside" else None
+        key = self.memory.claim(got.content, got if outside else None)
         async with self._active():
             work = partial(_called, kept, key, name, function, arguments, retries)
-            result = await self.memory.carry(key, name, work, outside=kept if effect == "outside" else None)
+            result = await self.memory.carry(key, name, work, outside=outside)
         return kept.value(self._ended(result).output)
 
     async def check(self, command: str, files: Iterable[str | Path] = ()) -> Checked:

@@ -352,3 +352,101 @@ async def test_a_step_that_leaves_has_failed(flows: Flows) -> None:
     )
     end = await flows.run()
     assert (end.exit, end.reason) == (Exit.FAILED, "flow.py, line 5, in main: leave: SystemExit: 0")
+
+
+LEDGER = """
+from pathlib import Path
+
+LEDGER = Path(__file__).with_name("ledger")
+
+def add(file: Path, text: str) -> None:
+    with open(file, "a") as opened:
+        print(text, file=opened)
+
+def fail():
+    raise ValueError("at the end")
+"""
+
+
+async def test_a_file_that_steps_add_to_is_added_to_once(flows: Flows) -> None:
+    flows.write(
+        LEDGER
+        + """
+async def main(wf):
+    await wf.step(add, LEDGER, "one")
+    await wf.step(lambda: add(LEDGER, "two"))
+    await wf.map(lambda text: wf.step(add, LEDGER, text), ["three", "four"])
+    await wf.step(add, LEDGER, "one")
+    await wf.step(fail)
+"""
+    )
+    for _ in range(3):
+        assert (await flows.run()).exit is Exit.FAILED
+    assert sorted((flows.folder / "ledger").read_text().split()) == ["four", "one", "one", "three", "two"]
+
+
+async def test_a_file_that_others_changed_goes_through_its_steps_again(flows: Flows) -> None:
+    flows.write(
+        LEDGER
+        + """
+def clean(file: Path) -> None:
+    file.write_text(file.read_text().strip().upper())
+
+async def main(wf):
+    await wf.step(clean, LEDGER)
+    await wf.step(fail)
+"""
+    )
+    ledger = flows.folder / "ledger"
+    for text in ("one ", "two "):
+        ledger.write_text(text)
+        for _ in range(2):
+            await flows.run()
+        assert ledger.read_text() == text.strip().upper()
+
+
+async def test_an_edited_step_has_those_behind_it_go_over_its_file_again(flows: Flows) -> None:
+    script = (
+        LEDGER
+        + """
+async def main(wf):
+    await wf.step(begin, LEDGER)
+    await wf.step(clean, LEDGER)
+    await wf.step(fail)
+
+def begin(file: Path) -> None:
+    file.write_text("one")
+
+def clean(file: Path) -> None:
+    file.write_text(file.read_text().upper())
+"""
+    )
+    flows.write(script)
+    await flows.run()
+    flows.write(script.replace('"one"', '"two"'))
+    await flows.run()
+    assert (flows.folder / "ledger").read_text() == "TWO"
+
+
+async def test_what_was_written_anew_is_sent_though_its_sending_was_cut_off(flows: Flows) -> None:
+    """In the third life nobody has sent the second report, though the flow itself wrote it."""
+    script = (
+        LEDGER
+        + """
+async def main(wf):
+    await wf.step(begin, LEDGER)
+    await wf.step(fail)
+    await wf.step(send, LEDGER)
+
+def begin(file: Path) -> None:
+    file.write_text("one")
+
+def send(file: Path) -> None:
+    add(file.with_name("effects"), file.read_text())
+"""
+    )
+    sends = script.replace("    await wf.step(fail)\n", "")
+    for text in (sends, script.replace('"one"', '"two"'), sends.replace('"one"', '"two"')):
+        flows.write(text)
+        await flows.run()
+    assert flows.effects() == ["one", "two"]

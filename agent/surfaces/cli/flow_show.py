@@ -16,6 +16,7 @@ from fastslow import Journal
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.course import END
 from fastslow.agent.flow.dry import times
+from fastslow.agent.flow.left import FILES
 from fastslow.agent.flow.memory import QUESTION, open_questions
 from fastslow.agent.flow.workflow import MAP, SAVED
 from fastslow.agent.record.jobs import JobInfo, Jobs, StepInfo
@@ -53,7 +54,7 @@ def show(name: str, *, as_json: bool) -> None:
 
 
 def _shown(step: StepInfo) -> bool:
-    return step.key != END and not (step.result and step.result.failure == SAVED)
+    return step.key != END and not (step.result and step.result.failure in (SAVED, FILES))
 
 
 def _nested(steps: Sequence[StepInfo]) -> Iterator[tuple[int, StepInfo]]:

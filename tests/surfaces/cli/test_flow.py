@@ -68,7 +68,7 @@ def test_what_it_returns_is_printed_and_told_again_without_a_server(model: Model
     assert "made made/said.txt" in done.stderr
     assert (script.parent / "made" / "said.txt").read_text() == "I heard 'a'\nI heard 'b'"
     asked = len(model.chats)
-    again = flow("run", "say.py", "--texts", "a", "b", "--base-url", model.url, url=model.url)
+    again = flow("run", "say.py", "--texts", "a", "b", url=model.url)
     assert (again.returncode, again.stdout, len(model.chats)) == (0, done.stdout, asked)
     assert "nothing has changed since" in again.stderr
     fresh = flow("run", "say.py", "--texts", "a", "b", "--fresh", url=model.url)
@@ -263,3 +263,27 @@ def test_code_that_leaves_answers_nothing(home: Path, where: str) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "SystemExit: 0" in done.stderr
     assert Jobs(kept(home)).all()[0].exit is Exit.FAILED
+
+
+def test_a_step_that_was_cut_off_while_it_wrote_to_its_file_is_asked_about(home: Path) -> None:
+    body = """
+    import os, signal
+    from pathlib import Path
+
+    def add(file: Path, text: str) -> None:
+        with file.open("a") as opened:
+            print(text, file=opened, flush=True)
+            if text == "two":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    async def main(wf):
+        await wf.step(add, Path("ledger"), "one")
+        await wf.step(add, Path("ledger"), "two")
+    """
+    (home / "add.py").write_text(textwrap.dedent(body))
+    assert flow("run", "add.py").returncode == -signal.SIGKILL
+    done = flow("run", "add.py")
+    assert (done.returncode, (home / "ledger").read_text()) == (75, "one\ntwo\n"), done.stderr
+    done = flow("answer", "last", "done")
+    assert (done.returncode, (home / "ledger").read_text()) == (0, "one\ntwo\n"), done.stderr
+    assert "+" not in flow("show", "last").stdout
