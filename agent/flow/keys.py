@@ -44,7 +44,8 @@ def received(kind: str, name: str, content: Mapping[str, Any]) -> Received:
     def noted(path: Path) -> Any:
         return files.setdefault(str(path), file_told(path))
 
-    by_content, by_path = (_with_files(how, kind, name, content) for how in (noted, lambda path: {"path": str(path)}))
+    by_content = _with_files(noted, kind, name, content)
+    by_path = _with_files(lambda path: {"path": str(path)}, kind, name, content) if files else by_content
     return Received(by_content, by_path, files)
 
 

@@ -81,25 +81,28 @@ class Memory:
         self.on_event = on_event
         self.asked: list[Asked] = []  # and not answered, in this life
         self.ended: list[StepResult] = []  # in this life, remembered ones too
+        self.files: dict[str, Any] = {}  # that steps got, by path, as they found or left them
         self._slots: defaultdict[str, list[_Slot]] = defaultdict(list)
         self._calls: Counter[tuple[str, str]] = Counter()
         known = Jobs(job.journal).steps(job.id)
         self._questions = len(questions(known))
-        self._files = LeftFiles(known)
+        self._left_files = LeftFiles(known)
         for step in sorted(known, key=lambda step: step.started):
             if step.result and step.result.failure == FILES:
                 continue
             self._slots[step.key.partition(".")[0]].append(_Slot(step.key, step.parent))
 
-    def claim(self, content: str, received: Received | None = None) -> str:
-        """The key of the step that the call is, of several with the same content. received: of one that reaches the
-        world; see `LeftFiles`."""
+    def claim(self, received: Received, *, outside: bool = False) -> str:
+        """The key of the step that the call is, of several with the same content. outside: it reaches the world; see
+        `LeftFiles`."""
+        content = received.content
+        self.files.update(received.files)
         self._calls[place.get(), content] += 1
         here = _place(place.get(), self._calls[place.get(), content])
         slots = self._slots[content]
         free = [slot for slot in slots if not slot.taken]
-        if received and received.files and not free:
-            same = self._files.steps(received)
+        if outside and received.files and not free:
+            same = self._left_files.steps(received)
             free = [slot for key in same for slot in self._slots[key.partition(".")[0]] if slot.key == key]
             free = [slot for slot in free if not slot.taken]
         slot = next((slot for slot in free if slot.place == here), free[0] if free else None)
@@ -107,7 +110,7 @@ class Memory:
             slot = _Slot(f"{content}.{len(slots)}" if slots else content, here)
             slots.append(slot)
         slot.taken, slot.place = True, here
-        self._files.taken(slot.key)
+        self._left_files.taken(slot.key)
         return slot.key
 
     def here(self, key: str) -> str:
@@ -126,7 +129,7 @@ class Memory:
             self.job.end(done, *self._left(key, outside))
             return self._told(done, remembered=True)
         if outside and outside.received.files:
-            self.job.end(self._files.begun(key, outside.received))
+            self.job.end(self._left_files.begun(key, outside.received))
         self.job.begin(key, name, self.here(key), waits=outside is not None)
         self.on_event(StepBegan(key, name, self.here(key)))
         begun = time.monotonic()
@@ -135,7 +138,11 @@ class Memory:
         return self._told(result)
 
     def _left(self, key: str, outside: Outside | None) -> list[StepResult]:
-        return [self._files.ended(key, outside.received)] if outside and outside.received.files else []
+        if not outside or not outside.received.files:
+            return []
+        left = self._left_files.ended(key, outside.received)
+        self.files.update(left.output["files"])
+        return [left]
 
     def _doubted(self, key: str, name: str, kept: Kept) -> StepResult | None:
         """What a step came to that was cut off and, as somebody says, has happened; None where it is to be done again.

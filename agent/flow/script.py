@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import linecache
 import sys
+import tokenize
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,11 +28,13 @@ class ScriptFailed(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """path: absolute. main: its function."""
+    """path: absolute. main: its function. own: its file and those that it imported from beside it, with the digests of
+    what was loaded."""
 
     path: Path
     main: Callable[..., Awaitable[Any]]
     parameters: tuple[Parameter, ...]
+    own: Mapping[str, str]
 
 
 @contextmanager
@@ -42,6 +46,7 @@ def loaded(path: Path) -> Iterator[Script]:
     module = ModuleType(MODULE)
     module.__file__ = str(path)
     before, folder = sys.modules.get(MODULE), str(path.parent)
+    own: Mapping[str, str] = {}
     sys.modules[MODULE] = module  # annotations are read by the module's name
     sys.path.insert(0, folder)
     try:
@@ -58,8 +63,12 @@ def loaded(path: Path) -> Iterator[Script]:
             parameters = parameters_of(main)
         except ConfigurationError as error:
             raise ScriptFailed(f"{path.name}, line {main.__code__.co_firstlineno}: {error}") from error
-        yield Script(path, main, parameters)
+        own = own_files(path)
+        _pin(own)
+        yield Script(path, main, parameters, own)
     finally:
+        for file in own:
+            linecache.cache.pop(file, None)
         sys.path.remove(folder)
         sys.modules.pop(MODULE)
         if before:
@@ -85,6 +94,15 @@ def own_files(script: Path) -> dict[str, str]:
         if file and Path(file).is_relative_to(script.parent) and "site-packages" not in file:
             files.add(file)
     return digests(files)
+
+
+def _pin(files: Iterable[str]) -> None:
+    """Have the source of functions be that which was loaded, whoever edits their file meanwhile: `inspect` reads what
+    `linecache` has, which looks at no file again whose time it does not know."""
+    for file in files:
+        with tokenize.open(file) as opened:
+            lines = opened.readlines()
+        linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
 
 
 def digests(files: set[str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from fastslow.agent.errors import ConfigurationError, EngineError, JournalError
 from fastslow.agent.events import CallStarted, Exit, RunFinished, TurnStarted
 from fastslow.agent.flow.asking import asked_agent, form_of, told_tool
 from fastslow.agent.flow.items import OverItems
-from fastslow.agent.flow.keys import key_of, received
+from fastslow.agent.flow.keys import received
 from fastslow.agent.flow.memory import Memory, Outside, StepFailed, Waiting, exit_of
 from fastslow.agent.flow.progress import Logged, OnEvent, StepMoved
 from fastslow.agent.flow.spending import FlowBudget, Spending
@@ -166,7 +166,7 @@ class Workflow:
                 "check": check,
                 "tree": Kept.folder(tree) if tree else None,
             }
-            key = self.memory.claim(key_of("agent", name, content))
+            key = self.memory.claim(received("agent", name, content))
             options = RunOptions(
                 files=paths,
                 output=output,
@@ -202,7 +202,7 @@ class Workflow:
         content = {"function": function, "arguments": arguments}
         got, kept = received("step", name, content), returned(function)
         outside = Outside(kept, got) if effect == "outside" else None
-        key = self.memory.claim(got.content, got if outside else None)
+        key = self.memory.claim(got, outside=outside is not None)
         async with self._active():
             work = partial(_called, kept, key, name, function, arguments, retries)
             result = await self.memory.carry(key, name, work, outside=outside)
@@ -213,7 +213,7 @@ class Workflow:
         be run."""
         paths = [Path(path) for path in files]
         name = f"check: {clip(command, 60)}"
-        key = self.memory.claim(key_of("check", name, {"command": command, "files": paths}))
+        key = self.memory.claim(received("check", name, {"command": command, "files": paths}))
         async with self._active():
             await self._ready("sandbox", self._setting.agent)
             work = partial(self._check, key, name, command, paths)
@@ -227,7 +227,7 @@ class Workflow:
             raise ConfigurationError(
                 f"choices are texts that differ, such as ['yes', 'no']; got {list(choices)!r:.200}"
             )
-        key = self.memory.claim(key_of("ask", question, {"choices": choices}))
+        key = self.memory.claim(received("ask", question, {"choices": choices}))
         return self.memory.question(key, question, choices)
 
     # --- patterns --------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ class Workflow:
         once all that was begun has ended. An item that waits for an answer keeps no other from its end.
         """
         name = name_of(function, "map")
-        key, listed = self.memory.claim(key_of("map", name, {})), list(items)
+        key, listed = self.memory.claim(received("map", name, {})), list(items)
         run = OverItems(name, key, function, asyncio.Semaphore(at_once), keeps=on_error == "keep")
         values: list[Any] = []
 

@@ -450,3 +450,40 @@ def send(file: Path) -> None:
         flows.write(text)
         await flows.run()
     assert flows.effects() == ["one", "two"]
+
+
+async def test_files_that_steps_read_by_themselves_count_for_an_answered_flow(flows: Flows) -> None:
+    flows.write(
+        """
+        from pathlib import Path
+        def read(file: Path) -> str:
+            return file.read_text()
+        async def main(wf):
+            return await wf.step(read, Path(__file__).with_name("in.txt"), effect="read")
+        """
+    )
+    for text in ("one", "two"):
+        (flows.folder / "in.txt").write_text(text)
+        ends = [await flows.run(), await flows.run()]
+        assert [(end.value, end.told_again) for end in ends] == [(text, False), (text, True)]
+
+
+async def test_what_is_edited_while_a_flow_goes_on_has_changed_for_the_next_command(flows: Flows) -> None:
+    (flows.folder / "in.txt").write_text("one")
+    flows.write(
+        """
+        from pathlib import Path
+        def edit() -> None:
+            script = Path(__file__)
+            script.write_text(script.read_text().replace('"old"', '"new"'))
+            script.with_name("in.txt").write_text("two")
+        def value() -> str:
+            return "old"
+        async def main(wf, file: Path):
+            read = file.read_text()
+            await wf.step(edit)
+            return [await wf.step(value), read]
+        """
+    )
+    assert (await flows.run("--file", "in.txt")).value == ["old", "one"]
+    assert (await flows.run("--file", "in.txt")).value == ["new", "two"]
