@@ -110,6 +110,9 @@ async def _until_its_end(script: Script, values: Mapping[str, Any], wf: Workflow
             raise
         await wf.quiet()
         return ended(Exit.WAITING, "it waits for an answer")
+    if forgotten := wf.not_awaited():
+        names = ", ".join(dict.fromkeys(forgotten))
+        return ended(Exit.FAILED, f"{script.path.name}: {names} was called without `await`, so nothing was done")
     if wf.memory.asked:  # something swallowed it
         return ended(Exit.WAITING, "it waits for an answer")
     try:

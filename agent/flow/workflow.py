@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 
 from fastslow.agent.agent import Agent
 from fastslow.agent.budget import Budget
@@ -84,6 +84,23 @@ class Setting:
     ready: Callable[[Literal["server", "sandbox"]], Awaitable[None]] | None = None
 
 
+P = ParamSpec("P")
+
+
+def _noted(
+    method: Callable[Concatenate[Workflow, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Workflow, P], Coroutine[Any, Any, R]]:
+    """Note the calls of a method, as one without `await` does nothing."""
+
+    @wraps(method)
+    def called(self: Workflow, /, *arguments: P.args, **options: P.kwargs) -> Coroutine[Any, Any, R]:
+        call = method(self, *arguments, **options)
+        self._calls.append(call)
+        return call
+
+    return called
+
+
 class Workflow:
     """What a flow's `main` gets as its first argument. Every step is remembered under a key that its content makes;
     what is there is not done again. See `docs/flow.md`."""
@@ -95,10 +112,12 @@ class Workflow:
         self._job, self._setting, self._say = job, setting, on_event
         self._at_once = asyncio.Semaphore(setting.at_once)
         self._under_way, self._none_under_way = 0, asyncio.Event()
+        self._calls: list[Coroutine[Any, Any, Any]] = []
         self._made_ready: dict[str, asyncio.Task[None]] = {}
 
     # --- steps -----------------------------------------------------------------------------------
 
+    @_noted
     async def agent(
         self,
         prompt: str,
@@ -132,6 +151,7 @@ class Workflow:
         )
         return answered.output
 
+    @_noted
     async def run(
         self,
         prompt: str,
@@ -184,6 +204,7 @@ class Workflow:
         files_made = tuple(map(Path, result.files))
         return Answered(value, told, files_made, result.run, result.run if tree else "")
 
+    @_noted
     async def step(
         self,
         function: Callable[..., Any],
@@ -208,6 +229,7 @@ class Workflow:
             result = await self.memory.carry(key, name, work, outside=outside)
         return kept.value(self._ended(result).output)
 
+    @_noted
     async def check(self, command: str, files: Iterable[str | Path] = ()) -> Checked:
         """Run a command in a sandbox that has the files, and say what came of it. Raises StepFailed where it could not
         be run."""
@@ -220,6 +242,7 @@ class Workflow:
             result = self._ended(await self.memory.carry(key, name, work))
         return Checked(**result.output)
 
+    @_noted
     async def ask(self, question: str, choices: Sequence[str] = ("yes", "no")) -> str:
         """What a person answers. Until then the flow ends here, and goes on with `fastslow flow answer`."""
         choices = tuple(choices)
@@ -232,6 +255,7 @@ class Workflow:
 
     # --- patterns --------------------------------------------------------------------------------
 
+    @_noted
     async def map(
         self,
         function: Callable[[T], Awaitable[R]],
@@ -263,6 +287,7 @@ class Workflow:
                 raise value
         return values
 
+    @_noted
     async def until(
         self,
         make: Callable[[Any], Awaitable[T]],
@@ -320,10 +345,18 @@ class Workflow:
 
     async def quiet(self) -> None:
         """Wait until no step is under way."""
+        await asyncio.sleep(0)  # a task that was just made begins its step
         while self._under_way:
             self._none_under_way.clear()
             await self._none_under_way.wait()
             await asyncio.sleep(0)  # whoever waited for the last of them may begin another
+
+    def not_awaited(self) -> list[str]:
+        """What was called without `await`: their names, such as `wf.step`."""
+        forgotten = [call for call in self._calls if inspect.getcoroutinestate(call) == inspect.CORO_CREATED]
+        for call in forgotten:
+            call.close()
+        return [f"wf.{call.__name__}" for call in forgotten]  # type: ignore[attr-defined]
 
     @asynccontextmanager
     async def _active(self) -> AsyncIterator[None]:

@@ -487,3 +487,16 @@ async def test_what_is_edited_while_a_flow_goes_on_has_changed_for_the_next_comm
     )
     assert (await flows.run("--file", "in.txt")).value == ["old", "one"]
     assert (await flows.run("--file", "in.txt")).value == ["new", "two"]
+
+
+@pytest.mark.parametrize("call", ['wf.step(note, "x")', "wf.map(lambda one: wf.step(note, one), ['x'])", 'wf.ask("x")'])
+async def test_a_call_that_nobody_awaits_is_no_success(flows: Flows, call: str) -> None:
+    flows.write(NOTE + f"async def main(wf):\n    {call}\n")
+    end = await flows.run()
+    assert end.exit is Exit.FAILED
+    assert f"{call.partition('(')[0]} was called without `await`" in end.reason
+
+
+async def test_a_task_that_main_does_not_wait_for_is_waited_for(flows: Flows) -> None:
+    flows.write(NOTE + "async def main(wf):\n    import asyncio\n    asyncio.create_task(wf.step(note, 'x'))\n")
+    assert ((await flows.run()).exit, flows.effects()) == (Exit.ANSWERED, ["x"])
