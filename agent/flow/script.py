@@ -78,7 +78,7 @@ def loaded(path: Path) -> Iterator[Script]:
 def told(error: BaseException, script: Path) -> str:
     """An error with the file and line of the user's own code where it came up."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(script.parent)]
+    own = [frame for frame in frames if _beside(frame.filename, script)]
     if not own:
         return described(error)
     last = own[-1]
@@ -91,9 +91,14 @@ def own_files(script: Path) -> dict[str, str]:
     files = {str(script)}
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
-        if file and Path(file).is_relative_to(script.parent) and "site-packages" not in file:
+        if file and _beside(file, script):
             files.add(file)
     return digests(files)
+
+
+def _beside(file: str, script: Path) -> bool:
+    """Whether a file is the user's own, and not of an environment that lies there, too."""
+    return Path(file).is_relative_to(script.parent) and "site-packages" not in file
 
 
 def _pin(files: Iterable[str]) -> None:

@@ -219,6 +219,8 @@ class Workflow:
         where it raises. effect: `"outside"` for what reaches the world: where that was cut off in its midst, the flow
         asks whether it has happened; `"read"` is simply done again. Raises StepFailed where it raised.
         """
+        _check_argument("effect", effect, effect in ("read", "outside"), "'read' or 'outside'")
+        _check_argument("retries", retries, retries >= 0, "0 or more")
         name = name or name_of(function, "step")
         content = {"function": function, "arguments": arguments}
         got, kept = received("step", name, content), returned(function)
@@ -245,12 +247,10 @@ class Workflow:
     @_noted
     async def ask(self, question: str, choices: Sequence[str] = ("yes", "no")) -> str:
         """What a person answers. Until then the flow ends here, and goes on with `fastslow flow answer`."""
-        choices = tuple(choices)
-        if not choices or not all(isinstance(one, str) and one for one in choices) or len({*choices}) < len(choices):
-            raise ConfigurationError(
-                f"choices are texts that differ, such as ['yes', 'no']; got {list(choices)!r:.200}"
-            )
-        key = self.memory.claim(received("ask", question, {"choices": choices}))
+        texts = not isinstance(choices, str) and all(isinstance(one, str) and one.strip() for one in choices)
+        fits = texts and 0 < len(choices) == len({*choices})
+        _check_argument("choices", choices, fits, "texts that differ, such as ['yes', 'no']")
+        key = self.memory.claim(received("ask", question, {"choices": tuple(choices)}))
         return self.memory.question(key, question, choices)
 
     # --- patterns --------------------------------------------------------------------------------
@@ -269,6 +269,8 @@ class Workflow:
         on_error: `"keep"` has a StepFailed in the place of what failed, `"raise"` raises the first of them in order,
         once all that was begun has ended. An item that waits for an answer keeps no other from its end.
         """
+        _check_argument("at_once", at_once, at_once > 0, "1 or more")
+        _check_argument("on_error", on_error, on_error in ("keep", "raise"), "'keep' or 'raise'")
         name = name_of(function, "map")
         key, listed = self.memory.claim(received("map", name, {})), list(items)
         run = OverItems(name, key, function, asyncio.Semaphore(at_once), keeps=on_error == "keep")
@@ -297,6 +299,7 @@ class Workflow:
     ) -> T:
         """Make something until it is judged good. make: gets what the judge said of the last one, None at first. judge:
         returns whether it is good, and, if it likes, what is to be better. Raises StepFailed behind the last try."""
+        _check_argument("tries", tries, tries > 0, "1 or more")
         said: Any = None
         for _ in range(tries):
             value = await make(said)
@@ -316,7 +319,9 @@ class Workflow:
 
     def save(self, name: str, content: str | bytes) -> Path:
         """Write a file into the flow's folder, and say where it is. One that the flow wrote under the name before gives
-        way to it; no other does. Raises ValueError and OSError where it cannot be."""
+        way to it; no other does. Raises ConfigurationError, ValueError and OSError where it cannot be."""
+        inside = bool(Path(name).parts) and not Path(name).is_absolute()
+        _check_argument("name", name, inside, "a path below the flow's folder, such as 'report/index.html'")
         key = f"save-{name}"
         known = self._job.result(key)
         versions: list[str] = known.output if known else []
@@ -460,6 +465,11 @@ async def _called(
         except (Exception, SystemExit) as error:
             failed = error
     return StepResult(key, name, Exit.FAILED, reason=clip(described(failed), 2000), failure=type(failed).__name__)
+
+
+def _check_argument(name: str, value: Any, fits: bool, expected: str) -> None:
+    if not fits:
+        raise ConfigurationError(f"{name}: expected {expected}, got {value!r:.200}")
 
 
 def name_of(function: Callable[..., Any], otherwise: str) -> str:

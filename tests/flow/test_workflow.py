@@ -319,7 +319,15 @@ async def main(wf):
         ("await wf.step(give, object())", "a step receives a object, and nobody can tell when that changes"),
         ("await wf.step(give, 1)", "that cannot be remembered"),
         ("await wf.agent('x', files=['gone.csv'])", "no file 'gone.csv'"),
-        ("await wf.ask('Go?', [])", "choices are texts that differ"),
+        ("await wf.ask('Go?', [])", "choices: expected texts that differ"),
+        ("await wf.ask('Go?', 'yes')", "choices: expected texts that differ"),
+        ("await wf.step(give, 1, effect='none')", "effect: expected 'read' or 'outside', got 'none'"),
+        ("await wf.step(give, 1, retries=-1)", "retries: expected 0 or more, got -1"),
+        ("await wf.map(give, [1], at_once=0)", "at_once: expected 1 or more, got 0"),
+        ("await wf.map(give, [1], on_error='skip')", "on_error: expected 'keep' or 'raise', got 'skip'"),
+        ("await wf.until(give, give, tries=0)", "tries: expected 1 or more, got 0"),
+        ("wf.save('/tmp/elsewhere.txt', '')", "name: expected a path below the flow's folder"),
+        ("wf.save('', '')", "name: expected a path below the flow's folder"),
     ],
 )
 async def test_what_cannot_be_a_step(flows: Flows, body: str, said: str) -> None:

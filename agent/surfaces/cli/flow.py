@@ -32,7 +32,7 @@ from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare
 from fastslow.agent.surfaces.cli.signals import cancel_on_signals
 from fastslow.agent.surfaces.cli.status import STATUS
-from fastslow.agent.surfaces.cli.text import one_line, terminal
+from fastslow.agent.surfaces.cli.text import one_line, terminal, typed
 
 WRONG = 2  # exit status of what the user typed wrongly
 OPTIONS = ("model", "base_url", "budget", "at_once", "out", "approval", "fresh", "dry_run", "json", "help", "debug")
@@ -260,7 +260,7 @@ def _tell(end: FlowEnd, options: FlowOptions) -> int:
     for number, one in enumerate(end.asked):
         console.print(Text(f"? {one_line(one.question)}", "bold yellow"), soft_wrap=True)
         for choice in one.choices:
-            console.print(Text(f"    fastslow flow answer {_token(end, number)} {one_line(choice)}"), soft_wrap=True)
+            console.print(Text(f"    fastslow flow answer {_token(end, number)} {typed(choice)}"), soft_wrap=True)
     if end.exit not in (Exit.ANSWERED, Exit.WAITING):
         if debug_wanted.get() and end.error:
             raise end.error

@@ -20,7 +20,7 @@ from fastslow.agent.flow.left import FILES
 from fastslow.agent.flow.memory import QUESTION, open_questions
 from fastslow.agent.flow.workflow import MAP, SAVED
 from fastslow.agent.record.jobs import JobInfo, Jobs, StepInfo
-from fastslow.agent.surfaces.cli.text import one_line, seconds, terminal
+from fastslow.agent.surfaces.cli.text import one_line, seconds, terminal, typed
 
 _MARKS = {Exit.ANSWERED: ("✓", "green"), Exit.WAITING: ("?", "yellow")}
 
@@ -49,7 +49,7 @@ def show(name: str, *, as_json: bool) -> None:
         console.print(Text(f"{tokens:,} tokens, {_share(thinking, tokens)}", "dim"))
     for one in asked:
         token = info.job if len(asked) == 1 else f"{info.job}:{one.number}"
-        choices = " | ".join(map(one_line, one.choices))
+        choices = " | ".join(map(typed, one.choices))
         console.print(Text(f"Answer it: fastslow flow answer {token} {choices}", "yellow"), soft_wrap=True)
 
 

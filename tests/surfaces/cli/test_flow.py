@@ -287,3 +287,13 @@ def test_a_step_that_was_cut_off_while_it_wrote_to_its_file_is_asked_about(home:
     done = flow("answer", "last", "done")
     assert (done.returncode, (home / "ledger").read_text()) == (0, "one\ntwo\n"), done.stderr
     assert "+" not in flow("show", "last").stdout
+
+
+def test_a_choice_is_told_as_a_shell_takes_it(home: Path) -> None:
+    (home / "ask.py").write_text("async def main(wf):\n    return await wf.ask('Go?', ['not yet', '--now'])\n")
+    done = flow("run", "ask.py")
+    assert " 'not yet'\n" in done.stderr
+    assert " -- --now\n" in done.stderr
+    command = [*FASTSLOW, "flow", "answer", "last", "--", "--now"]
+    answered = subprocess.run(command, text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+    assert answered.stdout == '"--now"\n'
