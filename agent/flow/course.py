@@ -115,11 +115,13 @@ async def _until_its_end(script: Script, values: Mapping[str, Any], wf: Workflow
         return ended(Exit.FAILED, f"{script.path.name}: {names} was called without `await`, so nothing was done")
     if wf.memory.asked:  # something swallowed it
         return ended(Exit.WAITING, "it waits for an answer")
+    held = next((one for one in wf.memory.ended if one.exit not in (Exit.ANSWERED, Exit.FAILED)), None)
     try:
         plain = json.loads(TypeAdapter[Any](type(value)).dump_json(value, by_alias=True))
     except (PydanticSerializationError, ValueError, TypeError, AgentError) as error:
+        if held:
+            return ended(held.exit, f"{held.name}: {held.reason}")
         return ended(Exit.FAILED, f"main returned a {type(value).__name__}, which JSON cannot hold: {error}")
-    held = next((one for one in wf.memory.ended if one.exit not in (Exit.ANSWERED, Exit.FAILED)), None)
     return ended(held.exit, f"{held.name}: {held.reason}", plain) if held else ended(Exit.ANSWERED, value=plain)
 
 

@@ -508,3 +508,27 @@ async def test_a_call_that_nobody_awaits_is_no_success(flows: Flows, call: str) 
 async def test_a_task_that_main_does_not_wait_for_is_waited_for(flows: Flows) -> None:
     flows.write(NOTE + "async def main(wf):\n    import asyncio\n    asyncio.create_task(wf.step(note, 'x'))\n")
     assert ((await flows.run()).exit, flows.effects()) == (Exit.ANSWERED, ["x"])
+
+
+async def test_values_that_are_false_come_back_as_they_were(flows: Flows) -> None:
+    flows.write(
+        """
+        def give(value):
+            return value
+        def count() -> int:
+            return 0
+        async def main(wf):
+            values = [0, False, "", [], {}, 0.0, None]
+            first = [repr(await wf.step(give, value)) for value in values]
+            return [*first, await wf.step(count)]
+        """
+    )
+    first = await flows.run()
+    flows.script.write_text(flows.script.read_text() + "#")
+    assert ((await flows.run()).value, first.value[0], first.value[-1]) == (first.value, "0", 0)
+
+
+async def test_a_spent_budget_is_told_though_main_returns_what_failed(flows: Flows) -> None:
+    flows.budget = Budget(turns=1)
+    flows.write("async def main(wf):\n    return await wf.map(lambda n: wf.agent(str(n), builtin=()), range(3))\n")
+    assert (await flows.run()).exit is Exit.BUDGET
