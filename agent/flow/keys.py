@@ -6,6 +6,7 @@ digest of what they hold, functions by their source, types by their JSON schema.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import json
@@ -13,10 +14,10 @@ import textwrap
 from collections.abc import Callable, Mapping, Set
 from contextvars import ContextVar
 from enum import Enum
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import file_digest, sha256
 from pathlib import Path
-from types import CellType
+from types import CellType, CodeType
 from typing import Any
 
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
@@ -92,13 +93,36 @@ def told_of(value: Any, depth: int = 0) -> Any:
 def source_of(function: Callable[..., Any]) -> str:
     """ConfigurationError where Python cannot tell: of what is built in, or was typed at a prompt."""
     try:
-        return textwrap.dedent(inspect.getsource(function))
+        source = textwrap.dedent(inspect.getsource(function))
+        if inspect.isfunction(function) and function.__name__ == "<lambda>":
+            return _lambda(function.__code__, "".join(inspect.findsource(function)[0])) or source
+        return source
     except (OSError, TypeError) as error:
         name = getattr(function, "__qualname__", repr(function))
         raise ConfigurationError(
             f"the source of {name} is not to be had, so nobody could tell when it changes; call it within a function "
             "of your own file, and pass that"
         ) from error
+
+
+def _lambda(code: CodeType, text: str) -> str:
+    """A lambda without the rest of its lines, which `inspect` gives with it: what stands there is none of its content.
+    `""` where it is not found. code: its own. text: of its file."""
+    places = [place for place in code.co_positions() if None not in place and place[2:] != (0, 0)]  # those are made up
+    begin = min(((line, column) for line, _, column, _ in places), default=(0, 0))
+    end = max(((line, column) for _, line, _, column in places), default=(0, 0))
+    around = [one for one in _lambdas(text) if one.lineno == code.co_firstlineno and _holds(one.body, begin, end)]
+    return (ast.get_source_segment(text, around[-1]) if around else None) or ""  # the innermost of them
+
+
+@lru_cache(maxsize=8)
+def _lambdas(text: str) -> list[ast.Lambda]:
+    """Those of a file, each behind what it lies in."""
+    return [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Lambda)]
+
+
+def _holds(node: ast.expr, begin: tuple[Any, Any], end: tuple[Any, Any]) -> bool:
+    return (node.lineno, node.col_offset) <= begin and end <= (node.end_lineno or 0, node.end_col_offset or 0)
 
 
 def _code(value: Callable[..., Any], depth: int) -> Any:

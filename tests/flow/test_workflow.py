@@ -532,3 +532,24 @@ async def test_a_spent_budget_is_told_though_main_returns_what_failed(flows: Flo
     flows.budget = Budget(turns=1)
     flows.write("async def main(wf):\n    return await wf.map(lambda n: wf.agent(str(n), builtin=()), range(3))\n")
     assert (await flows.run()).exit is Exit.BUDGET
+
+
+async def test_a_lambda_is_no_other_one_when_something_else_of_its_line_is_edited(flows: Flows) -> None:
+    line = "    return await wf.step(lambda: note('ä' if wf else 'b'), retries=1), await wf.step(lambda: note('c'))\n"
+    flows.write(NOTE + "async def main(wf):\n" + line)
+    await flows.run()
+    flows.write(NOTE + "async def main(wf):\n" + line.replace("retries=1", "retries=20"))
+    assert ((await flows.run()).told_again, flows.effects()) == (False, ["ä", "c"])
+    flows.write(NOTE + "async def main(wf):\n" + line.replace("'c'", "'d'"))
+    assert ((await flows.run()).value, flows.effects()) == (["ä", "d"], ["ä", "c", "d"])
+
+
+async def test_a_lambda_of_several_lines_is_known_by_all_of_them(flows: Flows) -> None:
+    text = (
+        NOTE
+        + "async def main(wf):\n    return await wf.step(\n        lambda: note(\n            'a'\n        ),\n    )\n"
+    )
+    for word in ("'a'", "'b'"):
+        flows.write(text.replace("'a'", word))
+        await flows.run()
+    assert flows.effects() == ["a", "b"]
