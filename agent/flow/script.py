@@ -8,7 +8,7 @@ import sys
 import tokenize
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -52,7 +52,8 @@ def loaded(path: Path) -> Iterator[Script]:
     try:
         try:
             code = compile(path.read_bytes(), str(path), "exec")  # anew: byte code may be that of a second ago
-            exec(code, module.__dict__)  # noqa: S102 - the user's own
+            with redirect_stdout(sys.stderr):  # standard output is for what main returns
+                exec(code, module.__dict__)  # noqa: S102 - the user's own
         except SyntaxError as error:
             where = f"{Path(error.filename or path).name}, line {error.lineno}"
             raise ScriptFailed(f"{where}: {error.msg}: {(error.text or '').strip()}") from error

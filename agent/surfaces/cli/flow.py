@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -210,7 +210,7 @@ async def _carried_out(
 ) -> FlowEnd:
     cancel_on_signals()
     try:
-        with view:
+        with redirect_stdout(sys.stderr), view:  # what the user's code prints is no part of the result
             return await carry_out(script, values, job, setting, options.asked, view.show)
     finally:
         await setting.agent.aclose()
@@ -245,7 +245,7 @@ def _tell(end: FlowEnd, options: FlowOptions) -> int:
     if options.json_lines:
         asked = [{"answer": f"fastslow flow answer {_token(end, n)}", **asdict(one)} for n, one in enumerate(end.asked)]
         told = {"value": end.value, "reason": end.reason, "files": end.files, "questions": asked, "failed": end.failed}
-        say("result", flow=end.job, exit=end.exit, status=status, told_again=end.told_again, **told)
+        say(sys.stdout, "result", flow=end.job, exit=end.exit, status=status, told_again=end.told_again, **told)
         return status
     console = terminal(stderr=True)
     if end.exit is Exit.ANSWERED or end.value is not None:

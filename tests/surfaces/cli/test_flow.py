@@ -297,3 +297,14 @@ def test_a_choice_is_told_as_a_shell_takes_it(home: Path) -> None:
     command = [*FASTSLOW, "flow", "answer", "last", "--", "--now"]
     answered = subprocess.run(command, text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
     assert answered.stdout == '"--now"\n'
+
+
+def test_what_steps_print_is_no_part_of_the_result(home: Path) -> None:
+    body = "print('at import')\ndef tell():\n    print('by the way')\n"
+    body += "async def main(wf):\n    print('first')\n    await wf.step(tell)\n"
+    (home / "tell.py").write_text(body)
+    for options in ((), ("--json", "--fresh")):
+        done = flow("run", "tell.py", *options)
+        assert [json.loads(line) for line in done.stdout.splitlines()]
+        assert "first" in done.stderr
+        assert "by the way" in done.stderr
