@@ -15,11 +15,11 @@ from pydantic_core import PydanticSerializationError
 
 from fastslow.agent.errors import AgentError
 from fastslow.agent.events import Exit
-from fastslow.agent.flow.keys import told_of
-from fastslow.agent.flow.memory import StepFailed, Waiting
+from fastslow.agent.flow.keys import file_told, told_of
+from fastslow.agent.flow.memory import StepFailed, Waiting, exit_of
 from fastslow.agent.flow.progress import Asked, OnEvent
 from fastslow.agent.flow.script import Script, digests, own_files, told
-from fastslow.agent.flow.workflow import Setting, Workflow, exit_of
+from fastslow.agent.flow.workflow import Setting, Workflow
 from fastslow.agent.record.jobs import Job, JobInfo, Jobs, StepResult
 from fastslow.sandbox import SandboxError
 
@@ -50,11 +50,13 @@ def job_key(script: Path, words: Mapping[str, Sequence[str]], folder: Path) -> s
 
 
 def told_again(jobs: Jobs, info: JobInfo, values: Mapping[str, Any], asked: Mapping[str, Any]) -> FlowEnd | None:
-    """What an answered flow came to, where neither its files nor what it is asked for have changed since."""
+    """What an answered flow came to, where its own files, those of its steps and what it is asked for are the same."""
     end = next((step.result for step in jobs.steps(info.job) if step.key == END), None)
     if info.exit is not Exit.ANSWERED or end is None or end.output["asked"] != _asked_for(values, asked):
         return None
     if digests(set(end.output["own"])) != end.output["own"]:
+        return None
+    if any(file_told(Path(path)) != told for path, told in end.output["files"].items()):
         return None
     return FlowEnd(info.job, Exit.ANSWERED, end.output["value"], files=end.files, told_again=True)
 
@@ -69,10 +71,12 @@ async def carry_out(
 ) -> FlowEnd:
     """Carry a flow out, or on. asked: the options that it is carried out with, as JSON. Raises JournalError only; a
     cancelled one says so."""
-    wf = Workflow(job, setting, on_event)
+    wf, asked_for = Workflow(job, setting, on_event), _asked_for(values, asked)  # as it is before any file changes
     end = await _until_its_end(script, values, wf)
     if end.exit is Exit.ANSWERED and not end.failed:  # what failed is tried again by the same command
-        output = {"value": end.value, "asked": _asked_for(values, asked), "own": own_files(script.path)}
+        files = {path: told for path, told in wf.memory.files.items() if path not in end.files}
+        own = {**own_files(script.path), **script.own}
+        output = {"value": end.value, "asked": asked_for, "own": own, "files": files}
         job.end(StepResult(END, "", Exit.ANSWERED, output, files=end.files))
     job.finish(end.exit)
     return end
@@ -106,13 +110,18 @@ async def _until_its_end(script: Script, values: Mapping[str, Any], wf: Workflow
             raise
         await wf.quiet()
         return ended(Exit.WAITING, "it waits for an answer")
+    if forgotten := wf.not_awaited():
+        names = ", ".join(dict.fromkeys(forgotten))
+        return ended(Exit.FAILED, f"{script.path.name}: {names} was called without `await`, so nothing was done")
     if wf.memory.asked:  # something swallowed it
         return ended(Exit.WAITING, "it waits for an answer")
+    held = next((one for one in wf.memory.ended if one.exit not in (Exit.ANSWERED, Exit.FAILED)), None)
     try:
         plain = json.loads(TypeAdapter[Any](type(value)).dump_json(value, by_alias=True))
     except (PydanticSerializationError, ValueError, TypeError, AgentError) as error:
+        if held:
+            return ended(held.exit, f"{held.name}: {held.reason}")
         return ended(Exit.FAILED, f"main returned a {type(value).__name__}, which JSON cannot hold: {error}")
-    held = next((one for one in wf.memory.ended if one.exit not in (Exit.ANSWERED, Exit.FAILED)), None)
     return ended(held.exit, f"{held.name}: {held.reason}", plain) if held else ended(Exit.ANSWERED, value=plain)
 
 

@@ -6,16 +6,18 @@ digest of what they hold, functions by their source, types by their JSON schema.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import json
 import textwrap
 from collections.abc import Callable, Mapping, Set
+from contextvars import ContextVar
 from enum import Enum
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import file_digest, sha256
 from pathlib import Path
-from types import CellType
+from types import CellType, CodeType
 from typing import Any
 
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
@@ -24,6 +26,36 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from fastslow.agent.errors import ConfigurationError
 
 DEEPEST = 50  # levels of a value; and of functions within functions
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Received:
+    """What goes into a step. content: its key, in which files count by what they hold. paths: one in which they count
+    by their path alone. files: by path what each held, as JSON."""
+
+    content: str
+    paths: str
+    files: Mapping[str, Any]
+
+
+def received(kind: str, name: str, content: Mapping[str, Any]) -> Received:
+    """See `key_of`."""
+    files: dict[str, Any] = {}
+
+    def noted(path: Path) -> Any:
+        return files.setdefault(str(path), file_told(path))
+
+    by_content = _with_files(noted, kind, name, content)
+    by_path = _with_files(lambda path: {"path": str(path)}, kind, name, content) if files else by_content
+    return Received(by_content, by_path, files)
+
+
+def _with_files(how: Callable[[Path], Any], kind: str, name: str, content: Mapping[str, Any]) -> str:
+    before = _how_files.set(how)
+    try:
+        return key_of(kind, name, content)
+    finally:
+        _how_files.reset(before)
 
 
 def key_of(kind: str, name: str, content: Mapping[str, Any]) -> str:
@@ -41,7 +73,7 @@ def told_of(value: Any, depth: int = 0) -> Any:
         case None | bool() | int() | float() | str() if not isinstance(value, Enum):
             return value
         case Path():
-            return _file(value)
+            return _how_files.get()(value)
         case bytes():
             return {"bytes": sha256(value).hexdigest()}
         case BaseModel():
@@ -61,13 +93,36 @@ def told_of(value: Any, depth: int = 0) -> Any:
 def source_of(function: Callable[..., Any]) -> str:
     """ConfigurationError where Python cannot tell: of what is built in, or was typed at a prompt."""
     try:
-        return textwrap.dedent(inspect.getsource(function))
+        source = textwrap.dedent(inspect.getsource(function))
+        if inspect.isfunction(function) and function.__name__ == "<lambda>":
+            return _lambda(function.__code__, "".join(inspect.findsource(function)[0])) or source
+        return source
     except (OSError, TypeError) as error:
         name = getattr(function, "__qualname__", repr(function))
         raise ConfigurationError(
             f"the source of {name} is not to be had, so nobody could tell when it changes; call it within a function "
             "of your own file, and pass that"
         ) from error
+
+
+def _lambda(code: CodeType, text: str) -> str:
+    """A lambda without the rest of its lines, which `inspect` gives with it: what stands there is none of its content.
+    `""` where it is not found. code: its own. text: of its file."""
+    places = [place for place in code.co_positions() if None not in place and place[2:] != (0, 0)]  # those are made up
+    begin = min(((line, column) for line, _, column, _ in places), default=(0, 0))
+    end = max(((line, column) for _, line, _, column in places), default=(0, 0))
+    around = [one for one in _lambdas(text) if one.lineno == code.co_firstlineno and _holds(one.body, begin, end)]
+    return (ast.get_source_segment(text, around[-1]) if around else None) or ""  # the innermost of them
+
+
+@lru_cache(maxsize=8)
+def _lambdas(text: str) -> list[ast.Lambda]:
+    """Those of a file, each behind what it lies in."""
+    return [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Lambda)]
+
+
+def _holds(node: ast.expr, begin: tuple[Any, Any], end: tuple[Any, Any]) -> bool:
+    return (node.lineno, node.col_offset) <= begin and end <= (node.end_lineno or 0, node.end_col_offset or 0)
 
 
 def _code(value: Callable[..., Any], depth: int) -> Any:
@@ -99,7 +154,7 @@ def _around(cell: CellType, function: Callable[..., Any], depth: int) -> Any:
         return "something"
 
 
-def _file(path: Path) -> Any:
+def file_told(path: Path) -> Any:
     """A regular file by name and content. A folder by what stands in it: names, sizes, times. What is not there is
     known by its path alone: a place to write to, say."""
     if path.is_file():
@@ -109,6 +164,9 @@ def _file(path: Path) -> Any:
         inner = ((one, one.stat()) for one in sorted(path.rglob("*")) if one.is_file())
         return {"folder": [[str(one.relative_to(path)), facts.st_size, facts.st_mtime_ns] for one, facts in inner]}
     return {"path": str(path)}
+
+
+_how_files: ContextVar[Callable[[Path], Any]] = ContextVar("_how_files", default=file_told)
 
 
 def _type(value: type) -> Any:

@@ -14,11 +14,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fastslow.agent.errors import AgentError, ConfigurationError
+from fastslow.agent.errors import AgentError, ConfigurationError, EngineError
 from fastslow.agent.events import Exit
+from fastslow.agent.flow.keys import Received
+from fastslow.agent.flow.left import FILES, LeftFiles
 from fastslow.agent.flow.progress import Asked, OnEvent, StepBegan, StepEnded
 from fastslow.agent.flow.values import Kept
 from fastslow.agent.record.jobs import Job, Jobs, StepInfo, StepResult
+from fastslow.sandbox import SandboxError
 
 IN_DOUBT = "{} was cut off in its midst: it may have happened already. Do it again, or is it done?"
 NEEDED = " If it is done, add what it returned: --value JSON."
@@ -46,6 +49,13 @@ class Waiting(BaseException):
         self.asked = asked
 
 
+def exit_of(error: Exception) -> Exit:
+    """How a step ended that raised."""
+    if isinstance(error, EngineError):
+        return Exit.SERVER
+    return Exit.SANDBOX if isinstance(error, SandboxError) else Exit.FAILED
+
+
 @dataclass(slots=True)
 class _Slot:
     """A step that the journal knows, or that this life began."""
@@ -53,6 +63,14 @@ class _Slot:
     key: str
     place: str
     taken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """A step that reaches the world. kept: how its value is."""
+
+    kept: Kept
+    received: Received
 
 
 class Memory:
@@ -63,24 +81,36 @@ class Memory:
         self.on_event = on_event
         self.asked: list[Asked] = []  # and not answered, in this life
         self.ended: list[StepResult] = []  # in this life, remembered ones too
+        self.files: dict[str, Any] = {}  # that steps got, by path, as they found or left them
         self._slots: defaultdict[str, list[_Slot]] = defaultdict(list)
         self._calls: Counter[tuple[str, str]] = Counter()
         known = Jobs(job.journal).steps(job.id)
         self._questions = len(questions(known))
+        self._left_files = LeftFiles(known)
         for step in sorted(known, key=lambda step: step.started):
+            if step.result and step.result.failure == FILES:
+                continue
             self._slots[step.key.partition(".")[0]].append(_Slot(step.key, step.parent))
 
-    def claim(self, content: str) -> str:
-        """The key of the step that the call is, of several with the same content."""
+    def claim(self, received: Received, *, outside: bool = False) -> str:
+        """The key of the step that the call is, of several with the same content. outside: it reaches the world; see
+        `LeftFiles`."""
+        content = received.content
+        self.files.update(received.files)
         self._calls[place.get(), content] += 1
         here = _place(place.get(), self._calls[place.get(), content])
         slots = self._slots[content]
         free = [slot for slot in slots if not slot.taken]
+        if outside and received.files and not free:
+            same = self._left_files.steps(received)
+            free = [slot for key in same for slot in self._slots[key.partition(".")[0]] if slot.key == key]
+            free = [slot for slot in free if not slot.taken]
         slot = next((slot for slot in free if slot.place == here), free[0] if free else None)
         if slot is None:
             slot = _Slot(f"{content}.{len(slots)}" if slots else content, here)
             slots.append(slot)
         slot.taken, slot.place = True, here
+        self._left_files.taken(slot.key)
         return slot.key
 
     def here(self, key: str) -> str:
@@ -88,22 +118,31 @@ class Memory:
         return next((slot.place for slot in self._slots[key.partition(".")[0]] if slot.key == key), place.get())
 
     async def carry(
-        self, key: str, name: str, work: Callable[[], Awaitable[StepResult]], *, outside: Kept | None = None
+        self, key: str, name: str, work: Callable[[], Awaitable[StepResult]], *, outside: Outside | None = None
     ) -> StepResult:
-        """Carry a step out, or take what it came to before. outside: of one that reaches the world, how its value is
-        kept: it is begun no second time before somebody has said so. Raises Waiting, and what the work raises."""
+        """Carry a step out, or take what it came to before. outside: of one that reaches the world: it is
+        begun no second time before somebody has said so. Raises Waiting, and what the work raises."""
         known = self.job.result(key)
         if known and known.exit is Exit.ANSWERED:
             return self._told(known, remembered=True)
-        if outside and known is None and self.job.begun(key) and (done := self._doubted(key, name, outside)):
-            self.job.end(done)
+        if outside and known is None and self.job.begun(key) and (done := self._doubted(key, name, outside.kept)):
+            self.job.end(done, *self._left(key, outside))
             return self._told(done, remembered=True)
+        if outside and outside.received.files:
+            self.job.end(self._left_files.begun(key, outside.received))
         self.job.begin(key, name, self.here(key), waits=outside is not None)
         self.on_event(StepBegan(key, name, self.here(key)))
         begun = time.monotonic()
         result = replace(await work(), seconds=time.monotonic() - begun)
-        self.job.end(result)
+        self.job.end(result, *self._left(key, outside))
         return self._told(result)
+
+    def _left(self, key: str, outside: Outside | None) -> list[StepResult]:
+        if not outside or not outside.received.files:
+            return []
+        left = self._left_files.ended(key, outside.received)
+        self.files.update(left.output["files"])
+        return [left]
 
     def _doubted(self, key: str, name: str, kept: Kept) -> StepResult | None:
         """What a step came to that was cut off and, as somebody says, has happened; None where it is to be done again.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import linecache
 import sys
+import tokenize
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -26,11 +28,13 @@ class ScriptFailed(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """path: absolute. main: its function."""
+    """path: absolute. main: its function. own: its file and those that it imported from beside it, with the digests of
+    what was loaded."""
 
     path: Path
     main: Callable[..., Awaitable[Any]]
     parameters: tuple[Parameter, ...]
+    own: Mapping[str, str]
 
 
 @contextmanager
@@ -42,12 +46,14 @@ def loaded(path: Path) -> Iterator[Script]:
     module = ModuleType(MODULE)
     module.__file__ = str(path)
     before, folder = sys.modules.get(MODULE), str(path.parent)
+    own: Mapping[str, str] = {}
     sys.modules[MODULE] = module  # annotations are read by the module's name
     sys.path.insert(0, folder)
     try:
         try:
             code = compile(path.read_bytes(), str(path), "exec")  # anew: byte code may be that of a second ago
-            exec(code, module.__dict__)  # noqa: S102 - the user's own
+            with redirect_stdout(sys.stderr):  # standard output is for what main returns
+                exec(code, module.__dict__)  # noqa: S102 - the user's own
         except SyntaxError as error:
             where = f"{Path(error.filename or path).name}, line {error.lineno}"
             raise ScriptFailed(f"{where}: {error.msg}: {(error.text or '').strip()}") from error
@@ -58,8 +64,12 @@ def loaded(path: Path) -> Iterator[Script]:
             parameters = parameters_of(main)
         except ConfigurationError as error:
             raise ScriptFailed(f"{path.name}, line {main.__code__.co_firstlineno}: {error}") from error
-        yield Script(path, main, parameters)
+        own = own_files(path)
+        _pin(own)
+        yield Script(path, main, parameters, own)
     finally:
+        for file in own:
+            linecache.cache.pop(file, None)
         sys.path.remove(folder)
         sys.modules.pop(MODULE)
         if before:
@@ -69,7 +79,7 @@ def loaded(path: Path) -> Iterator[Script]:
 def told(error: BaseException, script: Path) -> str:
     """An error with the file and line of the user's own code where it came up."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(script.parent)]
+    own = [frame for frame in frames if _beside(frame.filename, script)]
     if not own:
         return described(error)
     last = own[-1]
@@ -82,9 +92,23 @@ def own_files(script: Path) -> dict[str, str]:
     files = {str(script)}
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
-        if file and Path(file).is_relative_to(script.parent) and "site-packages" not in file:
+        if file and _beside(file, script):
             files.add(file)
     return digests(files)
+
+
+def _beside(file: str, script: Path) -> bool:
+    """Whether a file is the user's own, and not of an environment that lies there, too."""
+    return Path(file).is_relative_to(script.parent) and "site-packages" not in file
+
+
+def _pin(files: Iterable[str]) -> None:
+    """Have the source of functions be that which was loaded, whoever edits their file meanwhile: `inspect` reads what
+    `linecache` has, which looks at no file again whose time it does not know."""
+    for file in files:
+        with tokenize.open(file) as opened:
+            lines = opened.readlines()
+        linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
 
 
 def digests(files: set[str]) -> dict[str, str]:

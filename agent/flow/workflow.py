@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import KW_ONLY, asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 
 from fastslow.agent.agent import Agent
 from fastslow.agent.budget import Budget
@@ -23,8 +22,9 @@ from fastslow.agent.child import Parent
 from fastslow.agent.errors import ConfigurationError, EngineError, JournalError
 from fastslow.agent.events import CallStarted, Exit, RunFinished, TurnStarted
 from fastslow.agent.flow.asking import asked_agent, form_of, told_tool
-from fastslow.agent.flow.keys import key_of
-from fastslow.agent.flow.memory import Memory, StepFailed, Waiting, place
+from fastslow.agent.flow.items import OverItems
+from fastslow.agent.flow.keys import received
+from fastslow.agent.flow.memory import Memory, Outside, StepFailed, Waiting, exit_of
 from fastslow.agent.flow.progress import Logged, OnEvent, StepMoved
 from fastslow.agent.flow.spending import FlowBudget, Spending
 from fastslow.agent.flow.values import Kept, returned
@@ -84,6 +84,23 @@ class Setting:
     ready: Callable[[Literal["server", "sandbox"]], Awaitable[None]] | None = None
 
 
+P = ParamSpec("P")
+
+
+def _noted(
+    method: Callable[Concatenate[Workflow, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Workflow, P], Coroutine[Any, Any, R]]:
+    """Note the calls of a method, as one without `await` does nothing."""
+
+    @wraps(method)
+    def called(self: Workflow, /, *arguments: P.args, **options: P.kwargs) -> Coroutine[Any, Any, R]:
+        call = method(self, *arguments, **options)
+        self._calls.append(call)
+        return call
+
+    return called
+
+
 class Workflow:
     """What a flow's `main` gets as its first argument. Every step is remembered under a key that its content makes;
     what is there is not done again. See `docs/flow.md`."""
@@ -95,10 +112,12 @@ class Workflow:
         self._job, self._setting, self._say = job, setting, on_event
         self._at_once = asyncio.Semaphore(setting.at_once)
         self._under_way, self._none_under_way = 0, asyncio.Event()
+        self._calls: list[Coroutine[Any, Any, Any]] = []
         self._made_ready: dict[str, asyncio.Task[None]] = {}
 
     # --- steps -----------------------------------------------------------------------------------
 
+    @_noted
     async def agent(
         self,
         prompt: str,
@@ -132,6 +151,7 @@ class Workflow:
         )
         return answered.output
 
+    @_noted
     async def run(
         self,
         prompt: str,
@@ -166,7 +186,7 @@ class Workflow:
                 "check": check,
                 "tree": Kept.folder(tree) if tree else None,
             }
-            key = self.memory.claim(key_of("agent", name, content))
+            key = self.memory.claim(received("agent", name, content))
             options = RunOptions(
                 files=paths,
                 output=output,
@@ -184,6 +204,7 @@ class Workflow:
         files_made = tuple(map(Path, result.files))
         return Answered(value, told, files_made, result.run, result.run if tree else "")
 
+    @_noted
     async def step(
         self,
         function: Callable[..., Any],
@@ -198,39 +219,43 @@ class Workflow:
         where it raises. effect: `"outside"` for what reaches the world: where that was cut off in its midst, the flow
         asks whether it has happened; `"read"` is simply done again. Raises StepFailed where it raised.
         """
+        _check_argument("effect", effect, effect in ("read", "outside"), "'read' or 'outside'")
+        _check_argument("retries", retries, retries >= 0, "0 or more")
         name = name or name_of(function, "step")
         content = {"function": function, "arguments": arguments}
-        key = self.memory.claim(key_of("step", name, content))
-        kept = returned(function)
+        got, kept = received("step", name, content), returned(function)
+        outside = Outside(kept, got) if effect == "outside" else None
+        key = self.memory.claim(got, outside=outside is not None)
         async with self._active():
             work = partial(_called, kept, key, name, function, arguments, retries)
-            result = await self.memory.carry(key, name, work, outside=kept if effect == "outside" else None)
+            result = await self.memory.carry(key, name, work, outside=outside)
         return kept.value(self._ended(result).output)
 
+    @_noted
     async def check(self, command: str, files: Iterable[str | Path] = ()) -> Checked:
         """Run a command in a sandbox that has the files, and say what came of it. Raises StepFailed where it could not
         be run."""
         paths = [Path(path) for path in files]
         name = f"check: {clip(command, 60)}"
-        key = self.memory.claim(key_of("check", name, {"command": command, "files": paths}))
+        key = self.memory.claim(received("check", name, {"command": command, "files": paths}))
         async with self._active():
             await self._ready("sandbox", self._setting.agent)
             work = partial(self._check, key, name, command, paths)
             result = self._ended(await self.memory.carry(key, name, work))
         return Checked(**result.output)
 
+    @_noted
     async def ask(self, question: str, choices: Sequence[str] = ("yes", "no")) -> str:
         """What a person answers. Until then the flow ends here, and goes on with `fastslow flow answer`."""
-        choices = tuple(choices)
-        if not choices or not all(isinstance(one, str) and one for one in choices) or len({*choices}) < len(choices):
-            raise ConfigurationError(
-                f"choices are texts that differ, such as ['yes', 'no']; got {list(choices)!r:.200}"
-            )
-        key = self.memory.claim(key_of("ask", question, {"choices": choices}))
+        texts = not isinstance(choices, str) and all(isinstance(one, str) and one.strip() for one in choices)
+        fits = texts and 0 < len(choices) == len({*choices})
+        _check_argument("choices", choices, fits, "texts that differ, such as ['yes', 'no']")
+        key = self.memory.claim(received("ask", question, {"choices": tuple(choices)}))
         return self.memory.question(key, question, choices)
 
     # --- patterns --------------------------------------------------------------------------------
 
+    @_noted
     async def map(
         self,
         function: Callable[[T], Awaitable[R]],
@@ -244,9 +269,11 @@ class Workflow:
         on_error: `"keep"` has a StepFailed in the place of what failed, `"raise"` raises the first of them in order,
         once all that was begun has ended. An item that waits for an answer keeps no other from its end.
         """
+        _check_argument("at_once", at_once, at_once > 0, "1 or more")
+        _check_argument("on_error", on_error, on_error in ("keep", "raise"), "'keep' or 'raise'")
         name = name_of(function, "map")
-        key, listed = self.memory.claim(key_of("map", name, {})), list(items)
-        run = _Map(name, key, function, asyncio.Semaphore(at_once), keeps=on_error == "keep")
+        key, listed = self.memory.claim(received("map", name, {})), list(items)
+        run = OverItems(name, key, function, asyncio.Semaphore(at_once), keeps=on_error == "keep")
         values: list[Any] = []
 
         async def all_of_them() -> StepResult:
@@ -262,6 +289,7 @@ class Workflow:
                 raise value
         return values
 
+    @_noted
     async def until(
         self,
         make: Callable[[Any], Awaitable[T]],
@@ -271,6 +299,7 @@ class Workflow:
     ) -> T:
         """Make something until it is judged good. make: gets what the judge said of the last one, None at first. judge:
         returns whether it is good, and, if it likes, what is to be better. Raises StepFailed behind the last try."""
+        _check_argument("tries", tries, tries > 0, "1 or more")
         said: Any = None
         for _ in range(tries):
             value = await make(said)
@@ -290,7 +319,9 @@ class Workflow:
 
     def save(self, name: str, content: str | bytes) -> Path:
         """Write a file into the flow's folder, and say where it is. One that the flow wrote under the name before gives
-        way to it; no other does. Raises ValueError and OSError where it cannot be."""
+        way to it; no other does. Raises ConfigurationError, ValueError and OSError where it cannot be."""
+        inside = bool(Path(name).parts) and not Path(name).is_absolute()
+        _check_argument("name", name, inside, "a path below the flow's folder, such as 'report/index.html'")
         key = f"save-{name}"
         known = self._job.result(key)
         versions: list[str] = known.output if known else []
@@ -319,10 +350,18 @@ class Workflow:
 
     async def quiet(self) -> None:
         """Wait until no step is under way."""
+        await asyncio.sleep(0)  # a task that was just made begins its step
         while self._under_way:
             self._none_under_way.clear()
             await self._none_under_way.wait()
             await asyncio.sleep(0)  # whoever waited for the last of them may begin another
+
+    def not_awaited(self) -> list[str]:
+        """What was called without `await`: their names, such as `wf.step`."""
+        forgotten = [call for call in self._calls if inspect.getcoroutinestate(call) == inspect.CORO_CREATED]
+        for call in forgotten:
+            call.close()
+        return [f"wf.{call.__name__}" for call in forgotten]  # type: ignore[attr-defined]
 
     @asynccontextmanager
     async def _active(self) -> AsyncIterator[None]:
@@ -414,58 +453,6 @@ class Workflow:
         return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Map:
-    """A function over items, some at once. key: of the map's step. keeps: one that failed does not end the rest."""
-
-    name: str
-    key: str
-    function: Callable[[Any], Awaitable[Any]]
-    room: asyncio.Semaphore
-    failed: asyncio.Event = field(default_factory=asyncio.Event)
-    _: KW_ONLY
-    keeps: bool
-
-    async def all(self, items: Sequence[Any]) -> list[Any]:
-        """What came of each: its value, StepFailed, or Waiting; None where it was not begun any more."""
-        places = Counter[str]()
-        tasks = []
-        for number, item in enumerate(items):
-            content = _item(item, number)
-            places[content] += 1
-            tasks.append(asyncio.create_task(self._one(item, number, f"{self.key}/{content}-{places[content]}")))
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _one(self, item: Any, number: int, here: str) -> Any:
-        place.set(here)
-        async with self.room:
-            if self.failed.is_set():
-                return None
-            try:
-                return await self.function(item)
-            except JournalError:
-                raise
-            except Waiting as waiting:
-                return waiting
-            except Exception as error:
-                if not self.keeps:
-                    self.failed.set()
-                return _failure(error, f"{self.name} {number + 1}")
-
-
-def _item(item: Any, number: int) -> str:
-    """What tells the items of a map apart: their content, or their number where nobody can tell that."""
-    try:
-        return key_of("item", "", {"item": item})[:16]
-    except ConfigurationError:
-        return str(number)
-
-
 async def _called(
     kept: Kept, key: str, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], retries: int
 ) -> StepResult:
@@ -475,26 +462,16 @@ async def _called(
             return StepResult(key, name, Exit.ANSWERED, kept.told(await value))
         except ConfigurationError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failed = error
     return StepResult(key, name, Exit.FAILED, reason=clip(described(failed), 2000), failure=type(failed).__name__)
+
+
+def _check_argument(name: str, value: Any, fits: bool, expected: str) -> None:
+    if not fits:
+        raise ConfigurationError(f"{name}: expected {expected}, got {value!r:.200}")
 
 
 def name_of(function: Callable[..., Any], otherwise: str) -> str:
     """A function's name, for people."""
     return str(getattr(function, "__name__", otherwise)).replace("<lambda>", otherwise)
-
-
-def exit_of(error: Exception) -> Exit:
-    if isinstance(error, EngineError):
-        return Exit.SERVER
-    return Exit.SANDBOX if isinstance(error, SandboxError) else Exit.FAILED
-
-
-def _failure(error: Exception, name: str) -> StepFailed:
-    """The error value of an item of a map."""
-    if isinstance(error, StepFailed):
-        return error
-    failed = StepFailed(StepResult("", name, exit_of(error), reason=described(error), failure=type(error).__name__))
-    failed.__cause__ = error
-    return failed

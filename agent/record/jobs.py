@@ -202,6 +202,8 @@ class Job:
         rows = []
         for place, result in enumerate(results, self._ended + 1):
             said = {name: value for name, value in asdict(result).items() if value and name not in ("key", "name")}
+            if result.output is not None:  # 0, False and "" are values, too
+                said["output"] = result.output
             text = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace").decode()
             rows.append((self.id, result.key, result.name, time.time() - result.seconds, place, text))
         with self.journal.transaction() as database:

@@ -319,7 +319,15 @@ async def main(wf):
         ("await wf.step(give, object())", "a step receives a object, and nobody can tell when that changes"),
         ("await wf.step(give, 1)", "that cannot be remembered"),
         ("await wf.agent('x', files=['gone.csv'])", "no file 'gone.csv'"),
-        ("await wf.ask('Go?', [])", "choices are texts that differ"),
+        ("await wf.ask('Go?', [])", "choices: expected texts that differ"),
+        ("await wf.ask('Go?', 'yes')", "choices: expected texts that differ"),
+        ("await wf.step(give, 1, effect='none')", "effect: expected 'read' or 'outside', got 'none'"),
+        ("await wf.step(give, 1, retries=-1)", "retries: expected 0 or more, got -1"),
+        ("await wf.map(give, [1], at_once=0)", "at_once: expected 1 or more, got 0"),
+        ("await wf.map(give, [1], on_error='skip')", "on_error: expected 'keep' or 'raise', got 'skip'"),
+        ("await wf.until(give, give, tries=0)", "tries: expected 1 or more, got 0"),
+        ("wf.save('/tmp/elsewhere.txt', '')", "name: expected a path below the flow's folder"),
+        ("wf.save('', '')", "name: expected a path below the flow's folder"),
     ],
 )
 async def test_what_cannot_be_a_step(flows: Flows, body: str, said: str) -> None:
@@ -338,3 +346,210 @@ async def test_every_step_is_in_the_journal_with_what_it_took(flows: Flows) -> N
     assert (step.name, step.result.tokens, step.result.turns, bool(step.result.run)) == ("Hello", 5, 1, True)
     [said] = [event for event in flows.said if isinstance(event, StepEnded)]
     assert said.result.key == step.key
+
+
+async def test_a_step_that_leaves_has_failed(flows: Flows) -> None:
+    flows.write(
+        """
+        import sys
+        async def main(wf):
+            await wf.step(leave)
+        def leave():
+            sys.exit(0)
+        """
+    )
+    end = await flows.run()
+    assert (end.exit, end.reason) == (Exit.FAILED, "flow.py, line 5, in main: leave: SystemExit: 0")
+
+
+LEDGER = """
+from pathlib import Path
+
+LEDGER = Path(__file__).with_name("ledger")
+
+def add(file: Path, text: str) -> None:
+    with open(file, "a") as opened:
+        print(text, file=opened)
+
+def fail():
+    raise ValueError("at the end")
+"""
+
+
+async def test_a_file_that_steps_add_to_is_added_to_once(flows: Flows) -> None:
+    flows.write(
+        LEDGER
+        + """
+async def main(wf):
+    await wf.step(add, LEDGER, "one")
+    await wf.step(lambda: add(LEDGER, "two"))
+    await wf.map(lambda text: wf.step(add, LEDGER, text), ["three", "four"])
+    await wf.step(add, LEDGER, "one")
+    await wf.step(fail)
+"""
+    )
+    for _ in range(3):
+        assert (await flows.run()).exit is Exit.FAILED
+    assert sorted((flows.folder / "ledger").read_text().split()) == ["four", "one", "one", "three", "two"]
+
+
+async def test_a_file_that_others_changed_goes_through_its_steps_again(flows: Flows) -> None:
+    flows.write(
+        LEDGER
+        + """
+def clean(file: Path) -> None:
+    file.write_text(file.read_text().strip().upper())
+
+async def main(wf):
+    await wf.step(clean, LEDGER)
+    await wf.step(fail)
+"""
+    )
+    ledger = flows.folder / "ledger"
+    for text in ("one ", "two "):
+        ledger.write_text(text)
+        for _ in range(2):
+            await flows.run()
+        assert ledger.read_text() == text.strip().upper()
+
+
+async def test_an_edited_step_has_those_behind_it_go_over_its_file_again(flows: Flows) -> None:
+    script = (
+        LEDGER
+        + """
+async def main(wf):
+    await wf.step(begin, LEDGER)
+    await wf.step(clean, LEDGER)
+    await wf.step(fail)
+
+def begin(file: Path) -> None:
+    file.write_text("one")
+
+def clean(file: Path) -> None:
+    file.write_text(file.read_text().upper())
+"""
+    )
+    flows.write(script)
+    await flows.run()
+    flows.write(script.replace('"one"', '"two"'))
+    await flows.run()
+    assert (flows.folder / "ledger").read_text() == "TWO"
+
+
+async def test_what_was_written_anew_is_sent_though_its_sending_was_cut_off(flows: Flows) -> None:
+    """In the third life nobody has sent the second report, though the flow itself wrote it."""
+    script = (
+        LEDGER
+        + """
+async def main(wf):
+    await wf.step(begin, LEDGER)
+    await wf.step(fail)
+    await wf.step(send, LEDGER)
+
+def begin(file: Path) -> None:
+    file.write_text("one")
+
+def send(file: Path) -> None:
+    add(file.with_name("effects"), file.read_text())
+"""
+    )
+    sends = script.replace("    await wf.step(fail)\n", "")
+    for text in (sends, script.replace('"one"', '"two"'), sends.replace('"one"', '"two"')):
+        flows.write(text)
+        await flows.run()
+    assert flows.effects() == ["one", "two"]
+
+
+async def test_files_that_steps_read_by_themselves_count_for_an_answered_flow(flows: Flows) -> None:
+    flows.write(
+        """
+        from pathlib import Path
+        def read(file: Path) -> str:
+            return file.read_text()
+        async def main(wf):
+            return await wf.step(read, Path(__file__).with_name("in.txt"), effect="read")
+        """
+    )
+    for text in ("one", "two"):
+        (flows.folder / "in.txt").write_text(text)
+        ends = [await flows.run(), await flows.run()]
+        assert [(end.value, end.told_again) for end in ends] == [(text, False), (text, True)]
+
+
+async def test_what_is_edited_while_a_flow_goes_on_has_changed_for_the_next_command(flows: Flows) -> None:
+    (flows.folder / "in.txt").write_text("one")
+    flows.write(
+        """
+        from pathlib import Path
+        def edit() -> None:
+            script = Path(__file__)
+            script.write_text(script.read_text().replace('"old"', '"new"'))
+            script.with_name("in.txt").write_text("two")
+        def value() -> str:
+            return "old"
+        async def main(wf, file: Path):
+            read = file.read_text()
+            await wf.step(edit)
+            return [await wf.step(value), read]
+        """
+    )
+    assert (await flows.run("--file", "in.txt")).value == ["old", "one"]
+    assert (await flows.run("--file", "in.txt")).value == ["new", "two"]
+
+
+@pytest.mark.parametrize("call", ['wf.step(note, "x")', "wf.map(lambda one: wf.step(note, one), ['x'])", 'wf.ask("x")'])
+async def test_a_call_that_nobody_awaits_is_no_success(flows: Flows, call: str) -> None:
+    flows.write(NOTE + f"async def main(wf):\n    {call}\n")
+    end = await flows.run()
+    assert end.exit is Exit.FAILED
+    assert f"{call.partition('(')[0]} was called without `await`" in end.reason
+
+
+async def test_a_task_that_main_does_not_wait_for_is_waited_for(flows: Flows) -> None:
+    flows.write(NOTE + "async def main(wf):\n    import asyncio\n    asyncio.create_task(wf.step(note, 'x'))\n")
+    assert ((await flows.run()).exit, flows.effects()) == (Exit.ANSWERED, ["x"])
+
+
+async def test_values_that_are_false_come_back_as_they_were(flows: Flows) -> None:
+    flows.write(
+        """
+        def give(value):
+            return value
+        def count() -> int:
+            return 0
+        async def main(wf):
+            values = [0, False, "", [], {}, 0.0, None]
+            first = [repr(await wf.step(give, value)) for value in values]
+            return [*first, await wf.step(count)]
+        """
+    )
+    first = await flows.run()
+    flows.script.write_text(flows.script.read_text() + "#")
+    assert ((await flows.run()).value, first.value[0], first.value[-1]) == (first.value, "0", 0)
+
+
+async def test_a_spent_budget_is_told_though_main_returns_what_failed(flows: Flows) -> None:
+    flows.budget = Budget(turns=1)
+    flows.write("async def main(wf):\n    return await wf.map(lambda n: wf.agent(str(n), builtin=()), range(3))\n")
+    assert (await flows.run()).exit is Exit.BUDGET
+
+
+async def test_a_lambda_is_no_other_one_when_something_else_of_its_line_is_edited(flows: Flows) -> None:
+    line = "    return await wf.step(lambda: note('ä' if wf else 'b'), retries=1), await wf.step(lambda: note('c'))\n"
+    flows.write(NOTE + "async def main(wf):\n" + line)
+    await flows.run()
+    flows.write(NOTE + "async def main(wf):\n" + line.replace("retries=1", "retries=20"))
+    assert ((await flows.run()).told_again, flows.effects()) == (False, ["ä", "c"])
+    flows.write(NOTE + "async def main(wf):\n" + line.replace("'c'", "'d'"))
+    assert ((await flows.run()).value, flows.effects()) == (["ä", "d"], ["ä", "c", "d"])
+
+
+async def test_a_lambda_of_several_lines_is_known_by_all_of_them(flows: Flows) -> None:
+    text = (
+        NOTE
+        + "async def main(wf):\n    return await wf.step(\n        lambda: note(\n            'a'\n        ),\n    )\n"
+    )
+    for word in ("'a'", "'b'"):
+        flows.write(text.replace("'a'", word))
+        await flows.run()
+    assert flows.effects() == ["a", "b"]

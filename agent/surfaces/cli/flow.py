@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from fastslow.agent.flow.course import FlowEnd, carry_out, job_key, told_again
 from fastslow.agent.flow.dry import dry_tree
 from fastslow.agent.flow.memory import answer as write_answer
 from fastslow.agent.flow.parameters import WrongParameter, about, usage, values_of, words_of
-from fastslow.agent.flow.script import Script, ScriptFailed, loaded
+from fastslow.agent.flow.script import Script, ScriptFailed, loaded, told
 from fastslow.agent.flow.workflow import Setting
 from fastslow.agent.record.jobs import JobInfo, Jobs
 from fastslow.agent.surfaces.cli import run as runner
@@ -32,7 +32,7 @@ from fastslow.agent.surfaces.cli.phases import Phases
 from fastslow.agent.surfaces.cli.prepare import prepare
 from fastslow.agent.surfaces.cli.signals import cancel_on_signals
 from fastslow.agent.surfaces.cli.status import STATUS
-from fastslow.agent.surfaces.cli.text import one_line, terminal
+from fastslow.agent.surfaces.cli.text import one_line, terminal, typed
 
 WRONG = 2  # exit status of what the user typed wrongly
 OPTIONS = ("model", "base_url", "budget", "at_once", "out", "approval", "fresh", "dry_run", "json", "help", "debug")
@@ -197,7 +197,11 @@ def _go(
             view: FlowView = JsonSteps() if options.json_lines else StepLines(terminal(stderr=True))
             agent = _agent(options, journal, view)
             setting = replace(_setting(options, agent, view), out=options.out)
-            end = asyncio.run(_carried_out(script, values, job, setting, options, view))
+            try:
+                end = asyncio.run(_carried_out(script, values, job, setting, options, view))
+            except SystemExit as error:  # of the user's code, in whichever task; its status is not the flow's
+                end = FlowEnd(job.id, Exit.FAILED, reason=told(error, script.path), error=error)
+                job.finish(end.exit)
     return _tell(end, options)
 
 
@@ -206,7 +210,7 @@ async def _carried_out(
 ) -> FlowEnd:
     cancel_on_signals()
     try:
-        with view:
+        with redirect_stdout(sys.stderr), view:  # what the user's code prints is no part of the result
             return await carry_out(script, values, job, setting, options.asked, view.show)
     finally:
         await setting.agent.aclose()
@@ -241,7 +245,7 @@ def _tell(end: FlowEnd, options: FlowOptions) -> int:
     if options.json_lines:
         asked = [{"answer": f"fastslow flow answer {_token(end, n)}", **asdict(one)} for n, one in enumerate(end.asked)]
         told = {"value": end.value, "reason": end.reason, "files": end.files, "questions": asked, "failed": end.failed}
-        say("result", flow=end.job, exit=end.exit, status=status, told_again=end.told_again, **told)
+        say(sys.stdout, "result", flow=end.job, exit=end.exit, status=status, told_again=end.told_again, **told)
         return status
     console = terminal(stderr=True)
     if end.exit is Exit.ANSWERED or end.value is not None:
@@ -256,7 +260,7 @@ def _tell(end: FlowEnd, options: FlowOptions) -> int:
     for number, one in enumerate(end.asked):
         console.print(Text(f"? {one_line(one.question)}", "bold yellow"), soft_wrap=True)
         for choice in one.choices:
-            console.print(Text(f"    fastslow flow answer {_token(end, number)} {one_line(choice)}"), soft_wrap=True)
+            console.print(Text(f"    fastslow flow answer {_token(end, number)} {typed(choice)}"), soft_wrap=True)
     if end.exit not in (Exit.ANSWERED, Exit.WAITING):
         if debug_wanted.get() and end.error:
             raise end.error

@@ -16,10 +16,11 @@ from fastslow import Journal
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.course import END
 from fastslow.agent.flow.dry import times
+from fastslow.agent.flow.left import FILES
 from fastslow.agent.flow.memory import QUESTION, open_questions
 from fastslow.agent.flow.workflow import MAP, SAVED
 from fastslow.agent.record.jobs import JobInfo, Jobs, StepInfo
-from fastslow.agent.surfaces.cli.text import one_line, seconds, terminal
+from fastslow.agent.surfaces.cli.text import one_line, seconds, terminal, typed
 
 _MARKS = {Exit.ANSWERED: ("✓", "green"), Exit.WAITING: ("?", "yellow")}
 
@@ -48,12 +49,12 @@ def show(name: str, *, as_json: bool) -> None:
         console.print(Text(f"{tokens:,} tokens, {_share(thinking, tokens)}", "dim"))
     for one in asked:
         token = info.job if len(asked) == 1 else f"{info.job}:{one.number}"
-        choices = " | ".join(map(one_line, one.choices))
+        choices = " | ".join(map(typed, one.choices))
         console.print(Text(f"Answer it: fastslow flow answer {token} {choices}", "yellow"), soft_wrap=True)
 
 
 def _shown(step: StepInfo) -> bool:
-    return step.key != END and not (step.result and step.result.failure == SAVED)
+    return step.key != END and not (step.result and step.result.failure in (SAVED, FILES))
 
 
 def _nested(steps: Sequence[StepInfo]) -> Iterator[tuple[int, StepInfo]]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -33,23 +33,26 @@ class FlowView(Protocol):
 
 
 class JsonSteps:
-    """For programs: an event a line, as JSON, on stdout."""
+    """For programs: an event a line, as JSON, on what was stdout when this was made."""
+
+    def __init__(self) -> None:
+        self._out = sys.stdout
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.stdout.flush()
+        self._out.flush()
 
     def show(self, event: FlowEvent) -> None:
         """Print what has ended, was said or asked."""
         match event:
             case StepEnded(result, _, remembered):
-                say("step", remembered=remembered, **asdict(result))
+                say(self._out, "step", remembered=remembered, **asdict(result))
             case Logged(text):
-                say("log", text=text)
+                say(self._out, "log", text=text)
             case Asked():
-                say("question", **asdict(event))
+                say(self._out, "question", **asdict(event))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -57,10 +60,10 @@ class JsonSteps:
         yield
 
 
-def say(kind: str, **fields: Any) -> None:
+def say(out: TextIO, kind: str, **fields: Any) -> None:
     """One line of JSON."""
-    sys.stdout.write(json.dumps({"event": kind, **fields}) + "\n")
-    sys.stdout.flush()
+    out.write(json.dumps({"event": kind, **fields}) + "\n")
+    out.flush()
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,15 @@ def clean(text: str) -> str:
     'red\\n2 %'
     """
     return without_controls(text).expandtabs(TAB)  # rich, which would, takes quadratic time to
+
+
+def typed(word: str) -> str:
+    """A word as one types it behind a command, so that the shell and the command take it as it is.
+
+    >>> typed("not yet"), typed("--no")
+    ("'not yet'", '-- --no')
+    """
+    return ("-- " if word.startswith("-") else "") + shlex.quote(one_line(word))
 
 
 def one_line(text: str) -> str:

@@ -68,7 +68,7 @@ def test_what_it_returns_is_printed_and_told_again_without_a_server(model: Model
     assert "made made/said.txt" in done.stderr
     assert (script.parent / "made" / "said.txt").read_text() == "I heard 'a'\nI heard 'b'"
     asked = len(model.chats)
-    again = flow("run", "say.py", "--texts", "a", "b", "--base-url", model.url, url=model.url)
+    again = flow("run", "say.py", "--texts", "a", "b", url=model.url)
     assert (again.returncode, again.stdout, len(model.chats)) == (0, done.stdout, asked)
     assert "nothing has changed since" in again.stderr
     fresh = flow("run", "say.py", "--texts", "a", "b", "--fresh", url=model.url)
@@ -253,3 +253,58 @@ def test_a_call_that_needs_consent_ends_an_unattended_flow_with_4(model: Model, 
     (script.parent / "ask.toml").write_text('[[rule]]\ndecide = "allow"\ntool = "shell"\n')
     done = flow("resume", "last", url=model.url)
     assert (done.returncode, json.loads(done.stdout)) == (0, "It is done."), done.stderr
+
+
+@pytest.mark.parametrize("where", ["sys.exit(0)", "await asyncio.gather(leave())", "await wf.map(leave, [1])"])
+def test_code_that_leaves_answers_nothing(home: Path, where: str) -> None:
+    body = f"import asyncio, sys\nasync def leave(*_):\n    sys.exit(0)\nasync def main(wf):\n    {where}\n"
+    (home / "leave.py").write_text(body)
+    done = flow("run", "leave.py")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "SystemExit: 0" in done.stderr
+    assert Jobs(kept(home)).all()[0].exit is Exit.FAILED
+
+
+def test_a_step_that_was_cut_off_while_it_wrote_to_its_file_is_asked_about(home: Path) -> None:
+    body = """
+    import os, signal
+    from pathlib import Path
+
+    def add(file: Path, text: str) -> None:
+        with file.open("a") as opened:
+            print(text, file=opened, flush=True)
+            if text == "two":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    async def main(wf):
+        await wf.step(add, Path("ledger"), "one")
+        await wf.step(add, Path("ledger"), "two")
+    """
+    (home / "add.py").write_text(textwrap.dedent(body))
+    assert flow("run", "add.py").returncode == -signal.SIGKILL
+    done = flow("run", "add.py")
+    assert (done.returncode, (home / "ledger").read_text()) == (75, "one\ntwo\n"), done.stderr
+    done = flow("answer", "last", "done")
+    assert (done.returncode, (home / "ledger").read_text()) == (0, "one\ntwo\n"), done.stderr
+    assert "+" not in flow("show", "last").stdout
+
+
+def test_a_choice_is_told_as_a_shell_takes_it(home: Path) -> None:
+    (home / "ask.py").write_text("async def main(wf):\n    return await wf.ask('Go?', ['not yet', '--now'])\n")
+    done = flow("run", "ask.py")
+    assert " 'not yet'\n" in done.stderr
+    assert " -- --now\n" in done.stderr
+    command = [*FASTSLOW, "flow", "answer", "last", "--", "--now"]
+    answered = subprocess.run(command, text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+    assert answered.stdout == '"--now"\n'
+
+
+def test_what_steps_print_is_no_part_of_the_result(home: Path) -> None:
+    body = "print('at import')\ndef tell():\n    print('by the way')\n"
+    body += "async def main(wf):\n    print('first')\n    await wf.step(tell)\n"
+    (home / "tell.py").write_text(body)
+    for options in ((), ("--json", "--fresh")):
+        done = flow("run", "tell.py", *options)
+        assert [json.loads(line) for line in done.stdout.splitlines()]
+        assert "first" in done.stderr
+        assert "by the way" in done.stderr
