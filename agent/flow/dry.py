@@ -123,7 +123,7 @@ class DryWorkflow(Workflow):
         self.reads(map(Path, files))
         return Checked(True, 0, "")
 
-    async def ask(self, question: str, choices: Sequence[str] = ("yes", "no")) -> str:
+    async def ask(self, question: str, choices: Sequence[str] = ("yes", "no"), *, about: Any = None) -> str:
         """The first choice."""
         self._note("ask", question)
         return choices[0]

@@ -245,12 +245,15 @@ class Workflow:
         return Checked(**result.output)
 
     @_noted
-    async def ask(self, question: str, choices: Sequence[str] = ("yes", "no")) -> str:
-        """What a person answers. Until then the flow ends here, and goes on with `fastslow flow answer`."""
+    async def ask(self, question: str, choices: Sequence[str] = ("yes", "no"), *, about: Any = None) -> str:
+        """What a person answers. Until then the flow ends here, and goes on with `fastslow flow answer`.
+
+        about: what the question is about, such as the file that is to be sent. Where that changes, it is asked anew.
+        """
         texts = not isinstance(choices, str) and all(isinstance(one, str) and one.strip() for one in choices)
         fits = texts and 0 < len(choices) == len({*choices})
         _check_argument("choices", choices, fits, "texts that differ, such as ['yes', 'no']")
-        key = self.memory.claim(received("ask", question, {"choices": tuple(choices)}))
+        key = self.memory.claim(received("ask", question, {"choices": tuple(choices), "about": about}))
         return self.memory.question(key, question, choices)
 
     # --- patterns --------------------------------------------------------------------------------

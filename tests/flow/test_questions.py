@@ -63,6 +63,23 @@ async def test_an_answer_is_one_of_the_choices_and_given_once(flows: Flows) -> N
     assert ((await flows.run()).value, flows.effects()) == ("no", [])
 
 
+async def test_an_answer_is_for_what_it_was_given_for(flows: Flows) -> None:
+    """A yes to one page sends no other one."""
+    script = """
+async def main(wf):
+    page = wf.save("page.txt", "TEXT")
+    return await wf.ask("Send it?", about=page)
+"""
+    flows.write(script.replace("TEXT", "first"))
+    await flows.run()
+    flows.answer("yes")
+    assert (await flows.run()).value == "yes"
+    flows.write(script.replace("TEXT", "second"))
+    assert (await flows.run()).exit is Exit.WAITING
+    flows.write(script.replace("TEXT", "first"))
+    assert (await flows.run()).value == "yes"
+
+
 async def test_two_questions_at_once_have_tokens_of_their_own(flows: Flows) -> None:
     flows.write(
         ASK

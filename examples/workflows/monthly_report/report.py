@@ -9,7 +9,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
 from email.message import EmailMessage
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -69,15 +68,13 @@ async def main(
     cleaned = clean(month, orders, customers, returns)
     figures = {**totals(cleaned), **await reasons(wf, cleaned.returns)}
     summary = await summarized(wf, figures)
-    text = page(cleaned, figures, summary)
-    html = wf.save("report.html", text)
+    html = wf.save("report.html", page(cleaned, figures, summary))
     rows = wf.save("clean.csv", clean_csv(cleaned))
     checked = await wf.check("python check_totals.py", [HERE / "check_totals.py", html, rows, orders])
     if not checked.ok:
         raise ValueError(f"the totals do not agree, so nothing is sent: {checked.output}")
     net = figures["net"]
-    seen = sha256(text.encode()).hexdigest()[:8]  # a yes is for this page: of another one the flow asks anew
-    answer = await wf.ask(f"Mail the report of {month} ({html.name} {seen}), net {net:,.2f} EUR, to {to}?")
+    answer = await wf.ask(f"Mail the report of {month}, net {net:,.2f} EUR, to {to}?", about=html)
     if answer == "yes":
         await wf.step(send, html, month, to, smtp)
     return Report(month, net, html, to if answer == "yes" else "")
