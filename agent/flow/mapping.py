@@ -274,7 +274,7 @@ def opened(order: Order, journal: Journal) -> Iterator[Work]:
                 lines.drop(job.names().keys())
             jobs.remove(known.job)
         known = jobs.keyed("map", order.key)
-        if known is None and lines.mend():
+        if known is None and not lines.empty():
             _take_over(order, lines)
         with jobs.open("map", name, order.key, new) as job:
             if differing := _differing(job.info.settings["same"], order.same):
@@ -288,12 +288,13 @@ def opened(order: Order, journal: Journal) -> Iterator[Work]:
 
 
 def _take_over(order: Order, lines: Lines) -> None:
-    """A file with lines of a map that this journal knows nothing of: all would be asked again."""
+    """A file that this journal knows nothing of: a map's, whose rows would all be asked again, or the user's own."""
     if not order.fresh:
         raise ConfigurationError(
             f"{order.out} has lines already, and the journal here knows nothing of them; give another --out, or "
             "--fresh to do all rows anew (lines with other ids stay)"
         )
+    lines.mend()
     lines.drop({row.id for row in order.source.rows()})
 
 

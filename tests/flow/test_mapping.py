@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -186,6 +187,27 @@ async def test_lines_that_the_journal_does_not_know_are_not_written_over(table: 
     await table.map(fresh=True)
     assert len(table.lines()) == 21
     assert table.lines()["mine"] == {"id": "mine"}
+
+
+async def test_a_file_of_the_user_s_is_left_as_it_is(table: Table) -> None:
+    table.out.write_text("my notes\nwithout an end")
+    with pytest.raises(ConfigurationError, match="the journal here knows nothing of them"):
+        await table.map()
+    assert table.out.read_text() == "my notes\nwithout an end"
+    await table.map(fresh=True, limit=1)
+    with table.out.open("a") as file:
+        file.write("more of mine")
+    await table.map(limit=2)
+    first, second, _, fourth, _ = table.out.read_text().splitlines()
+    assert (first, second, fourth) == ("my notes", "without an end", "more of mine")
+
+
+@pytest.mark.parametrize("retry", [False, True])
+async def test_only_a_regular_file_is_written_to(table: Table, retry: bool) -> None:
+    os.mkfifo(table.out)
+    with pytest.raises(ConfigurationError, match="is a device or a pipe"):
+        await table.map(retry=retry)
+    assert table.out.is_fifo()
 
 
 async def test_failed_rows_are_done_again_only_when_asked(table: Table) -> None:
