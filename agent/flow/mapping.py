@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -216,6 +217,7 @@ class Work:
                 self.tally.before += 1
                 self.tally.answered += end is Exit.ANSWERED
                 self.tally.failed += end is not Exit.ANSWERED
+        self.lines.append([])  # a place that cannot be written to is told before anything is asked
         self._done = {name: known[name] for name in met}
         self._forget(again)
         told = met if isinstance(self.lines, Printed) else known.keys() - again.keys()
@@ -268,6 +270,8 @@ def opened(order: Order, journal: Journal) -> Iterator[Work]:
     new = {"same": order.same, "served": "", "attempts": {}, "forgotten": {}}
     name = order.out.name if order.out else order.source.name
     try:
+        if order.fresh:
+            deque(order.source.rows(), maxlen=0)  # what is wrong with them is told before anything is dropped
         if order.fresh and (known := jobs.keyed("map", order.key)):
             with jobs.open("map", name, order.key, {}) as job:
                 lines.mend()

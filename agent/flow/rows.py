@@ -50,6 +50,8 @@ class Source:
             if missing := [name for name in needed if name not in values]:
                 raise InputWrong(f"{self._at(place)} has no column {missing[0]!r}; {_columns(values)}")
             name = self._id(values, file)
+            if not name:
+                raise InputWrong(f"{self._at(place)} has nothing in the column {self.id_column!r} of --id")
             digest = sha256(name.encode()).digest()[:12]
             seen[digest] = seen.get(digest, 0) + 1
             if seen[digest] > 1 and self.id_column:
@@ -71,9 +73,17 @@ class Source:
         return f"file {place} of {self.name}" if self.files else f"line {place} of {self.name}"
 
 
-def source(where: str, used: Iterable[str], id_column: str = "", *, stdin: IO[bytes] | None = None) -> Source:
+def source(
+    where: str,
+    used: Iterable[str],
+    id_column: str = "",
+    *,
+    stdin: IO[bytes] | None = None,
+    out: Path | None = None,
+) -> Source:
     """The rows of a file, of files (a pattern such as `in/*.pdf`), or of standard input (`-`), which can be gone
-    through once only and so is passed as a file (`stdin`) that it was put in. Raises InputWrong, FileNotFoundError."""
+    through once only and so is passed as a file (`stdin`) that it was put in. out: a file that is written
+    meanwhile, and so is none of the rows. Raises InputWrong, OSError."""
     names, path = tuple(used), Path(where)
     reads: dict[str, Callable[[], Iterator[Record]]] = {
         ".csv": lambda: _csv(path, ","),
@@ -87,14 +97,28 @@ def source(where: str, used: Iterable[str], id_column: str = "", *, stdin: IO[by
         read = (lambda: _texts(_spooled(stdin))) if texts else (lambda: _jsonl(_spooled(stdin)))
         return Source("standard input", read, names, id_column)
     if any(sign in where for sign in "*?[") and not path.exists():
-        found = sorted(each for each in glob(where, recursive=True) if Path(each).is_file())
-        if not found:
-            raise InputWrong(f"no file matches the pattern {where!r}")
-        return Source(where, lambda: _files(found), names, id_column, files=True)
+        return _pattern(where, names, id_column, out)
     if path.suffix.lower() not in reads:
         raise InputWrong(f"expected {SUFFIXES}, a pattern of files such as 'in/*.pdf', or -, got {where!r}")
+    if path.exists() and not path.is_file():
+        raise InputWrong(f"{where} is no regular file, and rows are gone through twice; give a pipe as --input -")
+    if _same(where, out):
+        raise InputWrong(f"{where} is to be read and written; give another file for the lines")
     with open(path, "rb"):
         return Source(where, reads[path.suffix.lower()], names, id_column)
+
+
+def _pattern(where: str, names: tuple[str, ...], id_column: str, out: Path | None) -> Source:
+    found = sorted(each for each in glob(where, recursive=True) if Path(each).is_file() and not _same(each, out))
+    if not found:
+        raise InputWrong(f"no file matches the pattern {where!r}")
+    if wrong := [each for each in found if without_surrogates(each) != each]:
+        raise InputWrong(f"the name of the file {wrong[0]!r} is not in UTF-8; rename it")
+    return Source(where, lambda: _files(found), names, id_column, files=True)
+
+
+def _same(path: str, out: Path | None) -> bool:
+    return out is not None and out.exists() and out.samefile(path)
 
 
 def _key(name: str, told: Mapping[str, str], file: str) -> str:

@@ -210,6 +210,28 @@ async def test_only_a_regular_file_is_written_to(table: Table, retry: bool) -> N
     assert table.out.is_fifo()
 
 
+async def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_asked(table: Table) -> None:
+    model = RowModel()
+    with pytest.raises(OSError, match="No such file"):
+        await table.map(model, out=table.folder / "no" / "out.jsonl")
+    assert model.texts == []
+
+
+async def test_rows_that_are_wrong_lose_nothing_that_was_done(table: Table) -> None:
+    await table.map()
+    before = table.out.read_bytes()
+    (table.folder / "rows.jsonl").write_text('{"id": 1}\n')
+    with pytest.raises(ConfigurationError, match="no column"):
+        await table.map(fresh=True)
+    assert table.out.read_bytes() == before
+    with pytest.raises(ConfigurationError, match="no column"):
+        await table.map(fresh=True, out=None)
+    table.write(*(f"row {number}" for number in range(20)))
+    model = RowModel()
+    await table.map(model)
+    assert model.texts == []
+
+
 async def test_failed_rows_are_done_again_only_when_asked(table: Table) -> None:
     table.write("a", "bad b", "c", "bad d")
     work = await table.map()

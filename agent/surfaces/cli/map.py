@@ -193,12 +193,14 @@ def _rows(arguments: MapArguments) -> Iterator[Source]:
     """The rows; those of standard input are put into a file first, as they are gone through twice."""
     check_text("the prompt", arguments.prompt)
     columns = names(arguments.prompt)
+    if arguments.out and not arguments.out.parent.is_dir():
+        raise ConfigurationError(f"there is no folder {str(arguments.out.parent)!r} for --out")
     with ExitStack() as stack:
         spooled = stack.enter_context(tempfile.TemporaryFile()) if arguments.rows == "-" else None
         if spooled:
             shutil.copyfileobj(sys.stdin.buffer, spooled)
         try:
-            rows = source(arguments.rows, columns, arguments.id_column, stdin=spooled)
+            rows = source(arguments.rows, columns, arguments.id_column, stdin=spooled, out=arguments.out)
         except (FileNotFoundError, PermissionError) as error:
             raise typer.BadParameter(f"{error.strerror}: {arguments.rows!r}", param_hint="--input") from error
         if not (columns or rows.files):
