@@ -20,7 +20,7 @@ from fastslow.agent.flow.outfile import Lines, OutFile, Printed, line
 from fastslow.agent.flow.row import Row
 from fastslow.agent.flow.rows import Source
 from fastslow.agent.flow.spec import MapSpec
-from fastslow.agent.record.jobs import SPENT, Job, Jobs, StepResult
+from fastslow.agent.record.jobs import SPENT, Job, JobInfo, Jobs, StepResult
 from fastslow.agent.record.journal import Journal
 
 if TYPE_CHECKING:
@@ -59,6 +59,16 @@ class Order:
         """What must be the same for all rows of one output."""
         spec = json.loads(self.spec.to_json())
         return {name: spec[name] for name in SAME} | {"id": self.source.id_column}
+
+    def rows(self) -> Iterator[Row]:
+        for row in self.source.rows():
+            if self.limit is not None and row.number > self.limit:
+                return
+            yield row
+
+    def counts(self, row: Row, key: str, end: Exit) -> bool:
+        """Whether a row need not be done again. key, end: of when it was done; `""` where it was not."""
+        return key == row.key and (end is Exit.ANSWERED or not self.retry)
 
 
 @dataclass(slots=True)
@@ -170,7 +180,7 @@ class Work:
 
     def _left(self) -> Iterator[Row]:
         attempts = self.job.info.settings["attempts"]
-        for row in self._rows():
+        for row in self.order.rows():
             if row.id in self._done:
                 continue
             if not self.stopped and (spent := self._over()):
@@ -178,12 +188,6 @@ class Work:
             if self.stopped:
                 return
             yield replace(row, attempt=attempts.get(row.key, 0))
-
-    def _rows(self) -> Iterator[Row]:
-        for row in self.order.source.rows():
-            if self.order.limit is not None and row.number > self.order.limit:
-                return
-            yield row
 
     def _over(self) -> str:
         """Which limit of the whole is reached, in a sentence."""
@@ -207,16 +211,16 @@ class Work:
         """Go through all rows once, find out what is left of them, and bring the lines in order."""
         there, known = self.lines.mend(), self.job.names()
         met, again = set(), {}
-        for row in self._rows():
+        for row in self.order.rows():
             self.tally.total += 1
             key, end = known.get(row.id, ("", Exit.FAILED))
-            if key and (key != row.key or (self.order.retry and end is not Exit.ANSWERED)):
-                again[row.id] = key
-            elif key:
+            if self.order.counts(row, key, end):
                 met.add(row.id)
                 self.tally.before += 1
                 self.tally.answered += end is Exit.ANSWERED
                 self.tally.failed += end is not Exit.ANSWERED
+            elif key:
+                again[row.id] = key
         self.lines.append([])  # a place that cannot be written to is told before anything is asked
         self._done = {name: known[name] for name in met}
         self._forget(again)
@@ -278,11 +282,11 @@ def opened(order: Order, journal: Journal) -> Iterator[Work]:
                 lines.drop(job.names().keys())
             jobs.remove(known.job)
         known = jobs.keyed("map", order.key)
-        if known is None and not lines.empty():
-            _take_over(order, lines)
+        _check_same(order, known, lines)
+        if known is None and not lines.empty():  # another hand's, over which all is to be done anew
+            lines.mend()
+            lines.drop({row.id for row in order.source.rows()})
         with jobs.open("map", name, order.key, new) as job:
-            if differing := _differing(job.info.settings["same"], order.same):
-                raise ConfigurationError(_differs(order, differing))
             work = Work(order, job, lines)
             work.look()
             yield work
@@ -291,15 +295,37 @@ def opened(order: Order, journal: Journal) -> Iterator[Work]:
         raise RunBusy(f"another fastslow map has {what} in hand; wait until it ends, or give another --out") from busy
 
 
-def _take_over(order: Order, lines: Lines) -> None:
-    """A file that this journal knows nothing of: a map's, whose rows would all be asked again, or the user's own."""
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a start of a map would find. total, left: rows. known: what came of rows that were done, whatever has become
+    of them since."""
+
+    total: int
+    left: int
+    known: tuple[StepResult, ...]
+
+
+def outlook(order: Order, journal: Journal) -> Outlook:
+    """Nothing is begun, and nothing written. Raises as `opened` does."""
+    jobs = Jobs(journal)
+    job = jobs.keyed("map", order.key)
     if not order.fresh:
+        _check_same(order, job, OutFile(order.out) if order.out else Printed())
+    known = tuple(step.result for step in jobs.steps(job.job) if step.result) if job else ()
+    ends = {} if order.fresh else {result.name: (result.key, result.exit) for result in known}
+    counting = [order.counts(row, *ends.get(row.id, ("", Exit.FAILED))) for row in order.rows()]
+    return Outlook(len(counting), counting.count(False), known)
+
+
+def _check_same(order: Order, known: JobInfo | None, lines: Lines) -> None:
+    """ConfigurationError where the lines are another map's, whose rows would all be asked again, or the user's own."""
+    if known is None and not lines.empty() and not order.fresh:
         raise ConfigurationError(
             f"{order.out} has lines already, and the journal here knows nothing of them; give another --out, or "
             "--fresh to do all rows anew (lines with other ids stay)"
         )
-    lines.mend()
-    lines.drop({row.id for row in order.source.rows()})
+    if known and (differing := _differing(known.settings["same"], order.same)):
+        raise ConfigurationError(_differs(order, differing))
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ from fastslow.agent.engine.types import Delta, Reply, Request, Usage
 from fastslow.agent.errors import ConfigurationError, EngineError, EngineUnreachable, JournalBroken, RunBusy
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.crew import Here
-from fastslow.agent.flow.mapping import Order, Work, opened
+from fastslow.agent.flow.mapping import Order, Work, opened, outlook
 from fastslow.agent.flow.outfile import OutFile
 from fastslow.agent.flow.rows import source
 from fastslow.agent.flow.spec import MapSpec
@@ -230,6 +230,26 @@ async def test_rows_that_are_wrong_lose_nothing_that_was_done(table: Table) -> N
     model = RowModel()
     await table.map(model)
     assert model.texts == []
+
+
+async def test_the_outlook_is_what_a_start_would_find(table: Table) -> None:
+    table.write("a", "bad b", "c", "d", "e")
+    await table.map(limit=4)
+
+    def left(**changes: Any) -> tuple[int, int]:
+        found = outlook(table.order(**changes), table.journal)
+        return found.total, found.left
+
+    assert left() == (5, 1)
+    assert left(limit=2) == (2, 0)
+    assert left(retry=True) == (5, 2)
+    assert left(fresh=True) == (5, 5)
+    table.write("another", "bad b")
+    assert left() == (2, 1)
+    with pytest.raises(ConfigurationError, match="prompt was"):
+        left(prompt="Weigh {text}")
+    with pytest.raises(ConfigurationError, match="knows nothing"):
+        left(out=table.folder / "rows.jsonl")
 
 
 async def test_failed_rows_are_done_again_only_when_asked(table: Table) -> None:

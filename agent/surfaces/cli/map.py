@@ -20,13 +20,12 @@ import typer
 from fastslow.agent.budget import Budget
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.events import Exit
-from fastslow.agent.flow.mapping import Order, Work, opened
+from fastslow.agent.flow.mapping import Order, Work, opened, outlook
 from fastslow.agent.flow.places import filled, names
 from fastslow.agent.flow.rows import Source, source
 from fastslow.agent.flow.spec import EACH_TURNS, MapSpec
 from fastslow.agent.flow.votes import Votes
 from fastslow.agent.modes import Think
-from fastslow.agent.record.jobs import Jobs
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.surfaces.cli.map_view import Progress, print_end
 from fastslow.agent.surfaces.cli.options import changed_budget
@@ -152,26 +151,22 @@ def dry_run(arguments: MapArguments) -> int:
     """Show what would be asked; nothing is, and nothing is written."""
     with _usage(), _rows(arguments) as rows:
         order = _order(arguments, rows)
-        prompts = [filled(order.spec.prompt, row.values) for row in islice(order.source.rows(), SHOWN_PROMPTS)]
-        total = sum(order.limit is None or row.number <= order.limit for row in order.source.rows())
-        jobs = Jobs(Journal())
-        known = jobs.keyed("map", order.key)
-        done = [step.result for step in jobs.steps(known.job) if step.result] if known else []
-    left = max(total - len(done), 0)
-    estimate: dict[str, float] = {}
-    if done:
-        estimate["tokens"] = left * median(result.tokens for result in done)
-        estimate["seconds"] = left * median(result.seconds for result in done) / arguments.at_once
+        prompts = [filled(order.spec.prompt, row.values) for row in islice(order.rows(), SHOWN_PROMPTS)]
+        found = outlook(order, Journal())
+    done, estimate = found.total - found.left, {}
+    if found.known:
+        estimate["tokens"] = found.left * median(result.tokens for result in found.known)
+        estimate["seconds"] = found.left * median(result.seconds for result in found.known) / arguments.at_once
     if arguments.as_json:
-        said = {"rows": total, "done": len(done), "prompts": prompts, "estimate": estimate}
+        said = {"rows": found.total, "done": done, "prompts": prompts, "estimate": estimate}
         sys.stdout.write(json.dumps(said, ensure_ascii=False) + "\n")
         return 0
     console = terminal()
     for number, prompt in enumerate(prompts, 1):
         console.print(f"Row {number}", style="bold")
         console.print(clean(prompt), soft_wrap=True)
-    console.print(f"\n{total} rows, {len(done)} done before, {left} left.", soft_wrap=True)
-    if done:
+    console.print(f"\n{found.total} rows, {done} done before, {found.left} left.", soft_wrap=True)
+    if found.known:
         took = f"{estimate['tokens']:.0f} tokens and {seconds(estimate['seconds'])}"
         console.print(f"They take some {took}, as the median of what is done says.", soft_wrap=True)
     else:
