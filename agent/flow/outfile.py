@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -19,6 +20,7 @@ from fastslow.agent.folders import no_link
 from fastslow.agent.record.jobs import StepResult
 
 BEGINNING = b'{"id": "'  # of each line
+_UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029]")  # JSON may have them as they are; terminals obey them, or break lines
 
 
 def line(result: StepResult) -> str:
@@ -35,7 +37,8 @@ def line(result: StepResult) -> str:
     }
     rare = {"failure": result.failure, "votes": dict(result.votes), "files": list(result.files)}
     said |= {name: value for name, value in rare.items() if value}
-    return json.dumps(said, ensure_ascii=False).encode("utf-8", "replace").decode()
+    text = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace").decode()
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class Lines(Protocol):

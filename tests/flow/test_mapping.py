@@ -21,9 +21,10 @@ from fastslow.agent.errors import ConfigurationError, EngineError, EngineUnreach
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.crew import Here
 from fastslow.agent.flow.mapping import Order, Work, opened, outlook
-from fastslow.agent.flow.outfile import OutFile
+from fastslow.agent.flow.outfile import OutFile, line
 from fastslow.agent.flow.rows import source
 from fastslow.agent.flow.spec import MapSpec
+from fastslow.agent.record.jobs import StepResult
 from fastslow.agent.record.journal import Journal
 from tests.flow.stub_server import SCHEMA, expected
 
@@ -250,6 +251,13 @@ async def test_the_outlook_is_what_a_start_would_find(table: Table) -> None:
         left(prompt="Weigh {text}")
     with pytest.raises(ConfigurationError, match="knows nothing"):
         left(out=table.folder / "rows.jsonl")
+
+
+def test_a_line_tells_a_terminal_nothing() -> None:
+    said = {"a": "\x9b31m\x7f \x1b[2J", "b": "one\u2028two\x85three"}
+    text = line(StepResult("k", "\x9b0", Exit.ANSWERED, said))
+    assert text.isprintable()
+    assert json.loads(text)["output"] == said
 
 
 async def test_failed_rows_are_done_again_only_when_asked(table: Table) -> None:
