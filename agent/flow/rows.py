@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from glob import glob
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, AnyStr, TypeAlias
 
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.flow.row import Row
 from fastslow.tools.lenient import without_surrogates
 
-LARGEST = 1 << 30  # characters of a cell; Python's csv stops at 128 KiB unless told otherwise
+LARGEST = 16 << 20  # characters of a line, and of a cell; a model reads less
 SHOWN = 12  # names of columns in an error
 DELIMITERS = ",;\t|"
 SUFFIXES = ".csv, .tsv, .jsonl, .ndjson or .parquet"
@@ -133,15 +133,15 @@ def _key(name: str, told: Mapping[str, str], file: str) -> str:
 def _columns(names: Iterable[str]) -> str:
     known = list(names)
     more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
-    return f"the columns are {', '.join(map(repr, known[:SHOWN]))}{more}"
+    return f"the columns are {', '.join(f'{name!r:.60}' for name in known[:SHOWN])}{more}"
 
 
 def _csv(path: Path, delimiter: str) -> Iterator[Record]:
     csv.field_size_limit(LARGEST)
     with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True, delimiter=_delimiter(file, delimiter))
+        reader = csv.reader(_whole(str(path), file), strict=True, delimiter=_delimiter(file, delimiter))
         try:
-            header = [without_surrogates(name.strip()) for name in next(reader, [])]
+            header = [without_surrogates(name.strip()) for name in next(filter(None, reader), [])]
             _check_header(path, header)
             for cells in reader:
                 if not cells:
@@ -161,7 +161,7 @@ def _csv(path: Path, delimiter: str) -> Iterator[Record]:
 def _delimiter(file: IO[str], usual: str) -> str:
     """The usual one, unless the header has none of it and another one that `csv.Sniffer` finds."""
     try:
-        header = file.readline()
+        header = file.readline(10_000)
         found = usual if usual in header else csv.Sniffer().sniff(header, DELIMITERS).delimiter
     except (csv.Error, UnicodeDecodeError):
         found = usual
@@ -178,7 +178,7 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 def _lines(name: str, path: Path) -> Iterator[tuple[str, int, bytes]]:
     with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_whole(name, file), 1):
             yield name, number, line
 
 
@@ -186,8 +186,18 @@ def _spooled(file: IO[bytes] | None) -> Iterator[tuple[str, int, bytes]]:
     if file is None:
         raise ValueError("standard input is to be put into a file first")
     file.seek(0)
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(_whole("standard input", file), 1):
         yield "standard input", number, line
+
+
+def _whole(name: str, file: IO[AnyStr]) -> Iterator[AnyStr]:
+    """The lines of a file. InputWrong for one that would fill the memory."""
+    number = 0
+    while line := file.readline(LARGEST):
+        number += 1
+        if len(line) == LARGEST:
+            raise InputWrong(f"line {number} of {name} has over {LARGEST:,} characters; is it no text?")
+        yield line
 
 
 def _decoded(name: str, number: int, line: bytes) -> str:
@@ -225,7 +235,7 @@ def _parquet(path: Path) -> Iterator[Record]:
     number = 0
     try:
         with closing(parquet.ParquetFile(path)) as file:
-            for batch in file.iter_batches(batch_size=256):
+            for batch in file.iter_batches(batch_size=16):  # a page may hold the same long text often
                 for value in batch.to_pylist():
                     number += 1
                     yield number, {str(key): _text(each) for key, each in value.items()}, ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -115,6 +116,31 @@ def test_a_file_s_name_is_text(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"a\xff.txt")).write_text("a")
     with pytest.raises(InputWrong, match="not in UTF-8"):
         source(f"{tmp_path}/*.txt", ["file"])
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_a_line_without_an_end_fills_no_memory(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.write(b"text\n" if name == "r.csv" else b'{"text": ""}\n')
+        file.truncate(1 << 31)
+    tracemalloc.start()
+    with pytest.raises(InputWrong, match=r"line 2 of .* has over 16,777,216 characters"):
+        rows_of(tmp_path / name, "text")
+    assert tracemalloc.get_traced_memory()[1] < 200_000_000
+    tracemalloc.stop()
+
+
+def test_a_cell_without_an_end_fills_no_memory(tmp_path: Path) -> None:
+    with (tmp_path / "r.csv").open("w") as file:
+        file.write('text\n"')
+        file.writelines(["x" * 999 + "\n"] * 20_000)
+    with pytest.raises(InputWrong, match="is no CSV: field larger than field limit"):
+        rows_of(tmp_path / "r.csv", "text")
+
+
+def test_empty_lines_are_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("\n\ntext\n\na\n\n")
+    assert [row.values for row in rows_of(tmp_path / "r.csv", "text")] == [{"text": "a"}]
 
 
 def test_another_encoding_is_told(tmp_path: Path) -> None:
