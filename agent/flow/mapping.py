@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -51,7 +52,7 @@ class Order:
         """What finds the job again: the file that it writes, or all that it is asked for."""
         if self.out:
             return str(self.out.parent.resolve() / self.out.name)
-        asked = [self.source.name, self.source.id_column, *self.same.values()]
+        asked = [os.path.abspath(self.source.name), self.source.id_column, *self.same.values()]
         return sha256(json.dumps(asked, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -118,7 +119,7 @@ class Work:
     tally: Tally = field(default_factory=Tally)
     exit: Exit = Exit.ANSWERED
     stopped: str = ""
-    _done: dict[str, tuple[str, Exit]] = field(default_factory=dict)
+    _done: Set[str] = frozenset()
     _ended: list[StepResult] = field(default_factory=list)
     _streak: tuple[str, int] = ("", 0)
 
@@ -222,7 +223,7 @@ class Work:
             elif key:
                 again[row.id] = key
         self.lines.append([])  # a place that cannot be written to is told before anything is asked
-        self._done = {name: known[name] for name in met}
+        self._done = known.keys() - again.keys()
         self._forget(again)
         told = met if isinstance(self.lines, Printed) else known.keys() - again.keys()
         self._tell([known[name][0] for name in known if name in told and name not in there])

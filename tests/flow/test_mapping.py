@@ -260,6 +260,37 @@ def test_a_line_tells_a_terminal_nothing() -> None:
     assert json.loads(text)["output"] == said
 
 
+async def test_a_row_that_comes_back_while_the_map_begins_has_one_line(table: Table) -> None:
+    await table.map()
+    table.write("row 0", "another")
+    with opened(table.order(), table.journal) as work:
+        table.write(*(f"row {number}" for number in range(21)))
+        async with Here(work.spec, model := RowModel()) as crew:
+            await work.carry_out(crew)
+    assert sorted(model.texts) == ["row 1", "row 20"]
+    assert len(table.lines()) == 21
+
+
+async def test_rows_of_another_folder_are_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = {}
+    for name in ("a", "b", "a"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / name)
+        table = Table(Path())
+        table.journal = Journal(tmp_path / "runs.db")
+        table.write(f"row of {name}")
+        model = RowModel()
+        work = await table.map(model, out=None)
+        assert model.texts == ([f"row of {name}"] if name not in lines else [])
+        lines[name] = capsys.readouterr().out
+        assert work.exit is Exit.ANSWERED
+    with opened(table.order(out=None), table.journal):
+        monkeypatch.chdir(tmp_path / "b")
+        await table.map(out=None)
+
+
 async def test_failed_rows_are_done_again_only_when_asked(table: Table) -> None:
     table.write("a", "bad b", "c", "bad d")
     work = await table.map()
