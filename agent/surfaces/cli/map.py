@@ -31,7 +31,7 @@ from fastslow.agent.surfaces.cli.map_view import Progress, print_end
 from fastslow.agent.surfaces.cli.options import changed_budget
 from fastslow.agent.surfaces.cli.signals import cancel_on_signals
 from fastslow.agent.surfaces.cli.status import CANCELLED, STATUS
-from fastslow.agent.surfaces.cli.text import clean, seconds, terminal
+from fastslow.agent.surfaces.cli.text import clean, one_line, seconds, terminal
 from fastslow.agent.texts import check_text
 from fastslow.sandbox import Limits, Network
 
@@ -115,8 +115,10 @@ async def _all_rows(arguments: MapArguments, work: Work, phases: Phases) -> None
     engine = servers_of(work.spec)
     try:
         with phases.phase("Server check", "it must serve the model that the rows are for") as on_progress:
-            await engine.connect()
+            notices = await engine.connect()
             on_progress(f"{engine.model}, profile {engine.profile.name}", None)
+        for notice in notices:
+            terminal(stderr=True).print(one_line(notice), style="yellow", soft_wrap=True)
         work.served(engine.model)
         with Progress(work.tally, terminal(stderr=True)):
             async with _crew(arguments, work.spec, engine) as crew:

@@ -113,6 +113,7 @@ async def test_rows_that_failed_are_told_and_done_again(shell: Shell) -> None:
         ((*MAP, "--budget", "tool_calls=3"), "of --budget-each"),
         ((*MAP, "--retry", "all"), "expected failed"),
         ((*MAP[:2], "no.csv", *MAP[3:]), "No such file"),
+        ((*MAP[:-1], "no/out.jsonl"), "there is no folder 'no' for --out"),
     ],
 )
 async def test_wrong_usage_asks_nothing(shell: Shell, more: tuple[str, ...], told: str) -> None:
@@ -129,6 +130,12 @@ async def test_budget_and_server_have_their_status(shell: Shell) -> None:
     shell.server.url = "http://127.0.0.1:9/v1"
     assert (await shell.run(*MAP))[0] == 5
     assert len(shell.lines()) == 4
+
+
+async def test_a_server_that_is_left_out_is_told(shell: Shell) -> None:
+    status, _, err = await shell.run(*MAP, "--base-url", shell.server.url, "--base-url", "http://127.0.0.1:9/v1")
+    assert status == 0, err
+    assert "A server is left out until it answers: no server answers at http://127.0.0.1:9/v1" in " ".join(err.split())
 
 
 async def test_a_dry_run_needs_no_server(shell: Shell) -> None:
