@@ -190,6 +190,10 @@ def _rows(arguments: MapArguments) -> Iterator[Source]:
     """The rows; those of standard input are put into a file first, as they are gone through twice."""
     check_text("the prompt", arguments.prompt)
     columns = names(arguments.prompt)
+    if sys.stdin is None and arguments.rows == "-":  # a shell's `<&-`
+        raise ConfigurationError("standard input is closed; name a file as --input")
+    if sys.stdout is None and not arguments.out:
+        raise ConfigurationError("standard output is closed; name a file as --out")
     if arguments.out and not arguments.out.parent.is_dir():
         raise ConfigurationError(f"there is no folder {str(arguments.out.parent)!r} for --out")
     with ExitStack() as stack:
