@@ -64,7 +64,8 @@ async def run_many(
 
 
 async def as_they_come(work: Iterable[Coroutine[Any, Any, T]], concurrency: int) -> AsyncGenerator[T, None]:
-    """What coroutines return, `concurrency` of them at once; they end with the generator."""
+    """What coroutines return, `concurrency` of them at once; they end with the generator. An error of one ends it, once
+    all is told that came with it."""
     waiting = iter(work)
     running: set[asyncio.Task[T]] = set()
     try:
@@ -73,12 +74,16 @@ async def as_they_come(work: Iterable[Coroutine[Any, Any, T]], concurrency: int)
             if not running:
                 return
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for finished in done:
+            for finished in sorted(done, key=_broke):
                 yield finished.result()
     finally:
         for unfinished in running:
             unfinished.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+def _broke(task: asyncio.Task[Any]) -> bool:
+    return task.cancelled() or task.exception() is not None
 
 
 async def _run(agent: Agent, number: int, task: str | Task, common: RunOptions) -> tuple[int, Result]:

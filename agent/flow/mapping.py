@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Set
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -19,7 +21,7 @@ from fastslow.agent.flow.outfile import Lines, OutFile, Printed, line
 from fastslow.agent.flow.row import Row
 from fastslow.agent.flow.rows import Source
 from fastslow.agent.flow.spec import MapSpec
-from fastslow.agent.record.jobs import SPENT, Job, Jobs, StepResult
+from fastslow.agent.record.jobs import SPENT, Job, JobInfo, Jobs, StepResult
 from fastslow.agent.record.journal import Journal
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class Order:
         """What finds the job again: the file that it writes, or all that it is asked for."""
         if self.out:
             return str(self.out.parent.resolve() / self.out.name)
-        asked = [self.source.name, self.source.id_column, *self.same.values()]
+        asked = [os.path.abspath(self.source.name), self.source.id_column, *self.same.values()]
         return sha256(json.dumps(asked, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -58,6 +60,16 @@ class Order:
         """What must be the same for all rows of one output."""
         spec = json.loads(self.spec.to_json())
         return {name: spec[name] for name in SAME} | {"id": self.source.id_column}
+
+    def rows(self) -> Iterator[Row]:
+        for row in self.source.rows():
+            if self.limit is not None and row.number > self.limit:
+                return
+            yield row
+
+    def counts(self, row: Row, key: str, end: Exit) -> bool:
+        """Whether a row need not be done again. key, end: of when it was done; `""` where it was not."""
+        return key == row.key and (end is Exit.ANSWERED or not self.retry)
 
 
 @dataclass(slots=True)
@@ -107,7 +119,7 @@ class Work:
     tally: Tally = field(default_factory=Tally)
     exit: Exit = Exit.ANSWERED
     stopped: str = ""
-    _done: dict[str, tuple[str, Exit]] = field(default_factory=dict)
+    _done: Set[str] = frozenset()
     _ended: list[StepResult] = field(default_factory=list)
     _streak: tuple[str, int] = ("", 0)
 
@@ -169,7 +181,7 @@ class Work:
 
     def _left(self) -> Iterator[Row]:
         attempts = self.job.info.settings["attempts"]
-        for row in self._rows():
+        for row in self.order.rows():
             if row.id in self._done:
                 continue
             if not self.stopped and (spent := self._over()):
@@ -177,12 +189,6 @@ class Work:
             if self.stopped:
                 return
             yield replace(row, attempt=attempts.get(row.key, 0))
-
-    def _rows(self) -> Iterator[Row]:
-        for row in self.order.source.rows():
-            if self.order.limit is not None and row.number > self.order.limit:
-                return
-            yield row
 
     def _over(self) -> str:
         """Which limit of the whole is reached, in a sentence."""
@@ -206,17 +212,18 @@ class Work:
         """Go through all rows once, find out what is left of them, and bring the lines in order."""
         there, known = self.lines.mend(), self.job.names()
         met, again = set(), {}
-        for row in self._rows():
+        for row in self.order.rows():
             self.tally.total += 1
             key, end = known.get(row.id, ("", Exit.FAILED))
-            if key and (key != row.key or (self.order.retry and end is not Exit.ANSWERED)):
-                again[row.id] = key
-            elif key:
+            if self.order.counts(row, key, end):
                 met.add(row.id)
                 self.tally.before += 1
                 self.tally.answered += end is Exit.ANSWERED
                 self.tally.failed += end is not Exit.ANSWERED
-        self._done = {name: known[name] for name in met}
+            elif key:
+                again[row.id] = key
+        self.lines.append([])  # a place that cannot be written to is told before anything is asked
+        self._done = known.keys() - again.keys()
         self._forget(again)
         told = met if isinstance(self.lines, Printed) else known.keys() - again.keys()
         self._tell([known[name][0] for name in known if name in told and name not in there])
@@ -268,17 +275,19 @@ def opened(order: Order, journal: Journal) -> Iterator[Work]:
     new = {"same": order.same, "served": "", "attempts": {}, "forgotten": {}}
     name = order.out.name if order.out else order.source.name
     try:
+        if order.fresh:
+            deque(order.source.rows(), maxlen=0)  # what is wrong with them is told before anything is dropped
         if order.fresh and (known := jobs.keyed("map", order.key)):
             with jobs.open("map", name, order.key, {}) as job:
                 lines.mend()
                 lines.drop(job.names().keys())
             jobs.remove(known.job)
         known = jobs.keyed("map", order.key)
-        if known is None and lines.mend():
-            _take_over(order, lines)
+        _check_same(order, known, lines)
+        if known is None and not lines.empty():  # another hand's, over which all is to be done anew
+            lines.mend()
+            lines.drop({row.id for row in order.source.rows()})
         with jobs.open("map", name, order.key, new) as job:
-            if differing := _differing(job.info.settings["same"], order.same):
-                raise ConfigurationError(_differs(order, differing))
             work = Work(order, job, lines)
             work.look()
             yield work
@@ -287,14 +296,37 @@ def opened(order: Order, journal: Journal) -> Iterator[Work]:
         raise RunBusy(f"another fastslow map has {what} in hand; wait until it ends, or give another --out") from busy
 
 
-def _take_over(order: Order, lines: Lines) -> None:
-    """A file with lines of a map that this journal knows nothing of: all would be asked again."""
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a start of a map would find. total, left: rows. known: what came of rows that were done, whatever has become
+    of them since."""
+
+    total: int
+    left: int
+    known: tuple[StepResult, ...]
+
+
+def outlook(order: Order, journal: Journal) -> Outlook:
+    """Nothing is begun, and nothing written. Raises as `opened` does."""
+    jobs = Jobs(journal)
+    job = jobs.keyed("map", order.key)
     if not order.fresh:
+        _check_same(order, job, OutFile(order.out) if order.out else Printed())
+    known = tuple(step.result for step in jobs.steps(job.job) if step.result) if job else ()
+    ends = {} if order.fresh else {result.name: (result.key, result.exit) for result in known}
+    counting = [order.counts(row, *ends.get(row.id, ("", Exit.FAILED))) for row in order.rows()]
+    return Outlook(len(counting), counting.count(False), known)
+
+
+def _check_same(order: Order, known: JobInfo | None, lines: Lines) -> None:
+    """ConfigurationError where the lines are another map's, whose rows would all be asked again, or the user's own."""
+    if known is None and not lines.empty() and not order.fresh:
         raise ConfigurationError(
             f"{order.out} has lines already, and the journal here knows nothing of them; give another --out, or "
             "--fresh to do all rows anew (lines with other ids stay)"
         )
-    lines.drop({row.id for row in order.source.rows()})
+    if known and (differing := _differing(known.settings["same"], order.same)):
+        raise ConfigurationError(_differs(order, differing))
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

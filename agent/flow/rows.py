@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from glob import glob
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, AnyStr, TypeAlias
 
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.flow.row import Row
 from fastslow.tools.lenient import without_surrogates
 
-LARGEST = 1 << 30  # characters of a cell; Python's csv stops at 128 KiB unless told otherwise
+LARGEST = 16 << 20  # characters of a line, and of a cell; a model reads less
 SHOWN = 12  # names of columns in an error
 DELIMITERS = ",;\t|"
 SUFFIXES = ".csv, .tsv, .jsonl, .ndjson or .parquet"
@@ -50,6 +50,8 @@ class Source:
             if missing := [name for name in needed if name not in values]:
                 raise InputWrong(f"{self._at(place)} has no column {missing[0]!r}; {_columns(values)}")
             name = self._id(values, file)
+            if not name:
+                raise InputWrong(f"{self._at(place)} has nothing in the column {self.id_column!r} of --id")
             digest = sha256(name.encode()).digest()[:12]
             seen[digest] = seen.get(digest, 0) + 1
             if seen[digest] > 1 and self.id_column:
@@ -71,9 +73,17 @@ class Source:
         return f"file {place} of {self.name}" if self.files else f"line {place} of {self.name}"
 
 
-def source(where: str, used: Iterable[str], id_column: str = "", *, stdin: IO[bytes] | None = None) -> Source:
+def source(
+    where: str,
+    used: Iterable[str],
+    id_column: str = "",
+    *,
+    stdin: IO[bytes] | None = None,
+    out: Path | None = None,
+) -> Source:
     """The rows of a file, of files (a pattern such as `in/*.pdf`), or of standard input (`-`), which can be gone
-    through once only and so is passed as a file (`stdin`) that it was put in. Raises InputWrong, FileNotFoundError."""
+    through once only and so is passed as a file (`stdin`) that it was put in. out: a file that is written
+    meanwhile, and so is none of the rows. Raises InputWrong, OSError."""
     names, path = tuple(used), Path(where)
     reads: dict[str, Callable[[], Iterator[Record]]] = {
         ".csv": lambda: _csv(path, ","),
@@ -87,14 +97,28 @@ def source(where: str, used: Iterable[str], id_column: str = "", *, stdin: IO[by
         read = (lambda: _texts(_spooled(stdin))) if texts else (lambda: _jsonl(_spooled(stdin)))
         return Source("standard input", read, names, id_column)
     if any(sign in where for sign in "*?[") and not path.exists():
-        found = sorted(each for each in glob(where, recursive=True) if Path(each).is_file())
-        if not found:
-            raise InputWrong(f"no file matches the pattern {where!r}")
-        return Source(where, lambda: _files(found), names, id_column, files=True)
+        return _pattern(where, names, id_column, out)
     if path.suffix.lower() not in reads:
         raise InputWrong(f"expected {SUFFIXES}, a pattern of files such as 'in/*.pdf', or -, got {where!r}")
+    if path.exists() and not path.is_file():
+        raise InputWrong(f"{where} is no regular file, and rows are gone through twice; give a pipe as --input -")
+    if _same(where, out):
+        raise InputWrong(f"{where} is to be read and written; give another file for the lines")
     with open(path, "rb"):
         return Source(where, reads[path.suffix.lower()], names, id_column)
+
+
+def _pattern(where: str, names: tuple[str, ...], id_column: str, out: Path | None) -> Source:
+    found = sorted(each for each in glob(where, recursive=True) if Path(each).is_file() and not _same(each, out))
+    if not found:
+        raise InputWrong(f"no file matches the pattern {where!r}")
+    if wrong := [each for each in found if without_surrogates(each) != each]:
+        raise InputWrong(f"the name of the file {wrong[0]!r} is not in UTF-8; rename it")
+    return Source(where, lambda: _files(found), names, id_column, files=True)
+
+
+def _same(path: str, out: Path | None) -> bool:
+    return out is not None and out.exists() and out.samefile(path)
 
 
 def _key(name: str, told: Mapping[str, str], file: str) -> str:
@@ -109,15 +133,15 @@ def _key(name: str, told: Mapping[str, str], file: str) -> str:
 def _columns(names: Iterable[str]) -> str:
     known = list(names)
     more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
-    return f"the columns are {', '.join(map(repr, known[:SHOWN]))}{more}"
+    return f"the columns are {', '.join(f'{name!r:.60}' for name in known[:SHOWN])}{more}"
 
 
 def _csv(path: Path, delimiter: str) -> Iterator[Record]:
     csv.field_size_limit(LARGEST)
     with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True, delimiter=_delimiter(file, delimiter))
+        reader = csv.reader(_whole(str(path), file), strict=True, delimiter=_delimiter(file, delimiter))
         try:
-            header = [without_surrogates(name.strip()) for name in next(reader, [])]
+            header = [without_surrogates(name.strip()) for name in next(filter(None, reader), [])]
             _check_header(path, header)
             for cells in reader:
                 if not cells:
@@ -137,7 +161,7 @@ def _csv(path: Path, delimiter: str) -> Iterator[Record]:
 def _delimiter(file: IO[str], usual: str) -> str:
     """The usual one, unless the header has none of it and another one that `csv.Sniffer` finds."""
     try:
-        header = file.readline()
+        header = file.readline(10_000)
         found = usual if usual in header else csv.Sniffer().sniff(header, DELIMITERS).delimiter
     except (csv.Error, UnicodeDecodeError):
         found = usual
@@ -154,7 +178,7 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 def _lines(name: str, path: Path) -> Iterator[tuple[str, int, bytes]]:
     with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_whole(name, file), 1):
             yield name, number, line
 
 
@@ -162,8 +186,18 @@ def _spooled(file: IO[bytes] | None) -> Iterator[tuple[str, int, bytes]]:
     if file is None:
         raise ValueError("standard input is to be put into a file first")
     file.seek(0)
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(_whole("standard input", file), 1):
         yield "standard input", number, line
+
+
+def _whole(name: str, file: IO[AnyStr]) -> Iterator[AnyStr]:
+    """The lines of a file. InputWrong for one that would fill the memory."""
+    number = 0
+    while line := file.readline(LARGEST):
+        number += 1
+        if len(line) == LARGEST:
+            raise InputWrong(f"line {number} of {name} has over {LARGEST:,} characters; is it no text?")
+        yield line
 
 
 def _decoded(name: str, number: int, line: bytes) -> str:
@@ -201,7 +235,7 @@ def _parquet(path: Path) -> Iterator[Record]:
     number = 0
     try:
         with closing(parquet.ParquetFile(path)) as file:
-            for batch in file.iter_batches(batch_size=256):
+            for batch in file.iter_batches(batch_size=16):  # a page may hold the same long text often
                 for value in batch.to_pylist():
                     number += 1
                     yield number, {str(key): _text(each) for key, each in value.items()}, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ class Votes:
     @classmethod
     def of(cls, schema: Mapping[str, Any] | None) -> Votes:
         """ConfigurationError where there is nothing to vote on."""
-        properties = (schema or {}).get("properties", {})
-        names = tuple(name for name, part in properties.items() if _enum(schema or {}, part))
+        known = schema if schema and schema.get("type") == "object" else {}
+        names = tuple(name for name, part in known.get("properties", {}).items() if _enum(known, part))
         if not names:
-            raise ConfigurationError("votes need a schema with a field of given values ('enum'), and it has none")
+            raise ConfigurationError(
+                "votes need a schema of the type object with a field of given values ('enum'), and it has none"
+            )
         return cls(names)
 
     def counted(self, outputs: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, float]]:
@@ -31,10 +34,10 @@ class Votes:
         votes the earlier one counts. What is not voted on comes from the first sample that agrees the most."""
         winners, shares = {}, {}
         for name in self.fields:
-            said = Counter(output[name] for output in outputs if name in output)
+            said = Counter(json.dumps(output[name], sort_keys=True) for output in outputs if name in output)
             if said:
-                [(winners[name], votes)] = said.most_common(1)
-                shares[name] = round(votes / len(outputs), 3)
+                [(value, votes)] = said.most_common(1)
+                winners[name], shares[name] = json.loads(value), round(votes / len(outputs), 3)
         agreed = max(outputs, key=lambda output: sum(output.get(name) == value for name, value in winners.items()))
         return {**agreed, **winners}, shares
 

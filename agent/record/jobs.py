@@ -165,13 +165,6 @@ class Job:
         rows = self.journal.rows("SELECT name, result FROM steps WHERE job = ? AND key = ? AND ended > 0", self.id, key)
         return _result(key, *rows[0]) if rows else None
 
-    def exits(self) -> dict[str, Exit]:
-        """How each step ended that did, by key: what a map has done already."""
-        rows = self.journal.rows(
-            "SELECT key, json_extract(result, '$.exit') FROM steps WHERE job = ? AND ended > 0", self.id
-        )
-        return {key: Exit(end) for key, end in rows}
-
     def names(self) -> dict[str, tuple[str, Exit]]:
         """The key of each step that ended, and how it did, by name: of a map by the row's id."""
         rows = self.journal.rows(

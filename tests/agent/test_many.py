@@ -19,6 +19,7 @@ from fastslow.agent.engine.types import Request
 from fastslow.agent.errors import EngineUnreachable
 from fastslow.agent.events import Notice, TurnDelta, TurnFinished
 from fastslow.agent.loop import Branch
+from fastslow.agent.many import as_they_come
 from fastslow.agent.modes import FAST, Mode
 from fastslow.agent.run import Run
 from fastslow.agent.transcript import User
@@ -288,3 +289,22 @@ async def test_an_agent_has_it_as_a_method() -> None:
     agent = Agent(engine=ScriptedModel([says("one")]), sandbox=None, journal=None)
     async with aclosing(agent.run_many(["a"], concurrency=1)) as results:
         assert [(number, result.answer) async for number, result in results] == [(0, "one")]
+
+
+async def test_what_ended_together_with_an_error_is_told() -> None:
+    async def one(number: int) -> int:
+        await asyncio.sleep(0)
+        if number == 0:
+            raise OSError("gone")
+        return number
+
+    told = []
+
+    async def tell() -> None:
+        async with aclosing(as_they_come((one(number) for number in range(8)), 8)) as results:
+            async for number in results:
+                told.append(number)
+
+    with pytest.raises(OSError, match="gone"):
+        await tell()
+    assert sorted(told) == list(range(1, 8))

@@ -18,6 +18,7 @@ from fastslow.agent.events import Exit
 from fastslow.agent.flow.calling import VOTING_TEMPERATURE, Caller
 from fastslow.agent.flow.row import Row
 from fastslow.agent.flow.spec import MapSpec
+from fastslow.agent.flow.votes import Votes
 from fastslow.agent.modes import FAST
 from fastslow.agent.record.jobs import StepResult
 from fastslow.agent.transcript import User
@@ -130,7 +131,15 @@ async def test_a_server_that_is_gone_while_samples_vote_is_not_the_row_s_fault()
         await Caller(replace(SPEC, votes=3), ScriptedModel([Reply(RIGHT), gone, Reply(RIGHT)]))(ROW)
 
 
+def test_values_of_any_kind_are_voted_on() -> None:
+    votes = Votes.of({"type": "object", "properties": {"pair": {"enum": [["a", "b"], ["c", "d"], None]}}})
+    output, shares = votes.counted([{"pair": ["c", "d"]}, {"pair": ["a", "b"]}, {"pair": ["a", "b"]}])
+    assert (output, shares) == ({"pair": ["a", "b"]}, {"pair": 0.667})
+
+
 def test_votes_need_an_enum() -> None:
+    with pytest.raises(ConfigurationError, match="of the type object"):
+        Votes.of({"properties": {"size": {"enum": ["a"]}}})  # an answer could be no object then
     schema = {"type": "object", "properties": {"letters": {"type": "integer"}}}
     with pytest.raises(ConfigurationError, match="enum"):
         Caller(replace(SPEC, schema=schema, votes=3), ScriptedModel([]))

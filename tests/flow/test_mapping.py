@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -19,10 +20,11 @@ from fastslow.agent.engine.types import Delta, Reply, Request, Usage
 from fastslow.agent.errors import ConfigurationError, EngineError, EngineUnreachable, JournalBroken, RunBusy
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.crew import Here
-from fastslow.agent.flow.mapping import Order, Work, opened
-from fastslow.agent.flow.outfile import OutFile
+from fastslow.agent.flow.mapping import Order, Work, opened, outlook
+from fastslow.agent.flow.outfile import OutFile, line
 from fastslow.agent.flow.rows import source
 from fastslow.agent.flow.spec import MapSpec
+from fastslow.agent.record.jobs import StepResult
 from fastslow.agent.record.journal import Journal
 from tests.flow.stub_server import SCHEMA, expected
 
@@ -186,6 +188,107 @@ async def test_lines_that_the_journal_does_not_know_are_not_written_over(table: 
     await table.map(fresh=True)
     assert len(table.lines()) == 21
     assert table.lines()["mine"] == {"id": "mine"}
+
+
+async def test_a_file_of_the_user_s_is_left_as_it_is(table: Table) -> None:
+    table.out.write_text("my notes\nwithout an end")
+    with pytest.raises(ConfigurationError, match="the journal here knows nothing of them"):
+        await table.map()
+    assert table.out.read_text() == "my notes\nwithout an end"
+    await table.map(fresh=True, limit=1)
+    with table.out.open("a") as file:
+        file.write("more of mine")
+    await table.map(limit=2)
+    first, second, _, fourth, _ = table.out.read_text().splitlines()
+    assert (first, second, fourth) == ("my notes", "without an end", "more of mine")
+
+
+@pytest.mark.parametrize("retry", [False, True])
+async def test_only_a_regular_file_is_written_to(table: Table, retry: bool) -> None:
+    os.mkfifo(table.out)
+    with pytest.raises(ConfigurationError, match="is a device or a pipe"):
+        await table.map(retry=retry)
+    assert table.out.is_fifo()
+
+
+async def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_asked(table: Table) -> None:
+    model = RowModel()
+    with pytest.raises(OSError, match="No such file"):
+        await table.map(model, out=table.folder / "no" / "out.jsonl")
+    assert model.texts == []
+
+
+async def test_rows_that_are_wrong_lose_nothing_that_was_done(table: Table) -> None:
+    await table.map()
+    before = table.out.read_bytes()
+    (table.folder / "rows.jsonl").write_text('{"id": 1}\n')
+    with pytest.raises(ConfigurationError, match="no column"):
+        await table.map(fresh=True)
+    assert table.out.read_bytes() == before
+    with pytest.raises(ConfigurationError, match="no column"):
+        await table.map(fresh=True, out=None)
+    table.write(*(f"row {number}" for number in range(20)))
+    model = RowModel()
+    await table.map(model)
+    assert model.texts == []
+
+
+async def test_the_outlook_is_what_a_start_would_find(table: Table) -> None:
+    table.write("a", "bad b", "c", "d", "e")
+    await table.map(limit=4)
+
+    def left(**changes: Any) -> tuple[int, int]:
+        found = outlook(table.order(**changes), table.journal)
+        return found.total, found.left
+
+    assert left() == (5, 1)
+    assert left(limit=2) == (2, 0)
+    assert left(retry=True) == (5, 2)
+    assert left(fresh=True) == (5, 5)
+    table.write("another", "bad b")
+    assert left() == (2, 1)
+    with pytest.raises(ConfigurationError, match="prompt was"):
+        left(prompt="Weigh {text}")
+    with pytest.raises(ConfigurationError, match="knows nothing"):
+        left(out=table.folder / "rows.jsonl")
+
+
+def test_a_line_tells_a_terminal_nothing() -> None:
+    said = {"a": "\x9b31m\x7f \x1b[2J", "b": "one\u2028two\x85three"}
+    text = line(StepResult("k", "\x9b0", Exit.ANSWERED, said))
+    assert text.isprintable()
+    assert json.loads(text)["output"] == said
+
+
+async def test_a_row_that_comes_back_while_the_map_begins_has_one_line(table: Table) -> None:
+    await table.map()
+    table.write("row 0", "another")
+    with opened(table.order(), table.journal) as work:
+        table.write(*(f"row {number}" for number in range(21)))
+        async with Here(work.spec, model := RowModel()) as crew:
+            await work.carry_out(crew)
+    assert sorted(model.texts) == ["row 1", "row 20"]
+    assert len(table.lines()) == 21
+
+
+async def test_rows_of_another_folder_are_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = {}
+    for name in ("a", "b", "a"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / name)
+        table = Table(Path())
+        table.journal = Journal(tmp_path / "runs.db")
+        table.write(f"row of {name}")
+        model = RowModel()
+        work = await table.map(model, out=None)
+        assert model.texts == ([f"row of {name}"] if name not in lines else [])
+        lines[name] = capsys.readouterr().out
+        assert work.exit is Exit.ANSWERED
+    with opened(table.order(out=None), table.journal):
+        monkeypatch.chdir(tmp_path / "b")
+        await table.map(out=None)
 
 
 async def test_failed_rows_are_done_again_only_when_asked(table: Table) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -79,6 +81,7 @@ def test_standard_input_is_lines_or_jsonl_as_the_prompt_says() -> None:
         ("r.csv", "id,id\n1,a\n", "'id' twice"),
         ("r.csv", "", "is empty"),
         ("r.csv", "id,text\n1,a\n1,b\n", "line 3 of .* has the id '1', which an earlier row has"),
+        ("r.csv", "id,text\n,a\n", "line 2 of .* has nothing in the column 'id'"),
         ("r.jsonl", '{"id": 1, "text": "a"}\n{"id": 2, \n', "line 2 of .* is no JSON"),
         ("r.jsonl", "[1]\n", "line 1 of .* is no JSON object"),
         ("r.jsonl", '{"id": 1, "text": "a"}\n{"id": 2}\n', "line 2 of .* has no column 'text'"),
@@ -89,6 +92,55 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, name: str, content:
     (tmp_path / name).write_text(content)
     with pytest.raises(InputWrong, match=told):
         rows_of(tmp_path / name, "text", id_column="id")
+
+
+def test_what_can_be_read_only_once_is_told(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name in ("folder.csv", "pipe.csv"):
+        with pytest.raises(InputWrong, match="no regular file"):
+            rows_of(tmp_path / name, "text")
+
+
+def test_the_lines_out_are_no_rows(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "out.jsonl"):
+        (tmp_path / name).write_text('{"text": "a"}')
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(InputWrong, match="to be read and written"):
+        source(str(out), ["text"], out=out)
+    [row] = source(f"{tmp_path}/*.jsonl", ["file"], out=out).rows()
+    assert row.values["file"] == "a.jsonl"
+
+
+def test_a_file_s_name_is_text(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"a\xff.txt")).write_text("a")
+    with pytest.raises(InputWrong, match="not in UTF-8"):
+        source(f"{tmp_path}/*.txt", ["file"])
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_a_line_without_an_end_fills_no_memory(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.write(b"text\n" if name == "r.csv" else b'{"text": ""}\n')
+        file.truncate(1 << 31)
+    tracemalloc.start()
+    with pytest.raises(InputWrong, match=r"line 2 of .* has over 16,777,216 characters"):
+        rows_of(tmp_path / name, "text")
+    assert tracemalloc.get_traced_memory()[1] < 200_000_000
+    tracemalloc.stop()
+
+
+def test_a_cell_without_an_end_fills_no_memory(tmp_path: Path) -> None:
+    with (tmp_path / "r.csv").open("w") as file:
+        file.write('text\n"')
+        file.writelines(["x" * 999 + "\n"] * 20_000)
+    with pytest.raises(InputWrong, match="is no CSV: field larger than field limit"):
+        rows_of(tmp_path / "r.csv", "text")
+
+
+def test_empty_lines_are_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("\n\ntext\n\na\n\n")
+    assert [row.values for row in rows_of(tmp_path / "r.csv", "text")] == [{"text": "a"}]
 
 
 def test_another_encoding_is_told(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_the_same_key_is_the_same_job_with_what_it_did(jobs: Jobs) -> None:
     with Jobs(Journal(jobs.journal.path)).open("map", "tickets", "k", {}) as again:
         assert again.id == job.id
         assert again.info.settings == {"prompt": "p"}
-        assert again.exits() == {"a": Exit.ANSWERED}
+        assert again.names() == {"1": ("a", Exit.ANSWERED)}
         known = again.result("a")
         assert known == StepResult("a", "1", Exit.ANSWERED, {"urgency": "high"}, turns=1, files=("x.png",))
         assert again.result("b") is None
@@ -48,7 +48,7 @@ def test_steps_come_in_the_order_in_which_they_ended(jobs: Jobs) -> None:
         assert [step.key for step in jobs.steps(job.id)] == ["c", "a", "b"]
         assert [step.key for step in jobs.steps(job.id, after=2)] == ["b"]
         job.forget(["a"])
-        assert set(job.exits()) == {"c", "b"}
+        assert {key for key, _ in job.names().values()} == {"c", "b"}
 
 
 def test_one_process_at_a_time_has_a_job(jobs: Jobs) -> None:

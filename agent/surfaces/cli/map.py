@@ -20,19 +20,18 @@ import typer
 from fastslow.agent.budget import Budget
 from fastslow.agent.errors import ConfigurationError
 from fastslow.agent.events import Exit
-from fastslow.agent.flow.mapping import Order, Work, opened
+from fastslow.agent.flow.mapping import Order, Work, opened, outlook
 from fastslow.agent.flow.places import filled, names
 from fastslow.agent.flow.rows import Source, source
 from fastslow.agent.flow.spec import EACH_TURNS, MapSpec
 from fastslow.agent.flow.votes import Votes
 from fastslow.agent.modes import Think
-from fastslow.agent.record.jobs import Jobs
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.surfaces.cli.map_view import Progress, print_end
 from fastslow.agent.surfaces.cli.options import changed_budget
 from fastslow.agent.surfaces.cli.signals import cancel_on_signals
 from fastslow.agent.surfaces.cli.status import CANCELLED, STATUS
-from fastslow.agent.surfaces.cli.text import clean, seconds, terminal
+from fastslow.agent.surfaces.cli.text import clean, one_line, seconds, terminal
 from fastslow.agent.texts import check_text
 from fastslow.sandbox import Limits, Network
 
@@ -116,8 +115,10 @@ async def _all_rows(arguments: MapArguments, work: Work, phases: Phases) -> None
     engine = servers_of(work.spec)
     try:
         with phases.phase("Server check", "it must serve the model that the rows are for") as on_progress:
-            await engine.connect()
+            notices = await engine.connect()
             on_progress(f"{engine.model}, profile {engine.profile.name}", None)
+        for notice in notices:
+            terminal(stderr=True).print(one_line(notice), style="yellow", soft_wrap=True)
         work.served(engine.model)
         with Progress(work.tally, terminal(stderr=True)):
             async with _crew(arguments, work.spec, engine) as crew:
@@ -152,26 +153,22 @@ def dry_run(arguments: MapArguments) -> int:
     """Show what would be asked; nothing is, and nothing is written."""
     with _usage(), _rows(arguments) as rows:
         order = _order(arguments, rows)
-        prompts = [filled(order.spec.prompt, row.values) for row in islice(order.source.rows(), SHOWN_PROMPTS)]
-        total = sum(order.limit is None or row.number <= order.limit for row in order.source.rows())
-        jobs = Jobs(Journal())
-        known = jobs.keyed("map", order.key)
-        done = [step.result for step in jobs.steps(known.job) if step.result] if known else []
-    left = max(total - len(done), 0)
-    estimate: dict[str, float] = {}
-    if done:
-        estimate["tokens"] = left * median(result.tokens for result in done)
-        estimate["seconds"] = left * median(result.seconds for result in done) / arguments.at_once
+        prompts = [filled(order.spec.prompt, row.values) for row in islice(order.rows(), SHOWN_PROMPTS)]
+        found = outlook(order, Journal())
+    done, estimate = found.total - found.left, {}
+    if found.known:
+        estimate["tokens"] = found.left * median(result.tokens for result in found.known)
+        estimate["seconds"] = found.left * median(result.seconds for result in found.known) / arguments.at_once
     if arguments.as_json:
-        said = {"rows": total, "done": len(done), "prompts": prompts, "estimate": estimate}
+        said = {"rows": found.total, "done": done, "prompts": prompts, "estimate": estimate}
         sys.stdout.write(json.dumps(said, ensure_ascii=False) + "\n")
         return 0
     console = terminal()
     for number, prompt in enumerate(prompts, 1):
         console.print(f"Row {number}", style="bold")
         console.print(clean(prompt), soft_wrap=True)
-    console.print(f"\n{total} rows, {len(done)} done before, {left} left.", soft_wrap=True)
-    if done:
+    console.print(f"\n{found.total} rows, {done} done before, {found.left} left.", soft_wrap=True)
+    if found.known:
         took = f"{estimate['tokens']:.0f} tokens and {seconds(estimate['seconds'])}"
         console.print(f"They take some {took}, as the median of what is done says.", soft_wrap=True)
     else:
@@ -193,12 +190,18 @@ def _rows(arguments: MapArguments) -> Iterator[Source]:
     """The rows; those of standard input are put into a file first, as they are gone through twice."""
     check_text("the prompt", arguments.prompt)
     columns = names(arguments.prompt)
+    if sys.stdin is None and arguments.rows == "-":  # a shell's `<&-`
+        raise ConfigurationError("standard input is closed; name a file as --input")
+    if sys.stdout is None and not arguments.out:
+        raise ConfigurationError("standard output is closed; name a file as --out")
+    if arguments.out and not arguments.out.parent.is_dir():
+        raise ConfigurationError(f"there is no folder {str(arguments.out.parent)!r} for --out")
     with ExitStack() as stack:
         spooled = stack.enter_context(tempfile.TemporaryFile()) if arguments.rows == "-" else None
         if spooled:
             shutil.copyfileobj(sys.stdin.buffer, spooled)
         try:
-            rows = source(arguments.rows, columns, arguments.id_column, stdin=spooled)
+            rows = source(arguments.rows, columns, arguments.id_column, stdin=spooled, out=arguments.out)
         except (FileNotFoundError, PermissionError) as error:
             raise typer.BadParameter(f"{error.strerror}: {arguments.rows!r}", param_hint="--input") from error
         if not (columns or rows.files):

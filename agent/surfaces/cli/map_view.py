@@ -17,6 +17,7 @@ from rich.text import Text
 from fastslow.agent.flow.mapping import Tally, Work
 from fastslow.agent.surfaces.cli.text import one_line, seconds, terminal
 
+NAME = 80  # characters of a row's id that are shown
 PAUSE = 30.0  # seconds between two signs of life where nothing can be redrawn
 
 
@@ -85,10 +86,10 @@ def print_end(work: Work, status: int, *, as_json: bool) -> None:
     if tally.answered + tally.failed > tally.before:
         console.print(f"{tally.rate:.1f} rows/s, {tokens_text(tally)}", style="dim", soft_wrap=True)
     if tally.slowest:
-        slowest = f"slowest: {one_line(tally.slowest.name)}, {seconds(tally.slowest.seconds)}"
+        slowest = f"slowest: {one_line(tally.slowest.name)[:NAME]}, {seconds(tally.slowest.seconds)}"
         console.print(slowest, style="dim", soft_wrap=True)
     for result in tally.errors:
-        console.print(f"{one_line(result.name)}: {one_line(result.reason)[:300]}", style="red", soft_wrap=True)
+        console.print(f"{one_line(result.name)[:NAME]}: {one_line(result.reason)[:300]}", style="red", soft_wrap=True)
     if work.stopped:
         console.print(f"Stopped: {one_line(work.stopped)[:600]}", soft_wrap=True)
     if out:

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -113,6 +114,7 @@ async def test_rows_that_failed_are_told_and_done_again(shell: Shell) -> None:
         ((*MAP, "--budget", "tool_calls=3"), "of --budget-each"),
         ((*MAP, "--retry", "all"), "expected failed"),
         ((*MAP[:2], "no.csv", *MAP[3:]), "No such file"),
+        ((*MAP[:-1], "no/out.jsonl"), "there is no folder 'no' for --out"),
     ],
 )
 async def test_wrong_usage_asks_nothing(shell: Shell, more: tuple[str, ...], told: str) -> None:
@@ -129,6 +131,25 @@ async def test_budget_and_server_have_their_status(shell: Shell) -> None:
     shell.server.url = "http://127.0.0.1:9/v1"
     assert (await shell.run(*MAP))[0] == 5
     assert len(shell.lines()) == 4
+
+
+@pytest.mark.parametrize(("more", "closed"), [(("-", "--out", "out.jsonl"), 0), (("rows.csv",), 1)])
+async def test_what_is_closed_is_told_before_anything_is_asked(
+    shell: Shell, more: tuple[str, ...], closed: int
+) -> None:
+    program = [sys.executable, "-m", "fastslow.agent.surfaces.cli.main", "map", "Measure {text}", "--input", *more]
+    command = f"exec {shlex.join(program)} {closed}>&-"
+    environment = {**os.environ, "FASTSLOW_HOME": str(shell.folder / "home"), "FASTSLOW_BASE_URL": shell.server.url}
+    process = await asyncio.create_subprocess_shell(command, cwd=shell.folder, env=environment, stderr=subprocess.PIPE)
+    _, err = await process.communicate()
+    assert (process.returncode, shell.server.texts) == (2, [])
+    assert f"standard {'output' if closed else 'input'} is closed" in err.decode()
+
+
+async def test_a_server_that_is_left_out_is_told(shell: Shell) -> None:
+    status, _, err = await shell.run(*MAP, "--base-url", shell.server.url, "--base-url", "http://127.0.0.1:9/v1")
+    assert status == 0, err
+    assert "A server is left out until it answers: no server answers at http://127.0.0.1:9/v1" in " ".join(err.split())
 
 
 async def test_a_dry_run_needs_no_server(shell: Shell) -> None:
