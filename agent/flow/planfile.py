@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from fastslow.agent.flow.places import escaped, filled, names
 from fastslow.agent.flow.yamlfile import FileWrong, parse
 from fastslow.agent.plan import Plan, Step
+from fastslow.agent.quoting import CONTROLS
 
 WIDTH = 100  # columns
 _ORDER = ("task", "files", "parameters", "goal", "steps")
@@ -54,7 +55,8 @@ class PlanFile(Plan):
     def to_yaml(self) -> str:
         told = self.model_dump(mode="json", exclude_none=True)
         shown = {key: told[key] for key in _ORDER if told[key]}
-        return yaml.dump(shown, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
+        text = yaml.dump(shown, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
+        return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)  # what is not printable stands in quotes
 
     def filled(self, given: Mapping[str, str]) -> tuple[str, Plan]:
         """Task and plan with values for the parameters. FileWrong for one that is unknown, not used, or has none."""

@@ -13,6 +13,7 @@ from fastslow.agent.flow.places import escaped, filled, names
 from fastslow.agent.flow.planfile import PlanFile
 from fastslow.agent.flow.yamlfile import LARGEST, PARTS, FileWrong, parse, read_text
 from fastslow.agent.plan import Plan, Step
+from fastslow.agent.quoting import CONTROLS
 
 PLAN = """\
 task: Report on {month}
@@ -142,3 +143,10 @@ def test_a_file_is_a_text_of_some_size(tmp_path: Path) -> None:
     file.write_bytes(b"x" * (LARGEST + 1))
     with pytest.raises(FileWrong, match="larger than 256 KiB"):
         read_text(file)
+
+
+def test_a_plan_of_a_hostile_model_moves_nothing_on_a_terminal() -> None:
+    plan = Plan(goal="g\x1b]0;x\x07", steps=(Step(do="a\u202eb \u200f c"),))
+    written = PlanFile.of("t\x1b[31m", plan).to_yaml()
+    assert not CONTROLS.search(written)
+    assert PlanFile.read(written, "plan.yaml").filled({}) == ("t\x1b[31m", plan)

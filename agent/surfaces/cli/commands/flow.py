@@ -61,7 +61,7 @@ def run_flow(
     The same command goes on where it ended, however that was: no step is done twice whose content is the same. What the
     function returns is printed as JSON, the files that were made are named on stderr.
 
-    Exit status: 0 it returned, 1 a step or the script failed, 2 wrong usage, 3 out of budget, 4 stopped at a question
+    Exit status: 0 answered, 1 a step or the script failed, 2 wrong usage, 3 out of budget, 4 stopped at a question
     about a call, 5 the model server failed, 6 the sandbox failed, 75 it waits for an answer, 130 cancelled (Ctrl-C).
 
     Example: fastslow flow run report.py --month 2026-10 --invoices 'in/*.pdf'
@@ -125,7 +125,7 @@ def answer(
 ) -> None:
     """Answer a question that a workflow waits at, and go on with it.
 
-    Exit status: 2 for what cannot be answered; else as that of flow run.
+    Exit status: as that of flow run.
 
     Example: fastslow flow answer last yes
     """
