@@ -164,24 +164,22 @@ def test_nothing_is_printed_past_it() -> None:
                 prints = called in ("print", "typer.echo", "sys.stdout.write", "sys.stderr.write", "typer.confirm")
                 if called == "Console" or (prints and not any(word in whole for word in allowed)):
                     strange.append(f"{path.name}: {whole[:90]}")
-    assert (
-        sorted(strange)
-        == [
-            "code.py: typer.confirm('May the model be told?', default=False, err=True)",
-            "flow.py: sys.stdout.write('\\n'.join([head, *(['', text] if text else []), '', 'Parameters:', *liste",  # a script's
-            "flow.py: typer.echo(context.get_help())",
-            "prepare.py: typer.confirm(question, default=False, err=True)",  # cleaned where it is made
-            "prepare.py: typer.confirm(question, default=True, err=True)",  # of constant words
-            "remove.py: typer.confirm(f'Remove {_count(len(gone))} for good?', err=True)",
-            "run.py: sys.stdout.write(HOW_TO_EDIT + written.to_yaml())",  # which escapes them
-            "sandboxed.py: sys.stderr.write(f'fastslow: {text}\\n')",  # of numbers and constant words
-            # A timer's words are the user's own, and none of them may have a control in it.
-            "timer.py: typer.echo('systemd does not run here, so nothing is written. Add this line by crontab -e",
-            "timer.py: typer.echo('then, to have it run while you are logged out: loginctl enable-linger')",
-            "timer.py: typer.echo(f'# {folder / unit}\\n{text}')",
-            "timer.py: typer.echo(f'then: {shlex.join(each)}')",
-            "timer.py: typer.echo(f'{what} {path}')",
-            "timer.py: typer.echo(line)",
-            "timer.py: typer.echo(what + f'Put NAME=VALUE lines into {secrets}, and let only you read it: chmod ",
-        ]
-    )
+    assert sorted(strange) == [
+        "code.py: typer.confirm('May the model be told?', default=False, err=True)",
+        # What a script of the user's says of itself.
+        "flow.py: sys.stdout.write('\\n'.join([head, *(['', text] if text else []), '', 'Parameters:', *liste",
+        "flow.py: typer.echo(context.get_help())",
+        "prepare.py: typer.confirm(question, default=False, err=True)",  # cleaned where it is made
+        "prepare.py: typer.confirm(question, default=True, err=True)",  # of constant words
+        "remove.py: typer.confirm(f'Remove {_count(len(gone))} for good?', err=True)",
+        "run.py: sys.stdout.write(HOW_TO_EDIT + written.to_yaml())",  # which escapes them
+        "sandboxed.py: sys.stderr.write(f'fastslow: {text}\\n')",  # of numbers and constant words
+        # A timer's words are the user's own, and none of them may have a control in it.
+        "timer.py: typer.echo('systemd does not run here, so nothing is written. Add this line by crontab -e:",
+        "timer.py: typer.echo('then, to have it run while you are logged out: loginctl enable-linger')",
+        "timer.py: typer.echo(f'# {folder / unit}\\n{text}')",
+        "timer.py: typer.echo(f'then: {shlex.join(each)}')",
+        "timer.py: typer.echo(f'{what} {path}')",
+        "timer.py: typer.echo(line)",
+        "timer.py: typer.echo(what + f'Put NAME=VALUE lines into {secrets}, and let only you read it: chmod 6",
+    ]
