@@ -22,7 +22,7 @@ from fastslow.agent.flow.votes import Votes
 from fastslow.agent.modes import FAST, Kind, Mode, ModePolicy
 from fastslow.agent.output import Form
 from fastslow.agent.prompts import prompt
-from fastslow.agent.record.jobs import StepResult
+from fastslow.agent.record.jobs import StepResult, spent
 from fastslow.agent.texts import unicode
 from fastslow.agent.transcript import Assistant, Message, System, User
 from fastslow.tools.arguments import parse_arguments
@@ -66,9 +66,8 @@ class Caller:
         end = (answered or samples)[0]
         shares: Mapping[str, float] = {}
         if self.votes and answered:
-            output, shares = self.votes.counted([sample.output for sample in answered])
+            output, shares = self.votes.counted([sample.output for sample in answered], of=len(samples))
             end = replace(end, output=output)
-        usage = [mode.usage for mode in ledger.usage.values()]
         return StepResult(
             row.key,
             row.id,
@@ -76,13 +75,9 @@ class Caller:
             end.output,
             end.reason,
             end.failure,
-            turns=ledger.turns,
-            tokens=sum(each.thinking + each.answer for each in usage),
-            thinking=sum(each.thinking for each in usage),
-            prompt=sum(each.prompt for each in usage),
-            cached=sum(each.cached for each in usage),
             seconds=round(time.monotonic() - began, 3),
             votes=shares,
+            **spent(ledger.usage),
         )
 
     async def _sample(self, row: Row, number: int, ledger: Ledger) -> Sample:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Set
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -69,13 +68,13 @@ class Order:
 
     def counts(self, row: Row, key: str, end: Exit) -> bool:
         """Whether a row need not be done again. key, end: of when it was done; `""` where it was not."""
-        return key == row.key and (end is Exit.ANSWERED or not self.retry)
+        return not self.fresh and key == row.key and (end is Exit.ANSWERED or not self.retry)
 
 
 @dataclass(slots=True)
 class Tally:
     """How far a map is. total: rows of the input. before: of these, done by an earlier start. answered, failed: of all.
-    spent: as `jobs.SPENT` names it, by every start; at_start: of these, before this one."""
+    spent: as `jobs.SPENT` names it, by every start; at_start: of these, before this one. ends: how rows failed."""
 
     total: int = 0
     before: int = 0
@@ -86,6 +85,7 @@ class Tally:
     started: float = field(default_factory=time.monotonic)
     errors: list[StepResult] = field(default_factory=list)
     slowest: StepResult | None = None
+    ends: set[Exit] = field(default_factory=set)
 
     @property
     def left(self) -> int:
@@ -103,6 +103,7 @@ class Tally:
             self.answered += 1
         else:
             self.failed += 1
+            self.ends.add(result.exit)
             if len(self.errors) < FIRST_ERRORS:
                 self.errors.append(result)
         if self.slowest is None or result.seconds > self.slowest.seconds:
@@ -120,6 +121,7 @@ class Work:
     exit: Exit = Exit.ANSWERED
     stopped: str = ""
     _done: Set[str] = frozenset()
+    _again: Mapping[str, str] = field(default_factory=dict)  # rows that were done, by their ids and keys of then
     _ended: list[StepResult] = field(default_factory=list)
     _streak: tuple[str, int] = ("", 0)
 
@@ -130,6 +132,7 @@ class Work:
     async def carry_out(self, crew: Crew) -> None:
         """Do what is left. Raises EngineError where the server is gone, and OSError or JournalBroken where the disk is
         full: rows in hand are then done by the next start."""
+        self._forget()
         self.tally.started = time.monotonic()
         over, end = asyncio.Event(), Exit.FAILED
         writer = asyncio.create_task(self._keep_until(over))
@@ -152,8 +155,11 @@ class Work:
             self.job.finish(self._judged(end))
 
     def _judged(self, end: Exit) -> Exit:
-        self.exit = Exit.FAILED if end is Exit.ANSWERED and (self.tally.failed or self.tally.left) else end
-        return self.exit
+        if end is Exit.ANSWERED and (self.tally.failed or self.tally.left):
+            ends = self.tally.ends if not self.tally.answered else set()
+            end = next(iter(ends)) if ends in ({Exit.SERVER}, {Exit.SANDBOX}) else Exit.FAILED
+        self.exit = end
+        return end
 
     async def _keep_until(self, over: asyncio.Event) -> None:
         """Keep what ended, in a thread, as the disk takes its time."""
@@ -211,7 +217,7 @@ class Work:
     def look(self) -> None:
         """Go through all rows once, find out what is left of them, and bring the lines in order."""
         there, known = self.lines.mend(), self.job.names()
-        met, again = set(), {}
+        met, again = set(), {name: key for name, (key, _) in known.items()} if self.order.fresh else {}
         for row in self.order.rows():
             self.tally.total += 1
             key, end = known.get(row.id, ("", Exit.FAILED))
@@ -220,31 +226,35 @@ class Work:
                 self.tally.before += 1
                 self.tally.answered += end is Exit.ANSWERED
                 self.tally.failed += end is not Exit.ANSWERED
-            elif key:
+            elif key or self.order.fresh:
                 again[row.id] = key
         self.lines.append([])  # a place that cannot be written to is told before anything is asked
-        self._done = known.keys() - again.keys()
-        self._forget(again)
+        self._done, self._again = known.keys() - again.keys(), again
         told = met if isinstance(self.lines, Printed) else known.keys() - again.keys()
         self._tell([known[name][0] for name in known if name in told and name not in there])
-        before = self.job.info.settings["forgotten"]
-        for name, value in zip(SPENT, self.job.spent(), strict=True):
-            self.tally.spent[name] = value + before.get(name, 0)
+        if not self.order.fresh:
+            before = self.job.info.settings["forgotten"]
+            for name, value in zip(SPENT, self.job.spent(), strict=True):
+                self.tally.spent[name] = value + before.get(name, 0)
         self.tally.at_start = dict(self.tally.spent)
 
-    def _forget(self, again: Mapping[str, str]) -> None:
-        """Rows are to be done once more. Their lines go first: a line that the journal has is written again."""
-        if not again:
+    def _forget(self) -> None:
+        """Rows are done once more, now that somebody is there to do them: what they came to before goes. Their lines go
+        first: a line that the journal has is written again."""
+        if not (self._again or self.order.fresh):
             return
-        self.lines.drop(again.keys())
+        self.lines.drop(self._again.keys())
         settings = dict(self.job.info.settings)
         attempts, before = dict(settings["attempts"]), self.job.spent()
-        for key in again.values():
+        keys = list(filter(None, self._again.values()))
+        for key in keys:
             attempts[key] = attempts.get(key, 0) + 1
-        self.job.forget(list(again.values()))
+        self.job.forget(keys)
         gone = zip(SPENT, before, self.job.spent(), strict=True)
         forgotten = {name: settings["forgotten"].get(name, 0) + was - now for name, was, now in gone}
-        self._change({"attempts": attempts, "forgotten": forgotten})
+        if self.order.fresh:
+            forgotten = {}
+        self._change({"same": self.order.same, "attempts": attempts, "forgotten": forgotten})
 
     def _tell(self, keys: list[str]) -> None:
         for start in range(0, len(keys), 1000):
@@ -253,7 +263,7 @@ class Work:
 
     def served(self, model: str) -> None:
         """The model that the server has is known. ConfigurationError where earlier rows were asked of another one."""
-        known = self.job.info.settings.get("served")
+        known = "" if self.order.fresh else self.job.info.settings.get("served")
         if known and known != model:
             raise ConfigurationError(_differs(self.order, [f"the model was {known!r}, and is {model!r} now"]))
         self._change({"served": model})
@@ -275,18 +285,7 @@ def opened(order: Order, journal: Journal) -> Iterator[Work]:
     new = {"same": order.same, "served": "", "attempts": {}, "forgotten": {}}
     name = order.out.name if order.out else order.source.name
     try:
-        if order.fresh:
-            deque(order.source.rows(), maxlen=0)  # what is wrong with them is told before anything is dropped
-        if order.fresh and (known := jobs.keyed("map", order.key)):
-            with jobs.open("map", name, order.key, {}) as job:
-                lines.mend()
-                lines.drop(job.names().keys())
-            jobs.remove(known.job)
-        known = jobs.keyed("map", order.key)
-        _check_same(order, known, lines)
-        if known is None and not lines.empty():  # another hand's, over which all is to be done anew
-            lines.mend()
-            lines.drop({row.id for row in order.source.rows()})
+        _check_same(order, jobs.keyed("map", order.key), lines)
         with jobs.open("map", name, order.key, new) as job:
             work = Work(order, job, lines)
             work.look()
@@ -310,17 +309,19 @@ def outlook(order: Order, journal: Journal) -> Outlook:
     """Nothing is begun, and nothing written. Raises as `opened` does."""
     jobs = Jobs(journal)
     job = jobs.keyed("map", order.key)
-    if not order.fresh:
-        _check_same(order, job, OutFile(order.out) if order.out else Printed())
+    _check_same(order, job, OutFile(order.out) if order.out else Printed())
     known = tuple(step.result for step in jobs.steps(job.job) if step.result) if job else ()
-    ends = {} if order.fresh else {result.name: (result.key, result.exit) for result in known}
+    ends = {result.name: (result.key, result.exit) for result in known}
     counting = [order.counts(row, *ends.get(row.id, ("", Exit.FAILED))) for row in order.rows()]
     return Outlook(len(counting), counting.count(False), known)
 
 
 def _check_same(order: Order, known: JobInfo | None, lines: Lines) -> None:
-    """ConfigurationError where the lines are another map's, whose rows would all be asked again, or the user's own."""
-    if known is None and not lines.empty() and not order.fresh:
+    """ConfigurationError where the lines are another map's, whose rows would all be asked again, or the user's own,
+    and nobody said that all is to be done anew."""
+    if order.fresh:
+        return
+    if known is None and not lines.empty():
         raise ConfigurationError(
             f"{order.out} has lines already, and the journal here knows nothing of them; give another --out, or "
             "--fresh to do all rows anew (lines with other ids stay)"

@@ -4,7 +4,7 @@ off."""
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -27,13 +27,6 @@ from fastslow.sandbox import DockerSandbox, Network, Sandbox, SandboxError
 
 NOT_THE_ROW = (EngineUnreachable, EngineDied, JournalBroken, RunBusy)
 """What a row is not to blame for, and ends the map."""
-FAILURES: Mapping[Exit, str] = {
-    Exit.BUDGET: "budget",
-    Exit.STOPPED: "consent",
-    Exit.SERVER: "refused",
-    Exit.SANDBOX: "sandbox",
-    Exit.FAILED: "no answer",
-}
 
 
 @dataclass(slots=True)
@@ -66,7 +59,8 @@ class Runner:
             raise RuntimeError("a run ended without its last event")
         if result.exit is Exit.SERVER:
             await self._see_server()
-        return self._told(row, result)
+        output = result.output if self.spec.schema is not None else result.answer
+        return StepResult.of_run(row.key, row.id, result, output)
 
     async def _see_server(self) -> None:
         """Whether the server is gone, which is not the row's fault. Raises what says so."""
@@ -74,29 +68,6 @@ class Runner:
             await self.agent.engine.count([User("Are you there?")])
         except EngineRefused:
             return  # it is there, and does not count
-
-    def _told(self, row: Row, result: Result) -> StepResult:
-        answered = result.exit is Exit.ANSWERED
-        usage = [mode.usage for mode in result.usage.values()]
-        failure = "" if answered else FAILURES.get(result.exit, str(result.exit))
-        if result.exit is Exit.FAILED and result.check and result.check.verdict != "green":
-            failure = "check"
-        return StepResult(
-            row.key,
-            row.id,
-            result.exit,
-            (result.output if self.spec.schema is not None else result.answer) if answered else None,
-            "" if answered else result.reason,
-            failure,
-            turns=sum(mode.turns for mode in result.usage.values()),
-            tokens=sum(each.thinking + each.answer for each in usage),
-            thinking=sum(each.thinking for each in usage),
-            prompt=sum(each.prompt for each in usage),
-            cached=sum(each.cached for each in usage),
-            seconds=round(result.seconds, 3),
-            run=result.run,
-            files=tuple(map(str, result.files)),
-        )
 
 
 @asynccontextmanager

@@ -29,15 +29,16 @@ class Votes:
             )
         return cls(names)
 
-    def counted(self, outputs: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, float]]:
-        """The output that the majority agrees on, and which share agreed on each field. Of two values with as many
-        votes the earlier one counts. What is not voted on comes from the first sample that agrees the most."""
+    def counted(self, outputs: Sequence[Mapping[str, Any]], of: int) -> tuple[dict[str, Any], dict[str, float]]:
+        """The output that the majority agrees on, and which share of all samples agreed on each field. Of two values
+        with as many votes the earlier one counts. What is not voted on comes from the first sample that agrees the
+        most. of: how many samples there were, with those that gave no output."""
         winners, shares = {}, {}
         for name in self.fields:
             said = Counter(json.dumps(output[name], sort_keys=True) for output in outputs if name in output)
             if said:
                 [(value, votes)] = said.most_common(1)
-                winners[name], shares[name] = json.loads(value), round(votes / len(outputs), 3)
+                winners[name], shares[name] = json.loads(value), round(votes / of, 3)
         agreed = max(outputs, key=lambda output: sum(output.get(name) == value for name, value in winners.items()))
         return {**agreed, **winners}, shares
 

@@ -11,7 +11,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
@@ -409,28 +409,10 @@ class Workflow:
             raise
         except (EngineError, SandboxError, ConfigurationError, OSError) as error:
             return StepResult(key, name, exit_of(error), reason=described(error))
-        usage = [row.usage for row in result.usage.values()]
-        if result.only_denied:
-            result = replace(result, exit=Exit.STOPPED, reason="every call that it made was denied")
-        answered = result.exit is Exit.ANSWERED
-        output = (
-            Kept(form.adapter if form else None).told(result.output if form else result.answer) if answered else None
-        )
-        return StepResult(
-            key,
-            name,
-            result.exit,
-            output if answered else None,
-            "" if answered else result.reason,
-            "" if answered else str(result.exit),
-            turns=sum(row.turns for row in result.usage.values()),
-            tokens=sum(one.thinking + one.answer for one in usage),
-            thinking=sum(one.thinking for one in usage),
-            prompt=sum(one.prompt for one in usage),
-            cached=sum(one.cached for one in usage),
-            run=result.run,
-            files=tuple(map(str, result.files)),
-        )
+        told = None
+        if result.exit is Exit.ANSWERED:
+            told = Kept(form.adapter if form else None).told(result.output if form else result.answer)
+        return StepResult.of_run(key, name, result, told)
 
     async def _check(self, key: str, name: str, command: str, paths: Sequence[Path]) -> StepResult:
         sandbox = self._setting.agent.sandbox

@@ -11,12 +11,13 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
+from fastslow.agent.engine.types import Usage
 from fastslow.agent.errors import JournalBroken, RunUnknown
-from fastslow.agent.events import Exit, TurnFinished
+from fastslow.agent.events import Exit, ModeUsage, Result, TurnFinished
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.record.start import new_id
 
@@ -51,6 +52,38 @@ class StepResult:
     run: str = ""
     files: tuple[str, ...] = ()
     votes: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of_run(cls, key: str, name: str, result: Result, output: Any) -> StepResult:
+        """What a step came to that a run carried out. output: a JSON value, where the run was answered."""
+        if result.only_denied:
+            result = replace(result, exit=Exit.STOPPED, reason="every call that it made was denied")
+        answered = result.exit is Exit.ANSWERED
+        red = result.exit is Exit.FAILED and result.check is not None and result.check.verdict != "green"
+        return cls(
+            key,
+            name,
+            result.exit,
+            output if answered else None,
+            "" if answered else result.reason,
+            "" if answered else "check" if red else str(result.exit),
+            seconds=round(result.seconds, 3),
+            run=result.run,
+            files=tuple(map(str, result.files)),
+            **spent(result.usage),
+        )
+
+
+def spent(usage: Mapping[str, ModeUsage]) -> dict[str, Any]:
+    """What was spent by mode, in all, as fields of a StepResult (`SPENT`)."""
+    total = sum([row.usage for row in usage.values()], Usage())
+    return {
+        "turns": sum(row.turns for row in usage.values()),
+        "tokens": total.thinking + total.answer,
+        "thinking": total.thinking,
+        "prompt": total.prompt,
+        "cached": total.cached,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,14 @@ import pytest
 from fastslow.agent.budget import Budget
 from fastslow.agent.engine.scripted import ScriptedModel
 from fastslow.agent.engine.types import Delta, Reply, Request, Usage
-from fastslow.agent.errors import ConfigurationError, EngineError, EngineUnreachable, JournalBroken, RunBusy
+from fastslow.agent.errors import (
+    ConfigurationError,
+    EngineError,
+    EngineRefused,
+    EngineUnreachable,
+    JournalBroken,
+    RunBusy,
+)
 from fastslow.agent.events import Exit
 from fastslow.agent.flow.crew import Here
 from fastslow.agent.flow.mapping import Order, Work, opened, outlook
@@ -179,6 +186,27 @@ async def test_another_model_over_the_same_lines_is_refused(table: Table) -> Non
     with pytest.raises(ConfigurationError, match="the model was 'scripted', and is 'another' now"):
         await table.map(model)
     assert model.texts == []
+
+
+async def test_what_is_done_anew_goes_once_somebody_is_there_to_do_it(table: Table) -> None:
+    await table.map()
+    before = table.out.read_bytes()
+    for change in ({"fresh": True}, {"fresh": True, "prompt": "Count {text}"}):
+        with opened(table.order(**change), table.journal) as work:
+            assert (work.tally.left, work.tally.spent["turns"]) == (20, 0)
+        assert table.out.read_bytes() == before, "the server did not answer, say"
+    assert (await table.map()).tally.before == 20
+    work = await table.map(fresh=True, prompt="Count {text}", limit=2)
+    assert (len(table.lines()), work.tally.spent["turns"]) == (2, 2)
+    assert (await table.map(prompt="Count {text}", limit=2)).tally.before == 2
+
+
+async def test_a_map_whose_every_row_the_server_refused_ends_by_the_server(table: Table) -> None:
+    def refused(_: str) -> None:
+        raise EngineRefused("no such key", status=401)
+
+    assert (await table.map(RowModel(refused), limit=3)).exit is Exit.SERVER
+    assert (await table.map(limit=4)).exit is Exit.FAILED, "one was answered"
 
 
 async def test_lines_that_the_journal_does_not_know_are_not_written_over(table: Table) -> None:

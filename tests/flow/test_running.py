@@ -17,6 +17,7 @@ from fastslow.agent.events import Exit
 from fastslow.agent.flow.row import Row
 from fastslow.agent.flow.running import runner
 from fastslow.agent.flow.spec import MapSpec
+from fastslow.agent.folders import config_folder
 from fastslow.agent.record.journal import Journal
 from fastslow.agent.transcript import ToolCall
 from fastslow.sandbox import Execution
@@ -91,7 +92,7 @@ async def test_a_row_that_was_cut_off_goes_on_within_its_run(row: Row) -> None:
 async def test_a_row_that_is_done_again_is_another_run(row: Row) -> None:
     async with runner(SPEC, ScriptedModel([Reply("no")] * 9 + [ANSWER]), DummySandbox()) as do:
         first = await do(replace(row, attempt=0))
-        assert (first.exit, first.failure) == (Exit.FAILED, "no answer")
+        assert (first.exit, first.failure) == (Exit.FAILED, "failed")
         assert first.reason
     async with runner(SPEC, ScriptedModel([ANSWER]), DummySandbox()) as do:
         second = await do(replace(row, attempt=1))
@@ -102,7 +103,16 @@ async def test_a_row_that_is_done_again_is_another_run(row: Row) -> None:
 async def test_what_the_server_refuses_fails_the_row(row: Row) -> None:
     async with runner(SPEC, ScriptedModel([raising(EngineRefused("bad", status=400))]), DummySandbox()) as do:
         result = await do(row)
-    assert (result.exit, result.failure, result.output) == (Exit.SERVER, "refused", None)
+    assert (result.exit, result.failure, result.output) == (Exit.SERVER, "server", None)
+
+
+async def test_a_row_whose_every_call_was_denied_is_not_answered(row: Row) -> None:
+    rules = config_folder() / "approval.toml"
+    rules.parent.mkdir(parents=True, exist_ok=True)
+    rules.write_text('[[rule]]\ndecide = "deny"\ntool = "python"\n')
+    async with runner(SPEC, ScriptedModel([LOOK, ANSWER]), DummySandbox()) as do:
+        result = await do(row)
+    assert (result.exit, result.output, result.failure) == (Exit.STOPPED, None, "stopped")
 
 
 async def test_a_file_that_is_gone_fails_the_row(row: Row) -> None:

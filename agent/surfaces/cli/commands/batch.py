@@ -94,7 +94,7 @@ def map_rows(
         bool, typer.Option("--dry-run", help="Show three prompts, how many rows there are, and an estimate.")
     ] = False,
     votes: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Samples a row: the majority of each enum counts.")
+        int, typer.Option(min=1, max=99, metavar="N", help="Samples a row: the majority of each enum counts.")
     ] = 1,
     check: CHECK = "",
     tools: Annotated[bool, typer.Option("--tools", help="Each row may run code, in a sandbox of its own.")] = False,
