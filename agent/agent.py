@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, Unpack, get_args
 
 from fastslow.agent.approval import Approval, Ask
-from fastslow.agent.budget import Budget, Ledger
+from fastslow.agent.budget import CALL_SECONDS, Budget, Ledger
 from fastslow.agent.check import checked
 from fastslow.agent.child import Parent, agent_tool
 from fastslow.agent.conversation import Conversation
@@ -68,9 +68,6 @@ EDITING: Mapping[Editing, str] = {
 def _own(workspace: Workspace) -> Workspace:
     """It opens and closes with its run."""
     return workspace
-
-
-CALL_SECONDS = 600.0  # that one execution may take at most, where the sandbox is not the user's own
 
 
 class Agent:

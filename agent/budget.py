@@ -15,6 +15,7 @@ from fastslow.agent.modes import Mode
 from fastslow.agent.plan import OWN
 from fastslow.tools import ToolError
 
+CALL_SECONDS = 600.0  # that one execution may take at most, where the sandbox is not the user's own
 NEARLY = 0.9  # of a limit; the model is then told to finish
 T = TypeVar("T")
 LIMITS = ("turns", "tokens", "thinking_tokens", "tool_calls", "seconds", "cost")

@@ -18,8 +18,7 @@ from typing import Any, Literal, TypeAlias
 from fastslow.agent.engine.types import Usage
 from fastslow.agent.errors import JournalBroken, RunUnknown
 from fastslow.agent.events import Exit, ModeUsage, Result, TurnFinished
-from fastslow.agent.record.journal import Journal
-from fastslow.agent.record.start import new_id
+from fastslow.agent.record.journal import Journal, new_id
 
 JobKind: TypeAlias = Literal["map", "flow"]
 SPENT = ("turns", "tokens", "thinking", "prompt", "cached")  # fields of a StepResult that are summed up

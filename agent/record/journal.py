@@ -8,6 +8,7 @@ not wait for the disk: they outlive our process, and get there with the next eve
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import time
 import weakref
@@ -91,6 +92,11 @@ def _lock_name(key: str) -> str:
 def child_key(run: str, call: str) -> str:
     """The key of the run that a call of another one is carried out by."""
     return f"{run}/{call}"
+
+
+def new_id() -> str:
+    """An id for a run or a job: unique, and sorted as time goes."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
 
 
 def default_path() -> Path:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +31,7 @@ from fastslow.agent.given import Given, described
 from fastslow.agent.plan import ANSWER, PLAN
 from fastslow.agent.project import Project, tells_agents
 from fastslow.agent.record.carry import carried
-from fastslow.agent.record.journal import Journal
+from fastslow.agent.record.journal import Journal, new_id
 from fastslow.agent.record.kept import KeptWorkspace
 from fastslow.agent.record.recorder import Recorder
 from fastslow.agent.record.states import Record, Restored
@@ -104,11 +102,6 @@ class Start:
     def asked(self) -> User:
         """The task as the model is told it."""
         return User(_asked(self.task, self.files, self.outline))
-
-
-def new_id() -> str:
-    """An id for a run: unique, and sorted as time goes."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
 
 
 @contextmanager

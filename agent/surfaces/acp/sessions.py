@@ -9,8 +9,7 @@ from pathlib import Path
 
 from fastslow.agent.events import Event, RunFinished
 from fastslow.agent.record.contents import read_content
-from fastslow.agent.record.journal import Journal
-from fastslow.agent.record.start import new_id
+from fastslow.agent.record.journal import Journal, new_id
 from fastslow.agent.record.written import RunInfo
 from fastslow.agent.surfaces.acp.parts import DIFF, one_line
 

@@ -16,8 +16,7 @@ from typing import Annotated, Any
 import psutil
 import typer
 
-from fastslow.agent.agent import CALL_SECONDS
-from fastslow.agent.budget import Budget
+from fastslow.agent.budget import CALL_SECONDS, Budget
 from fastslow.agent.modes import Think
 from fastslow.sandbox import DockerSandbox, Limits, Network
 

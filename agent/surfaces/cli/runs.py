@@ -20,7 +20,8 @@ from fastslow import Agent, Budget, ConfigurationError, Journal, ScriptedModel
 from fastslow.agent.events import Exit, Notice, RunFinished, RunStarted
 from fastslow.agent.plan import OWN
 from fastslow.agent.record.jobs import Jobs
-from fastslow.agent.record.start import lost_files, new_id
+from fastslow.agent.record.journal import new_id
+from fastslow.agent.record.start import lost_files
 from fastslow.agent.record.written import RunInfo
 from fastslow.agent.surfaces.cli import run as runner
 from fastslow.agent.surfaces.cli.options import changed_budget, sandbox_limits

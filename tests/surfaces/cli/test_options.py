@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastslow import Budget, Limits, StepBudget
-from fastslow.agent.agent import CALL_SECONDS
+from fastslow.agent.budget import CALL_SECONDS
 from fastslow.agent.surfaces.cli.options import changed_budget, parse_budget, parse_memory, sandbox_limits
 
 
