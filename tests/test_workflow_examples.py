@@ -126,7 +126,7 @@ def triage(*options: str) -> list[str]:
 
 def test_make_triage_sorts_the_tickets_and_compares_with_labels(clerk: Clerk, place: Path) -> None:
     (place / "examples").symlink_to(WORKFLOWS.parent)
-    recipe = plain(["make", "-n", "-o", ".venv/installed", "triage"], cwd=WORKFLOWS.parents[1])
+    recipe = plain(["make", "--no-print-directory", "-n", "-o", ".venv/installed", "triage"], cwd=WORKFLOWS.parents[1])
     command = recipe.stdout.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
     done = plain(["bash", "-euc", command])
     assert done.returncode == 0, recipe.stderr + done.stderr
