@@ -32,10 +32,10 @@ class Map:
         shared = ["--id", "id", "--base-url", server.url, "--at-once", "8", *options]
         self.command = [sys.executable, "-m", "fastslow.agent.surfaces.cli.main", "map", "Repeat {n}", *files, *shared]
 
-    async def start(self) -> asyncio.subprocess.Process:
+    async def start(self, *more: str) -> asyncio.subprocess.Process:
         environment = {**os.environ, "FASTSLOW_HOME": str(self.folder / "home")}
         pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(*self.command, env=environment, stdout=pipe, stderr=pipe)
+        return await asyncio.create_subprocess_exec(*self.command, *more, env=environment, stdout=pipe, stderr=pipe)
 
     async def finish(self) -> None:
         process = await self.start()
@@ -75,6 +75,11 @@ async def disturbed(map_: Map, kills: int, rows: int, chance: random.Random, *, 
             await process.communicate()
             starts, process = starts + 1, await map_.start()
     _, words = await process.communicate()
+    if (
+        workers and process.returncode == 1 and b"3 workers died of this row" in words
+    ):  # they were shot
+        process = await map_.start("--retry", "failed")
+        _, words = await process.communicate()
     assert process.returncode == 0, words.decode()
     return starts
 
